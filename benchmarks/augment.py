@@ -1,0 +1,79 @@
+"""Times the device-side input path: one JSON line a figure, milliseconds a picture.
+
+    python benchmarks/augment.py [--batch 32] [--canvas 512] [--output 300] [--repeats 20]
+
+Pictures are noise of 500 x 375 on the canvas, three objects each, padded to 64.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from functools import partial
+
+import jax
+import numpy as np
+
+from jaxdet import augment
+from jaxdet.types import Objects
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--canvas", type=int, default=512)
+    parser.add_argument("--output", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=20)
+    arguments = parser.parse_args()
+
+    keys = jax.random.split(jax.random.key(0), arguments.batch)
+    pictures = jax.device_put(make_pictures(arguments.batch, arguments.canvas))
+    train = jax.jit(jax.vmap(partial(augment.ssd_train_view, output=arguments.output)))
+    evaluate = jax.jit(jax.vmap(partial(augment.eval_view, output=arguments.output)))
+    for name, view, inputs in (
+        ("train_view", train, (keys, *pictures)),
+        ("eval_view", evaluate, pictures[:2]),
+    ):
+        seconds = median_seconds(view, inputs, arguments.repeats)
+        figure = {
+            "name": f"{name}_{arguments.canvas}_to_{arguments.output}",
+            "value": round(1e3 * seconds / arguments.batch, 3),
+            "unit": "ms/picture",
+            "batch": arguments.batch,
+            "machine": f"{jax.devices()[0].device_kind}, {platform.machine()}",
+            "jax": jax.__version__,
+        }
+        print(json.dumps(figure), flush=True)
+
+
+def make_pictures(batch: int, canvas: int) -> tuple[np.ndarray, np.ndarray, Objects]:
+    """Canvases [B, S, S, 3], their sizes [B, 2] and objects [B, 64, ...]."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (batch, canvas, canvas, 3), dtype=np.uint8)
+    size = np.tile(np.array([375, 500], np.int32), (batch, 1))
+    mask = np.zeros((batch, 64), bool)
+    mask[:, :3] = True
+    corners = np.sort(rng.uniform(size=(batch, 64, 2, 2)), axis=2).reshape(batch, 64, 4)
+    objects = Objects(
+        boxes=np.where(mask[..., None], corners, 0).astype(np.float32),
+        labels=np.zeros((batch, 64), np.int32),
+        mask=mask,
+        weight=mask.astype(np.float32),
+    )
+    return image, np.minimum(size, canvas), objects
+
+
+def median_seconds(function, inputs, repeats: int) -> float:
+    """Median time of a compiled call, compilation excluded."""
+    jax.block_until_ready(function(*inputs))
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*inputs))
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""jaxdet: SSD and YOLO detectors, and their training, in JAX and Flax."""
+
+from typing import Any
+
+from jaxdet.version import __version__
+
+__all__ = ["__version__", "load"]
+
+
+def load(workdir: Any) -> Any:
+    """The detector of the newest checkpoint under `workdir`; see `jaxdet.pretrained.load`."""
+    from jaxdet import pretrained  # imported late: floor 4 stands on everything below
+
+    return pretrained.load(workdir)

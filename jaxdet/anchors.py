@@ -1,0 +1,73 @@
+"""Anchors: the boxes a detector starts from, computed once, on the host."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxdet.types import Anchors
+
+
+def boxes_per_cell(ratios: Sequence[Sequence[float]]) -> tuple[int, ...]:
+    """Boxes at every cell of each level: two squares, and each ratio upright and lying."""
+    return tuple(2 + 2 * len(of_level) for of_level in ratios)
+
+
+def default_boxes(
+    grids: Sequence[tuple[int, int]],
+    *,
+    size: int,
+    strides: Sequence[float],
+    min_sizes: Sequence[float],
+    max_sizes: Sequence[float],
+    ratios: Sequence[Sequence[float]],
+    clip: bool = True,
+) -> Anchors:
+    """SSD's default boxes (paper, section 2.2), by level, row, column and shape; float32 numpy.
+
+    One entry per level everywhere: `grids` are (rows, columns); `strides`, `min_sizes` and
+    `max_sizes` are pixels of an input of `size` x `size`. A centre lies half a stride into its
+    cell, and the stride is the listed one, not size / columns. Shapes: the square of the smallest
+    side, the square of the geometric mean of both sides, then for each ratio the lying and the
+    upright box of the smallest area. `clip` limits cx, cy, w and h (not the corners) to 0..1.
+    Raises ValueError where the lists differ in length.
+    """
+    levels = {"grids": grids, "strides": strides, "min_sizes": min_sizes}
+    levels |= {"max_sizes": max_sizes, "ratios": ratios}
+    lengths = {name: len(values) for name, values in levels.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"expected one entry per level in each list, found {lengths}")
+    boxes, cells = [], []
+    for grid, stride, *sizes, of_level in zip(*levels.values(), strict=True):
+        shapes = np.array(_shapes(*sizes, of_level)) / size  # [shapes, 2]
+        corners = _cell_corners(grid) * stride / size  # [cells, 2]
+        step = np.full(2, stride / size)
+        boxes += [_cross(corners + step / 2, shapes)]
+        cells += [np.repeat(_cross(corners, step[None]), len(shapes), axis=0)]
+    all_boxes = np.concatenate(boxes)
+    if clip:
+        all_boxes = all_boxes.clip(0, 1)
+    return Anchors(
+        boxes=all_boxes.astype(np.float32), cell=np.concatenate(cells).astype(np.float32)
+    )
+
+
+def _shapes(min_size, max_size, ratios):
+    """Width and height of every box of a cell, in the unit of the sizes."""
+    squares = [(min_size, min_size), (math.sqrt(min_size * max_size),) * 2]
+    lying = [(min_size * math.sqrt(r), min_size / math.sqrt(r)) for r in ratios]
+    return squares + list(itertools.chain(*((shape, shape[::-1]) for shape in lying)))
+
+
+def _cell_corners(grid):
+    """Column and row (x, y) of every cell, row by row: [rows * columns, 2]."""
+    rows, columns = np.indices(grid)
+    return np.stack([columns.ravel(), rows.ravel()], axis=1)
+
+
+def _cross(first, second):
+    """Every row of first [n, 2] beside every row of second [m, 2]: [n * m, 4]."""
+    return np.concatenate(
+        [np.repeat(first, len(second), axis=0), np.tile(second, (len(first), 1))], axis=1
+    )

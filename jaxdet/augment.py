@@ -1,0 +1,219 @@
+"""The random views of a picture that a detector trains on, made on the device.
+
+One window per picture says what is seen (`jaxdet.window`), then the colours are distorted. The
+recipe is that of SSD (Liu et al. 2016, sections 2.2 and 3.6).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdet import boxes as boxes_
+from jaxdet import window as window_
+from jaxdet.types import Array, Objects
+from jaxdet.window import Window, move_objects, resample
+
+MEAN = (123.0, 117.0, 104.0)  # mean RGB of ImageNet, as SSD rounds it
+SMALLEST_SIDE = 0.3  # of a cropped patch, as a share of the picture's side
+LARGEST_ASPECT = 2.0  # of a cropped patch, in pixels; the smallest is its inverse
+
+
+def ssd_train_view(
+    key: jax.Array,
+    image: Array,
+    size: Array,
+    objects: Objects,
+    *,
+    output: int,
+    expand_probability: float = 0.5,
+    expand_max: float = 4.0,
+    crop_min_ious: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+    mirror_probability: float = 0.5,
+    brightness: float = 32.0,
+    contrast: tuple[float, float] = (0.5, 1.5),
+    saturation: tuple[float, float] = (0.5, 1.5),
+    hue: float = 18.0,
+    swap_probability: float = 0.5,
+    fill: tuple[float, float, float] = MEAN,
+) -> tuple[Array, Objects]:
+    """What SSD trains on: pixels [output, output, 3] float32 in 0 to 255, and the objects in them.
+
+    Args:
+      image: [H, W, 3] uint8 canvas.
+      size: [2] height and width of its filled part, in pixels.
+      objects: of the picture, [N, ...].
+      output: side of the view in pixels.
+      fill: colour outside the picture, RGB; it is not distorted.
+
+    The other keywords are those of `sample_window` and `distort`, here with SSD's values.
+    """
+
+    window_key, colour_key = jax.random.split(key)
+    window = sample_window(
+        window_key,
+        size,
+        objects,
+        expand_probability=expand_probability,
+        expand_max=expand_max,
+        crop_min_ious=crop_min_ious,
+        mirror_probability=mirror_probability,
+    )
+    pixels, inside = resample(image, size, window, output=output)
+    pixels = distort(
+        colour_key,
+        pixels,
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation,
+        hue=hue,
+        swap_probability=swap_probability,
+    )
+    return _filled(pixels, inside, fill), move_objects(objects, window)
+
+
+def eval_view(
+    image: Array,
+    size: Array,
+    *,
+    output: int,
+    letterbox: bool = False,
+    fill: tuple[float, float, float] = MEAN,
+) -> Array:
+    """The whole picture, stretched to a square (SSD) or letterboxed (YOLO), as float32 pixels
+    [output, output, 3] in 0 to 255. `window.to_picture` takes boxes found in a letterbox back."""
+    window = window_.letterbox_window(size) if letterbox else window_.whole_window()
+    return _filled(*resample(image, size, window, output=output), fill)
+
+
+def _filled(pixels: Array, inside: Array, fill: tuple[float, float, float]) -> Array:
+    return jnp.where(inside[..., None], pixels, jnp.array(fill)[None, None])
+
+
+def sample_window(
+    key: jax.Array,
+    size: Array,
+    objects: Objects,
+    *,
+    expand_probability: float,
+    expand_max: float,
+    crop_min_ious: tuple[float, ...],
+    mirror_probability: float,
+    trials: int = 50,
+) -> Window:
+    """SSD's random window (section 2.2): zoom out, then crop a patch, then flip.
+
+    Args:
+      size: [2] height and width of the picture in pixels.
+      objects: of the picture, [N, ...].
+      expand_probability: of zooming out by a factor drawn from 1 to `expand_max`.
+      crop_min_ious: one mode each: some object's IoU with the patch is at least this much (0 for
+        any patch); the whole picture is always one more mode, and without others the only one.
+      trials: patches drawn; a mode takes the first that fits it.
+    """
+    if expand_max < 1:
+        raise ValueError(f"expand_max is {expand_max}, expected at least 1")
+    expand_key, crop_key, mirror_key = jax.random.split(key, 3)
+    frame = _expand(expand_key, expand_probability, expand_max)
+    box = _crop(crop_key, frame, size, objects, jnp.array(crop_min_ious), trials)
+    return Window(box=box, mirror=jax.random.bernoulli(mirror_key, mirror_probability))
+
+
+def _expand(key: jax.Array, probability: float, largest: float) -> Array:
+    """A frame [4] of the picture's shape around the picture, somewhere inside it."""
+    ratio_key, corner_key = jax.random.split(key)
+    ratio = _sometimes(ratio_key, probability, (1.0, largest), neutral=1.0)
+    corner = -jax.random.uniform(corner_key, (2,)) * (ratio - 1)
+    return jnp.concatenate([corner, corner + ratio])
+
+
+def _crop(
+    key: jax.Array, frame: Array, size: Array, objects: Objects, min_ious: Array, trials: int
+) -> Array:
+    """A patch [4] of the frame, from a mode picked evenly among those that some trial fits.
+
+    SSD's own code picks in the same way: one patch per mode that finds any, then one of these.
+    Fractions serve for pixels here, since stretching an axis leaves IoU as it is.
+    """
+    trial_key, mode_key = jax.random.split(key)
+    patches, fits = _patches(trial_key, frame, size, trials)  # [T, 4], [T]
+    fits &= (window_.centre_inside(patches, objects.boxes) & objects.mask[None]).any(axis=1)
+    ious = jnp.where(objects.mask[None], boxes_.pairwise_iou(patches, objects.boxes), 0.0)
+    accepted = fits[None] & (ious.max(axis=1, initial=0.0)[None] >= min_ious[:, None])  # [modes, T]
+    choices = jnp.concatenate([patches[accepted.argmax(axis=1)], frame[None]])  # the frame: no crop
+    possible = jnp.append(accepted.any(axis=1), True)
+    order = jnp.where(possible, jax.random.uniform(mode_key, possible.shape), -1.0)
+    return choices[order.argmax()]
+
+
+def _patches(key: jax.Array, frame: Array, size: Array, trials: int) -> tuple[Array, Array]:
+    """Random patches [T, 4] of the frame, and which of them have a tolerable aspect ratio [T]."""
+    side_key, corner_key = jax.random.split(key)
+    side = jax.random.uniform(side_key, (trials, 2), minval=SMALLEST_SIDE)  # x, y; of the frame
+    corner = jax.random.uniform(corner_key, (trials, 2)) * (1 - side)
+    aspect = side[:, 1] * size[0] / (side[:, 0] * size[1])
+    patches = jnp.concatenate([corner, corner + side], axis=1)
+    patches = window_.to_picture(patches, Window(box=frame, mirror=jnp.array(False)))
+    return patches, (aspect >= 1 / LARGEST_ASPECT) & (aspect <= LARGEST_ASPECT)
+
+
+def distort(
+    key: jax.Array,
+    pixels: Array,
+    *,
+    brightness: float,
+    contrast: tuple[float, float],
+    saturation: tuple[float, float],
+    hue: float,
+    swap_probability: float,
+) -> Array:
+    """SSD's photometric distortion of pixels [H, W, 3], RGB, clipped to 0 to 255.
+
+    Args:
+      brightness: largest shift in grey levels, up or down.
+      contrast: range of the factor of all channels. (SSD draws whether it comes before or after
+        the next two; these scale with the pixel, so it makes no difference.)
+      saturation: range of the factor of the S of HSV.
+      hue: largest shift of the H of HSV, in degrees.
+      swap_probability: of putting the channels into a random one of their six orders.
+
+    Each of the first four happens with probability 0.5.
+    """
+    keys = jax.random.split(key, 6)
+    shift = _sometimes(keys[0], 0.5, (-brightness, brightness), neutral=0.0)
+    factor = _sometimes(keys[1], 0.5, contrast, neutral=1.0)
+    colourful = _sometimes(keys[2], 0.5, saturation, neutral=1.0)
+    turn = _sometimes(keys[3], 0.5, (-hue / 60, hue / 60), neutral=0.0)
+    order = jax.random.permutation(keys[4], 3)
+    order = jnp.where(jax.random.bernoulli(keys[5], swap_probability), order, jnp.arange(3))
+    return jnp.clip(_turn_hue((pixels + shift) * factor, turn, colourful, order), 0.0, 255.0)
+
+
+def _turn_hue(pixels: Array, turn: Array, colourful: Array, order: Array) -> Array:
+    """To HSV, hue shifted by `turn` sixths of the circle, saturation scaled, back, reordered.
+
+    In HSV a channel is the value V, less as much of the spread max - min as the hue is near the
+    channel's complement (cyan, magenta, yellow): all of it within one sixth of the circle, none
+    beyond two. Reordering the channels is reordering the complements.
+    """
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    spread = value - jnp.minimum(jnp.minimum(red, green), blue)
+    scale = 1 / jnp.where(spread > 0, spread, 1)  # grey has no hue, and no spread to lose
+    hue = (red - green) * scale + 4  # where blue is largest, in sixths of the circle
+    hue = jnp.where(value == green, (blue - red) * scale + 2, hue)
+    hue = jnp.where(value == red, (green - blue) * scale, hue)
+    complement = jnp.array([3.0, 5.0, 1.0])[order]
+    away = (hue + turn)[..., None] - complement[None, None]
+    away = jnp.abs(away - 6 * jnp.round(away / 6))  # 0 to 3 sixths
+    return value[..., None] - (spread * colourful)[..., None] * jnp.clip(2 - away, 0.0, 1.0)
+
+
+def _sometimes(
+    key: jax.Array, probability: float, bounds: tuple[float, float], *, neutral: float
+) -> Array:
+    """A number between the bounds with this probability, else the neutral one."""
+    low, high = bounds
+    if low > high:
+        raise ValueError(f"a range of augmentation is {bounds}, expected (low, high)")
+    coin, amount = jax.random.split(key)
+    drawn = jax.random.uniform(amount, minval=low, maxval=high)
+    return jnp.where(jax.random.bernoulli(coin, probability), drawn, neutral)

@@ -1,0 +1,96 @@
+"""Checkpoints: everything a run needs to go on as if nothing had happened, through orbax.
+
+A checkpoint holds the train state (step, variables, optimiser, moving average), the position of
+the input iterator, and the description of the model: config and class names.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grain.checkpoint
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+from jaxdet.state import TrainState
+
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one workdir; the newest `keep` are kept."""
+
+    def __init__(self, workdir: str | Path, *, keep: int = 2, read_only: bool = False):
+        self.folder = epath.Path(workdir).resolve() / FOLDER
+        if read_only and not self.folder.exists():
+            raise ValueError(f"no checkpoint in {workdir}: expected a folder {FOLDER}/ there")
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=not read_only, read_only=read_only
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest(self) -> int | None:
+        """The step of the newest finished checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def path(self, step: int) -> str:
+        """Where the checkpoint of `step` lies."""
+        return str(self.folder / str(step))
+
+    def save(self, state: TrainState, iterator: Any, description: dict[str, Any]) -> None:
+        """Saves; returns once the arrays are copied, and writes on in the background."""
+        self._manager.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                data=grain.checkpoint.CheckpointSave(iterator),
+                description=ocp.args.JsonSave(description),
+            ),
+        )
+
+    def restore(self, state: TrainState, iterator: Any) -> TrainState:
+        """The newest state, in the shapes and shardings of `state`; `iterator` is moved there."""
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        restored = self._manager.restore(
+            self.latest(),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract),
+                data=grain.checkpoint.CheckpointRestore(iterator),
+            ),
+        )
+        return restored["state"]
+
+    def wait(self) -> None:
+        """Returns when everything that was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and lets go of the folder."""
+        self._manager.close()
+
+
+def read(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """The newest checkpoint without knowing its model: (description, variables, step).
+
+    The variables are the moving average where the run kept one. ValueError where there is none.
+    """
+    folder = epath.Path(workdir).resolve() / FOLDER
+    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
+    if not steps:
+        raise ValueError(f"no checkpoint in {workdir}: expected numbered folders in {folder}")
+    path = folder / str(max(steps))
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        restored = checkpointer.restore(
+            path,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(), description=ocp.args.JsonRestore()
+            ),
+        )
+    state = restored["state"]
+    return restored["description"], state["ema"] or state["variables"], max(steps)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values, the form in which it is stored and compared."""
+    return json.loads(config.to_json())

@@ -1,0 +1,178 @@
+"""Checked pictures to `array_record` on disk: one feature spec and one writer for every source."""
+
+import contextlib
+import fcntl
+import functools
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from tqdm import tqdm
+
+from jaxdet.data.check import Checked, check
+from jaxdet.data.source import Source
+from jaxdet.types import Annotation
+
+VERSION = "1.0.0"
+SPLIT = "all"  # a name such as voc_2012_train has a folder of its own, with this one split in it
+
+_NAMED_FILES = 5  # how many files a warning names
+
+Problems = dict[str, dict[str, Any]]  # reason to {"count": ..., "files": the first few}
+
+
+class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """The TFDS builder of every dataset here, given its pictures."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        data_dir: pathlib.Path,
+        classes: tuple[str, ...],
+        pictures: grain.MapDataset,
+        origin: dict[str, str],
+    ):
+        self.name = name
+        self.VERSION = tfds.core.Version(VERSION)
+        self._classes, self._pictures, self._origin = classes, pictures, origin
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        metadata = tfds.core.MetadataDict(origin=self._origin, problems={})
+        features = {
+            "image": tfds.features.Image(),
+            "image/filename": tfds.features.Text(),  # the id, with no ending
+            "image/height": np.int32,
+            "image/width": np.int32,
+            "objects": tfds.features.Sequence(
+                {
+                    "bbox": tfds.features.BBoxFeature(),
+                    "label": tfds.features.ClassLabel(names=self._classes),
+                    "is_difficult": np.bool_,
+                    "is_crowd": np.bool_,
+                    "area": np.float32,
+                }
+            ),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), metadata=metadata
+        )
+
+    def _split_generators(self, dl_manager):
+        return {SPLIT: self._generate_examples()}
+
+    def _generate_examples(self):
+        problems: Problems = {}
+        written = 0
+        for checked in checked_pictures(self._pictures, self._classes, self.name):
+            note(problems, checked)
+            if checked.annotation is not None:
+                written += 1
+                yield checked.annotation.id, _example(checked)
+        warn(problems, self.name)
+        if not written:
+            raise ValueError(f"{self.name} has no usable picture: {problems or 'an empty list'}")
+        self.info.metadata["problems"] = problems
+
+
+def prepare(source: Source, *, dir: pathlib.Path) -> None:
+    """Write the records of a source to `dir / name`; does nothing where they are already.
+
+    A preparation that was interrupted leaves nothing that counts: run it again.
+
+    Raises:
+        ValueError: a class is unknown, or no picture is usable.
+    """
+    with _alone(dir, source.name):
+        if is_prepared(dir, source.name):
+            return
+        for left_over in (dir / source.name).glob("incomplete.*"):
+            shutil.rmtree(left_over)
+        classes, pictures = source.load(dir / "downloads")
+        builder = Records(
+            source.name,
+            data_dir=dir,
+            classes=classes,
+            pictures=pictures,
+            origin=source.origin or {"root": "downloaded"},
+        )
+        tfds.disable_progress_bar()  # ours knows how many pictures there are
+        try:
+            builder.download_and_prepare()
+        finally:
+            tfds.enable_progress_bar()
+
+
+def is_prepared(dir: pathlib.Path, name: str) -> bool:
+    """Whether `dir` holds the complete records of a dataset."""
+    return (dir / name / VERSION / "dataset_info.json").is_file()
+
+
+def checked_pictures(
+    pictures: grain.MapDataset, classes: tuple[str, ...], name: str
+) -> Iterator[Checked]:
+    """Check pictures on all cores, in order, with a progress bar."""
+    threads = os.cpu_count() or 1
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
+    checked = pictures.map(functools.partial(check, classes=classes)).to_iter_dataset(options)
+    return iter(tqdm(checked, desc=f"Preparing {name}", total=len(pictures), unit=" pictures"))
+
+
+def note(problems: Problems, checked: Checked) -> None:
+    """Count the problems of a checked picture."""
+    for reason in checked.problems:
+        entry = problems.setdefault(reason, {"count": 0, "files": []})
+        entry["count"] += 1
+        if len(entry["files"]) < _NAMED_FILES and checked.picture.file not in entry["files"]:
+            entry["files"].append(checked.picture.file)
+
+
+def warn(problems: Problems, name: str) -> None:
+    """Say what was found wrong, how often, and in which files first."""
+    for reason, entry in problems.items():
+        files = ", ".join(entry["files"])
+        logging.warning("%s: %s: %d times, first in %s", name, reason, entry["count"], files)
+
+
+def _example(checked: Checked) -> dict[str, Any]:
+    annotation: Annotation = checked.annotation
+    columns = zip(
+        annotation.boxes.tolist(),
+        annotation.labels.tolist(),
+        annotation.difficult.tolist(),
+        annotation.crowd.tolist(),
+        annotation.area.tolist(),
+        strict=True,
+    )
+    return {
+        "image": checked.picture.encoded,
+        "image/filename": annotation.id,
+        "image/height": annotation.height,
+        "image/width": annotation.width,
+        "objects": [
+            {
+                "bbox": tfds.features.BBox(ymin=y1, xmin=x1, ymax=y2, xmax=x2),
+                "label": label,
+                "is_difficult": difficult,
+                "is_crowd": crowd,
+                "area": area,
+            }
+            for (x1, y1, x2, y2), label, difficult, crowd, area in columns
+        ],
+    }
+
+
+@contextlib.contextmanager
+def _alone(dir: pathlib.Path, name: str) -> Iterator[None]:
+    """Wait until no other process prepares the same dataset."""
+    dir.mkdir(parents=True, exist_ok=True)
+    with (dir / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,111 @@
+"""COCO 2017 and 2014: `coco_2017_train`, `coco_2017_val`, `coco_2014_...`."""
+
+import collections
+import functools
+import json
+import pathlib
+import re
+from typing import Any
+
+import grain
+import numpy as np
+
+from jaxdet.data.check import Picture
+from jaxdet.data.source import Foreign, Source, fetch, sha256
+
+FORMS = "coco_(2014|2017)_(train|val)"
+_SITE = "http://images.cocodataset.org/"
+
+
+def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
+    """The source of a COCO split; None where the name is not of COCO.
+
+    Raises:
+        ValueError: the root has no annotations for the split.
+    """
+    match = re.fullmatch(r"coco_(2014|2017)_(train|val)", name)
+    if not match:
+        return None
+    year, split = match.groups()
+    return [_downloaded(year, split) if root is None else _on_disk(year, split, root)]
+
+
+def pictures(
+    annotations: pathlib.Path, folder: pathlib.Path
+) -> tuple[tuple[str, ...], grain.MapDataset]:
+    """The class names and the pictures of a file in COCO's `instances` form.
+
+    The classes are ordered by their number in the file; gaps between the numbers do not matter.
+
+    Raises:
+        ValueError: the file is not of that form, or its classes or numbers do not agree.
+    """
+    try:
+        content = json.loads(annotations.read_bytes())
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        names = {category["id"]: category["name"] for category in categories}
+        things = collections.defaultdict(list)
+        for thing in content["annotations"]:
+            things[thing["image_id"]].append(thing)
+        images = content["images"]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{annotations} is not in COCO's form: {error!r}") from error
+    if len(set(names.values())) < len(categories):
+        raise ValueError(f"{annotations} has two categories of the same id or name: {categories}")
+    if unknown := things.keys() - {image["id"] for image in images}:
+        raise ValueError(f"{annotations} annotates pictures that it does not list: {unknown}")
+    read = functools.partial(_picture, things=things, names=names, folder=folder)
+    return tuple(names.values()), grain.MapDataset.source(images).map(read)
+
+
+def _picture(
+    image: dict[str, Any],
+    *,
+    things: dict[int, list[dict[str, Any]]],
+    names: dict[int, str],
+    folder: pathlib.Path,
+) -> Picture:
+    file, mine = folder / image["file_name"], things.get(image["id"], [])
+    height, width = image["height"], image["width"]
+    corner_and_size = np.array([thing["bbox"] for thing in mine], np.float64).reshape(-1, 4)
+    corners = corner_and_size + np.pad(corner_and_size[:, :2], ((0, 0), (2, 0)))
+    return Picture(
+        id=str(image["id"]),
+        file=str(file),
+        encoded=file.read_bytes() if file.is_file() else None,
+        size=(height, width),
+        boxes=corners / [width, height, width, height],
+        names=[_name(names, thing["category_id"], file) for thing in mine],
+        difficult=np.zeros(len(mine), bool),
+        crowd=np.array([thing.get("iscrowd", 0) for thing in mine], bool),
+        area=np.array([thing.get("area", np.nan) for thing in mine], np.float64),
+    )
+
+
+def _name(names: dict[int, str], number: int, file: pathlib.Path) -> str:
+    if number not in names:
+        raise ValueError(f"an object of {file} has category {number}; the file lists {names}")
+    return names[number]
+
+
+def _on_disk(year: str, split: str, root: pathlib.Path) -> Source:
+    annotations = root / "annotations" / f"instances_{split}{year}.json"
+    if not annotations.is_file():
+        found = sorted(path.name for path in root.glob("annotations/instances_*.json"))
+        raise ValueError(f"no {annotations.name} in {root}/annotations; found {found or 'none'}")
+    origin = {"root": str(root.resolve()), f"sha256 of {annotations.name}": sha256(annotations)}
+    folder = root / f"{split}{year}"
+    return Source(
+        f"coco_{year}_{split}", origin, lambda downloads: pictures(annotations, folder)
+    )
+
+
+def _downloaded(year: str, split: str) -> Source:
+    def load(downloads: pathlib.Path):
+        archives = ["annotations/annotations_trainval" + year, f"zips/{split}{year}"]
+        jsons, images = fetch([f"{_SITE}{archive}.zip" for archive in archives], downloads)
+        file = jsons / "annotations" / f"instances_{split}{year}.json"
+        return pictures(file, images / f"{split}{year}")
+
+    foreign = Foreign(f"coco/{year}", {"val": "validation"}.get(split, split), one_based=False)
+    return Source(f"coco_{year}_{split}", None, load, foreign)

@@ -1,0 +1,130 @@
+"""Pictures from bytes and files: always upright, RGB, uint8, whatever they were stored as.
+
+The one decoder of the project: preparation, training, evaluation and prediction all use it.
+"""
+
+import os
+import pathlib
+
+import cv2
+import numpy as np
+
+_REDUCED = {  # these flags hold only the reduction; the colour is said apart
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+}
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
+
+
+def decode(encoded: bytes, canvas: int) -> tuple[np.ndarray, int, int]:
+    """Decode a picture onto the top left corner of a black canvas.
+
+    Returns the canvas [S, S, 3] uint8 RGB and the height and width that the picture fills: its
+    own where it fits, else as large as fits at the same aspect.
+
+    Raises:
+        ValueError: the bytes are no picture, or only a part of one.
+    """
+    image = decode_to_fit(encoded, canvas)
+    height, width = image.shape[:2]
+    filled = np.zeros((canvas, canvas, 3), np.uint8)
+    filled[:height, :width] = image
+    return filled, height, width
+
+
+def decode_to_fit(encoded: bytes, canvas: int) -> np.ndarray:
+    """Decode a picture [H, W, 3], shrunk where it is larger than the canvas; see `decode`."""
+    size = _jpeg_size(encoded)
+    image = decode_full(encoded, reduction=_reduction(size, canvas) if size else None)
+    height, width = image.shape[:2]
+    if max(height, width) <= canvas:
+        return image
+    scale = canvas / max(height, width)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, fitted, interpolation=cv2.INTER_AREA)
+
+
+def decode_full(encoded: bytes, *, reduction: int | None = None) -> np.ndarray:
+    """Decode a picture [H, W, 3] uint8 RGB at its own size, or 2, 4 or 8 times smaller.
+
+    Grey, CMYK and 16-bit pictures become 8-bit RGB, transparency is dropped, and a picture that
+    says how it must be turned (EXIF) is turned upright.
+
+    Raises:
+        ValueError: the bytes are no picture, or only a part of one.
+    """
+    flags = cv2.IMREAD_COLOR_RGB | (_REDUCED[reduction] if reduction else 0)
+    return _decode(encoded, flags)
+
+
+def decode_stored(encoded: bytes) -> np.ndarray:
+    """Decode a picture [H, W, 3] as it is stored, not turned upright."""
+    return _decode(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a picture file: [H, W, 3] uint8 RGB, upright.
+
+    Raises:
+        ValueError: there is no such file, or it holds no whole picture.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ValueError(f"no picture file at {path}")
+    try:
+        return decode_full(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _decode(encoded: bytes, flags: int) -> np.ndarray:
+    if not encoded:
+        raise ValueError("an empty file, expected a picture")
+    if encoded.startswith(b"\xff\xd8") and not _jpeg_is_whole(encoded):
+        raise ValueError("a truncated JPEG: it has no end marker")
+    try:
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error as error:  # e.g. more pixels than OpenCV agrees to decode
+        raise ValueError(f"OpenCV cannot decode the picture: {error.err}") from None
+    if image is None:
+        raise ValueError("not a picture that OpenCV can decode, or only a part of one")
+    return image
+
+
+def _reduction(size: tuple[int, int], canvas: int) -> int | None:
+    """The largest reduction while decoding that still leaves the canvas filled."""
+    return next((factor for factor in _REDUCED if max(size) // factor >= canvas), None)
+
+
+def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
+    """Height and width as stored in a JPEG's frame header; None where there is none."""
+    at = next((at for code, at in _jpeg_segments(encoded) if code in _FRAME_HEADERS), None)
+    if at is None or at + 9 > len(encoded):
+        return None
+    return int.from_bytes(encoded[at + 5 : at + 7]), int.from_bytes(encoded[at + 7 : at + 9])
+
+
+def _jpeg_is_whole(encoded: bytes) -> bool:
+    """Whether the end marker follows the first scan.
+
+    Some versions of OpenCV fill what a truncated JPEG lacks with grey and say nothing. The search
+    begins at the first scan because the thumbnail in a header has an end marker of its own.
+    """
+    scan = next((at for code, at in _jpeg_segments(encoded) if code == _START_OF_SCAN), None)
+    return scan is not None and encoded.find(_END_OF_IMAGE, scan) >= 0
+
+
+def _jpeg_segments(encoded: bytes):
+    """The marker code and position of a JPEG's segments, up to the first scan."""
+    at = 2
+    while at + 4 <= len(encoded) and encoded[at] == 0xFF and encoded[:2] == b"\xff\xd8":
+        code = encoded[at + 1]
+        if code == 0xFF:  # a fill byte
+            at += 1
+            continue
+        yield code, at
+        if code == _START_OF_SCAN:
+            return
+        at += 2 + int.from_bytes(encoded[at + 2 : at + 4])

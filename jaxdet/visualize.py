@@ -1,0 +1,178 @@
+"""Pictures for people: boxes with names, contact sheets, what a training batch looks like.
+
+Pictures are uint8 RGB [H, W, 3]. Text is drawn by the outline font that comes with OpenCV 5, so
+names may be in Latin, Greek, Cyrillic, Arabic, Chinese, Japanese or Korean.
+"""
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from jaxdet import types
+
+_FONT = "sans"
+_FONT_WEIGHT = 500
+_BACKGROUND = 32  # grey between the pictures of a sheet
+_GAP = 4  # pixels between them
+_ANCHOR_COLOUR = (255, 255, 0)
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes_pixels: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: tuple[str, ...],
+    scores: np.ndarray | None = None,
+) -> np.ndarray:
+    """A copy of `image` with boxes [m, 4] and their class names, and scores [m] where given.
+
+    The best score is drawn last, names above all boxes. Boxes are cut at the edge of the picture.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"a picture is {image.dtype} {image.shape}, expected uint8 [H, W, 3]")
+    image = np.array(image, order="C")
+    shorter = min(image.shape[:2])
+    order = range(len(boxes_pixels)) if scores is None else np.argsort(scores, kind="stable")
+    colours = [class_colour(int(label)) for label in labels]
+    corners = {
+        i: _outline(image, boxes_pixels[i], colours[i], thickness=max(1, round(shorter / 200)))
+        for i in order
+    }
+    for i in order:
+        text = classes[labels[i]] if scores is None else f"{classes[labels[i]]} {scores[i]:.2f}"
+        _draw_label(image, text, corners[i], colours[i], size=max(11, round(shorter / 28)))
+    return image
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """The RGB colour of a class: the same in every picture, and far from those of its neighbours."""
+    hue = 0.61803398875 * label % 1  # the golden ratio never comes back to a hue
+    value = (1.0, 0.75)[label // 8 % 2]
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.55)[label // 16 % 2], value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def sheet(images: Sequence[np.ndarray], *, columns: int, cell: int) -> np.ndarray:
+    """A contact sheet: every picture fitted into a square of `cell` pixels, row by row.
+
+    The pictures shrink with their names; `found_sheet` and `batch_sheet` draw after fitting.
+    """
+    if not len(images):
+        raise ValueError("a sheet of no pictures, expected at least one")
+    rows = -(-len(images) // columns)
+    page = np.full((rows * cell, columns * cell, 3), _BACKGROUND, np.uint8)
+    for index, image in enumerate(images):
+        fitted = _fit(image, cell - _GAP)
+        height, width = fitted.shape[:2]
+        top = index // columns * cell + (cell - height) // 2
+        left = index % columns * cell + (cell - width) // 2
+        page[top : top + height, left : left + width] = fitted
+    return page
+
+
+def found_sheet(
+    images: Sequence[np.ndarray],
+    found: Sequence[types.Found],
+    *,
+    classes: tuple[str, ...],
+    columns: int = 4,
+    cell: int = 320,
+) -> np.ndarray:
+    """A contact sheet of pictures and what was found in each (boxes in pixels of the picture)."""
+    pictures = []
+    for image, each in zip(images, found, strict=True):
+        picture = _fit(image, cell - _GAP)
+        height, width = np.divide(picture.shape[:2], image.shape[:2])
+        boxes = each.boxes * np.array([width, height] * 2)
+        pictures.append(
+            draw_boxes(picture, boxes, each.labels, classes=classes, scores=each.scores)
+        )
+    return sheet(pictures, columns=columns, cell=cell)
+
+
+def batch_sheet(
+    images: np.ndarray,
+    objects: types.Objects,
+    anchors: types.Anchors,
+    positive: np.ndarray,
+    *,
+    classes: tuple[str, ...],
+    columns: int = 4,
+    cell: int = 320,
+) -> np.ndarray:
+    """A training batch as the network sees it: images [B, S, S, 3] in 0..255, objects [B, N].
+
+    The anchors [A] that are `positive` [B, A] are thin and white, beneath the objects.
+    """
+    pixels = np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8)
+    centres, sides = np.split(np.asarray(anchors.boxes), 2, axis=-1)
+    anchor_boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)  # [A, 4]
+    pictures = []
+    for index, each in enumerate(pixels):
+        picture = _fit(each, cell - _GAP)
+        size = np.array([picture.shape[1], picture.shape[0]] * 2)
+        for box in anchor_boxes[np.asarray(positive[index])]:
+            _outline(picture, box * size, _ANCHOR_COLOUR, thickness=1)
+        mask = np.asarray(objects.mask[index])
+        boxes = np.asarray(objects.boxes[index])[mask] * size
+        labels = np.asarray(objects.labels[index])[mask]
+        pictures.append(draw_boxes(picture, boxes, labels, classes=classes))
+    return sheet(pictures, columns=columns, cell=cell)
+
+
+def save(path: str | Path, image: np.ndarray) -> None:
+    """Writes a picture in the format of the file's suffix (png, jpg, ...), making its folder."""
+    path = Path(path)
+    done, encoded = cv2.imencode(path.suffix, image[..., ::-1])
+    assert done, f"OpenCV could not encode {path}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded)
+
+
+def _fit(image: np.ndarray, side: int) -> np.ndarray:
+    """A resized copy of which the longer side is `side`."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+
+def _outline(
+    image: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], *, thickness: int
+) -> tuple[int, int]:
+    """Draws a box in pixels on `image`; returns its top left corner."""
+    height, width = image.shape[:2]
+    limits = np.array([width - 1, height - 1] * 2)
+    x1, y1, x2, y2 = (int(side) for side in np.clip(np.round(box), 0, limits))
+    cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness)
+    return x1, y1
+
+
+def _draw_label(
+    image: np.ndarray,
+    text: str,
+    corner: tuple[int, int],
+    colour: tuple[int, int, int],
+    *,
+    size: int,
+) -> None:
+    """Text on a ground of `colour`, above `corner` or, without room there, below it."""
+    font, (height, width) = cv2.FontFace(_FONT), image.shape[:2]
+    margin = max(1, size // 6)
+    extent = cv2.getTextSize((0, 0), text, (0, 0), font, size, _FONT_WEIGHT)
+    if extent[2] + 2 * margin > width:  # a long name on a small picture
+        size = max(1, size * (width - 2 * margin) // extent[2])
+        extent = cv2.getTextSize((0, 0), text, (0, 0), font, size, _FONT_WEIGHT)
+    _, ascent, text_width, text_height = extent  # of the text at (0, 0): ascent is negative
+    left = max(0, min(corner[0], width - text_width - 2 * margin))
+    top = corner[1] - text_height - 2 * margin
+    top = top if top >= 0 else min(corner[1], max(0, height - text_height - 2 * margin))
+    right, bottom = left + text_width + 2 * margin, top + text_height + 2 * margin
+    cv2.rectangle(image, (left, top), (right, bottom), colour, cv2.FILLED)
+    dark = np.dot(colour, (0.299, 0.587, 0.114)) < 128  # the luma of BT.601
+    ink = (255, 255, 255) if dark else (0, 0, 0)
+    cv2.putText(image, text, (left + margin, top + margin - ascent), ink, font, size, _FONT_WEIGHT)

@@ -1,0 +1,138 @@
+"""The multibox loss against plain numpy, its mining against a sort, its gradients by sense."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdet import losses
+from jaxdet.codec import encode
+from jaxdet.types import Anchors, Raw, Targets
+
+B, A, K = 3, 40, 5
+
+
+def make(seed=0, positives=(4, 0, 9)):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 0.5, (B, A, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.1, 0.5, (B, A, 2))], -1)
+    centres = rng.uniform(0.2, 0.8, (A, 4))
+    positive = np.stack([rng.permutation(A) < count for count in positives])
+    targets = Targets(
+        boxes=boxes.astype(np.float32),
+        labels=rng.integers(0, K, (B, A)).astype(np.int32),
+        positive=positive,
+        ignore=(rng.uniform(size=(B, A)) < 0.2) & ~positive,
+        weight=rng.uniform(0.2, 1, (B, A)).astype(np.float32),
+    )
+    raw = Raw(
+        boxes=rng.normal(size=(B, A, 4)).astype(np.float32),
+        logits=rng.normal(size=(B, A, K + 1)).astype(np.float32) * 3,
+    )
+    centres = centres.astype(np.float32)
+    return raw, targets, Anchors(boxes=centres, cell=centres)
+
+
+def mine(loss, positive, ignore, ratio):
+    """The reference's rule: by falling loss, equal ones in order."""
+    order = sorted(np.flatnonzero(~positive & ~ignore), key=lambda i: (-loss[i], i))
+    chosen = np.zeros(len(loss), bool)
+    chosen[order[: ratio * positive.sum()]] = True
+    return chosen
+
+
+def reference(raw, targets, anchors, ratio):
+    logits = raw.logits.astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    codes = np.array(encode(targets.boxes, anchors.boxes), np.float64)
+    box = classes = 0.0
+    for b in range(B):
+        negative = mine(-log_p[b, :, 0], targets.positive[b], targets.ignore[b], ratio)
+        for a in range(A):
+            if targets.positive[b, a]:
+                error = np.abs(raw.boxes[b, a] - codes[b, a])
+                part = np.where(error < 1, error**2 / 2, error - 0.5).sum()
+                box += targets.weight[b, a] * part
+                classes -= targets.weight[b, a] * log_p[b, a, targets.labels[b, a] + 1]
+            elif negative[a]:
+                classes -= log_p[b, a, 0]
+    return box, classes
+
+
+@pytest.mark.parametrize("ratio", [1, 3])
+@pytest.mark.parametrize("positives", [(4, 0, 9), (1, 2, 3), (40, 30, 0)])
+def test_multibox_against_loops(positives, ratio):
+    raw, targets, anchors = make(sum(positives), positives)
+    found = jax.jit(lambda r, t: losses.multibox(r, t, anchors, negative_ratio=ratio))(raw, targets)
+    box, classes = reference(raw, targets, anchors, ratio)
+    np.testing.assert_allclose(found["box"][0], box, rtol=1e-5)
+    np.testing.assert_allclose(found["class"][0], classes, rtol=1e-5)
+    assert found["box"][1] == found["class"][1] == sum(positives)
+
+
+def test_smooth_l1_by_hand():
+    error = jnp.array([0.0, 0.5, -0.5, 1.0, -3.0])
+    np.testing.assert_allclose(losses.smooth_l1(error), [0, 0.125, 0.125, 0.5, 2.5])
+    slope = jax.vmap(jax.grad(losses.smooth_l1))(error)
+    np.testing.assert_allclose(slope, [0, 0.5, -0.5, 1, -1])
+
+
+def test_cross_entropy_by_hand_and_of_extreme_logits():
+    logits = jnp.array([[0.0, np.log(3.0)], [1000.0, 0.0], [1000.0, 0.0]])
+    found = losses.cross_entropy(logits, jnp.array([1, 0, 1]))
+    np.testing.assert_allclose(found, [-np.log(0.75), 0, 1000], atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mining_against_a_sort_with_many_ties(seed):
+    rng = np.random.default_rng(seed)
+    for levels in (1, 3, 1000):
+        loss = rng.integers(0, levels, 200).astype(np.float32) / 7
+        positive = rng.uniform(size=200) < rng.choice([0.0, 0.01, 0.1, 0.4])
+        ignore = (rng.uniform(size=200) < 0.3) & ~positive
+        found = jax.jit(lambda *a: losses.hard_negatives(*a, ratio=3))(loss, positive, ignore)
+        np.testing.assert_array_equal(found, mine(loss, positive, ignore, 3))
+        assert found.sum() <= 3 * positive.sum()
+
+
+def test_a_background_loss_that_rounds_below_zero_still_counts_as_the_least():
+    loss = np.array([-1e-7, 0.5, 0.0, 0.2], np.float32)
+    positive = np.array([False, True, False, False])
+    found = losses.hard_negatives(loss, positive, np.zeros(4, bool), ratio=3)
+    np.testing.assert_array_equal(found, ~positive)
+
+
+def gradients(raw, targets, anchors):
+    def total(raw):
+        parts = losses.multibox(raw, targets, anchors)
+        return sum(part / jnp.maximum(count, 1) for part, count in parts.values())
+
+    return jax.jit(jax.value_and_grad(total))(raw)
+
+
+def test_only_chosen_anchors_get_a_gradient():
+    raw, targets, anchors = make()
+    _, grads = gradients(raw, targets, anchors)
+    moved = np.abs(np.array(grads.logits)).sum(-1) > 0
+    np.testing.assert_array_equal(np.abs(np.array(grads.boxes)).sum(-1) > 0, targets.positive)
+    np.testing.assert_array_equal(moved.sum(1), [16, 0, 36])
+    assert not moved[targets.ignore].any()
+
+
+def test_no_objects_cost_nothing_and_give_zero_gradients():
+    raw, targets, anchors = make(positives=(0, 0, 0))
+    targets = targets.replace(boxes=np.zeros_like(targets.boxes))
+    value, grads = gradients(raw, targets, anchors)
+    assert value == 0
+    for leaf in jax.tree.leaves(grads):
+        np.testing.assert_array_equal(leaf, np.zeros_like(leaf))
+
+
+def test_half_precision_logits_are_summed_in_float32():
+    raw, targets, anchors = make()
+    half = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), raw)
+    rounded = jax.tree.map(lambda x: x.astype(jnp.float32), half)
+    run = jax.jit(lambda raw: losses.multibox(raw, targets, anchors))
+    a, b = run(half), run(rounded)
+    assert a["class"][0].dtype == a["box"][0].dtype == jnp.float32
+    np.testing.assert_allclose(a["class"][0], b["class"][0], rtol=1e-6)

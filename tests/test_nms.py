@@ -1,0 +1,143 @@
+"""NMS with fixed shapes against plain greedy loops, under fuzzing."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdet import nms
+
+
+def iou(box, others):
+    side = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    shared = np.maximum(side, 0).prod(1)
+    union = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - shared
+    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0)
+
+
+def greedy(boxes, scores, score_threshold, iou_threshold, max_kept):
+    """(anchor, class) of what survives, by falling score; equal scores by anchor, then class."""
+    anchor, label = np.nonzero(scores > score_threshold)
+    order = np.argsort(-scores[anchor, label], kind="stable")
+    kept = []
+    for a, k in zip(anchor[order], label[order], strict=True):
+        same = [other for other, of_class in kept if of_class == k]
+        if not same or iou(boxes[a], boxes[same]).max() <= iou_threshold:
+            kept.append((a, k))
+        if len(kept) == max_kept:
+            break
+    return kept
+
+
+@functools.partial(jax.jit, static_argnames=("iou_threshold", "max_kept"))
+def multiclass(boxes, scores, score_threshold, *, iou_threshold, max_kept):
+    return nms.multiclass(
+        boxes,
+        scores,
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_kept=max_kept,
+    )
+
+
+def random_boxes(rng, count, grid):
+    """Corners on a coarse grid, so that IoUs, duplicates and empty boxes abound; sums are exact."""
+    low = rng.integers(0, grid, (count, 2))
+    side = rng.integers(0, grid // 2, (count, 2))
+    return (np.concatenate([low, low + side], 1) / 64).astype(np.float32)
+
+
+def assert_same(found, kept, boxes, scores):
+    assert found.valid.sum() == len(kept)
+    np.testing.assert_array_equal(found.valid, np.arange(len(found.valid)) < len(kept))
+    anchors, labels = np.array(kept, int).reshape(-1, 2).T
+    n = len(kept)
+    np.testing.assert_array_equal(found.labels[:n], labels)
+    np.testing.assert_array_equal(found.scores[:n], scores[anchors, labels])
+    np.testing.assert_array_equal(found.boxes[:n], boxes[anchors])
+    assert not found.boxes[n:].any()
+    assert not found.scores[n:].any()
+
+
+@pytest.mark.parametrize("max_kept", [5, 100])
+@pytest.mark.parametrize("iou_threshold", [0.3, 0.45, 0.5, 0.6, 0.7])
+def test_fuzz_against_greedy(iou_threshold, max_kept):
+    rng = np.random.default_rng(max_kept)
+    for seed in range(8):
+        boxes = random_boxes(rng, 300, grid=(6, 12, 40, 64)[seed % 4])
+        scores = rng.uniform(size=(300, 4)).astype(np.float32)
+        if seed % 2:
+            scores = np.round(scores * 16) / 16  # ties
+        threshold = np.float32((0.01, 0.5, 0.9)[seed % 3])
+        found = multiclass(boxes, scores, threshold, iou_threshold=iou_threshold, max_kept=max_kept)
+        kept = greedy(boxes, scores, threshold, iou_threshold, max_kept)
+        assert_same(found, kept, boxes, scores)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 4096])
+def test_the_chunk_does_not_show(monkeypatch, chunk):
+    monkeypatch.setattr(nms, "CHUNK", chunk)
+    rng = np.random.default_rng(1)
+    boxes = random_boxes(rng, 100, grid=20)
+    scores = np.round(rng.uniform(size=(100, 3)) * 20).astype(np.float32) / 20
+    arguments = {"score_threshold": 0.1, "iou_threshold": 0.45, "max_kept": 60}
+    found = nms.multiclass(boxes, scores, **arguments)
+    assert_same(found, greedy(boxes, scores, *arguments.values()), boxes, scores)
+
+
+def test_everything_covers_everything():
+    boxes = np.tile(np.float32([[0.1, 0.1, 0.5, 0.5]]), (900, 1))
+    scores = np.random.default_rng(0).uniform(0.1, 1, (900, 2)).astype(np.float32)
+    found = multiclass(boxes, scores, 0.01, iou_threshold=0.45, max_kept=100)
+    assert_same(found, greedy(boxes, scores, 0.01, 0.45, 100), boxes, scores)
+    assert found.valid.sum() == 2
+
+
+def test_a_chain_of_suppressions():
+    # Each box covers the next one only: the first, third, fifth ... survive.
+    low = np.arange(400, dtype=np.float32)[:, None] * [[1, 0]]
+    boxes = np.concatenate([low, low + [[3, 1]]], 1).astype(np.float32)
+    scores = np.linspace(1, 0.5, 400, dtype=np.float32)[:, None]
+    found = multiclass(boxes, scores, 0.01, iou_threshold=0.45, max_kept=300)
+    assert_same(found, [(i, 0) for i in range(0, 400, 2)], boxes, scores)
+
+
+def test_no_candidates():
+    rng = np.random.default_rng(0)
+    boxes = random_boxes(rng, 30, grid=20)
+    scores = np.full((30, 3), 0.01, np.float32)
+    found = multiclass(boxes, scores, np.float32(0.01), iou_threshold=0.45, max_kept=10)
+    assert_same(found, [], boxes, scores)
+
+
+def test_fewer_scores_than_places():
+    boxes = np.float32([[0, 0, 1, 1], [0, 0, 1, 0.9], [0.5, 0.5, 0.5, 0.5]])
+    scores = np.float32([[0.2], [0.9], [0.5]])
+    found = multiclass(boxes, scores, 0.01, iou_threshold=0.5, max_kept=8)
+    assert_same(found, [(1, 0), (2, 0)], boxes, scores)
+
+
+def test_vmap_over_pictures():
+    rng = np.random.default_rng(5)
+    boxes = np.stack([random_boxes(rng, 400, grid) for grid in (8, 60, 20)])
+    scores = rng.uniform(size=(3, 400, 2)).astype(np.float32)
+    scores[1] /= 1000  # a picture without candidates amid others
+    call = functools.partial(multiclass, iou_threshold=0.45, max_kept=50)
+    found = jax.vmap(lambda b, s: call(b, s, 0.01))(boxes, scores)
+    for i in range(3):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], found)
+        assert_same(one, greedy(boxes[i], scores[i], 0.01, 0.45, 50), boxes[i], scores[i])
+
+
+@pytest.mark.parametrize("iou_threshold", [0.3, 0.5, 0.7])
+def test_plain_nms_against_greedy(iou_threshold):
+    rng = np.random.default_rng(2)
+    boxes = random_boxes(rng, 500, grid=24)
+    scores = rng.normal(size=500).astype(np.float32)
+    scores[rng.uniform(size=500) < 0.2] = -np.inf  # these do not count
+    run = jax.jit(lambda b, s: nms.nms(b, s, iou_threshold=iou_threshold, max_kept=40))
+    index, valid = run(boxes, scores)
+    kept = [a for a, _ in greedy(boxes, scores[:, None], -np.inf, iou_threshold, 40)]
+    np.testing.assert_array_equal(index[valid], kept)
+    assert valid.sum() == len(kept)

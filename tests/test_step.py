@@ -1,0 +1,194 @@
+"""The step on a network small enough to reason about: what is divided by what, and what is frozen."""
+
+import types as python_types
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdet import optim, parallel, schedules, state
+from jaxdet.step import train_step
+from jaxdet.types import Batch, Objects
+
+BATCH, SLOTS = 16, 3
+
+
+class BatchNorm(nn.Module):
+    """A normalisation by the name that freezing looks for."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+
+
+class Toy(nn.Module):
+    norm: bool = False
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Dense(4, name="backbone")(x)
+        if self.norm:
+            x = BatchNorm(name="norm")(x, train=train)
+        return nn.Dense(1, name="head")(x)[..., 0]
+
+
+def toy_detector(norm=False):
+    """Fits the sum of a picture's boxes, once an object: counts differ from picture to picture."""
+    net = Toy(norm=norm)
+
+    def loss(variables, pixels, objects):
+        said, updates = net.apply(variables, pixels, train=True, mutable=["batch_stats"])
+        error = (objects.boxes.sum(-1) - said[:, None]) ** 2
+        return {
+            "box": ((error * objects.mask).sum(), objects.mask.sum()),
+            "class": ((said**2).sum(), jnp.float32(len(said))),
+        }, updates.get("batch_stats", {})
+
+    variables = net.init(jax.random.key(1), jnp.zeros((1, 5)), train=False)
+    return python_types.SimpleNamespace(loss=loss), variables
+
+
+def toy_batch(seed=0, objects=True):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((BATCH, SLOTS)) < np.linspace(0, 0.9, BATCH)[:, None]
+    return Batch(
+        image=rng.normal(size=(BATCH, 5)).astype(np.float32),
+        size=np.ones((BATCH, 2), np.int32),
+        objects=Objects(
+            boxes=rng.random((BATCH, SLOTS, 4), np.float32),
+            labels=np.zeros((BATCH, SLOTS), np.int32),
+            mask=mask & objects,
+            weight=np.ones((BATCH, SLOTS), np.float32),
+        ),
+        id=np.arange(BATCH, dtype=np.int32),
+        valid=np.ones(BATCH, bool),
+    )
+
+
+def view(key, batch):
+    return batch.image, batch.objects
+
+
+def run(steps=3, *, norm=False, mesh=None, frozen=(), ema_decay=0.0, batches=None, **options):
+    detector, variables = toy_detector(norm)
+    tx = optim.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=1e-2)
+    tx = optim.freeze(tx, variables["params"], frozen)
+    step = train_step(
+        detector, tx, view, seed=0, frozen=frozen, ema_decay=ema_decay, **options
+    )
+    now = state.create(variables, tx, ema=ema_decay > 0)
+    step = parallel.pmap(step, mesh) if mesh else jax.jit(step)
+    for number in range(steps):
+        batch = (batches or toy_batch)(number)
+        batch = parallel.shard_batch(batch, mesh) if mesh else batch
+        now, scalars = step(now, batch)
+    return variables, now, scalars
+
+
+def assert_close(a, b, tolerance):
+    jax.tree.map(partial(np.testing.assert_allclose, atol=tolerance, rtol=0), a, b)
+
+
+def test_loss_is_the_global_sum_over_the_global_count():
+    batch = toy_batch()
+    variables, _, scalars = run(1)
+    said = np.asarray(Toy().apply(variables, batch.image, train=False))
+    error = (batch.objects.boxes.sum(-1) - said[:, None]) ** 2
+    box = error[batch.objects.mask].mean()
+    np.testing.assert_allclose(scalars["box"], box, rtol=1e-5)
+    np.testing.assert_allclose(scalars["loss"], box + (said**2).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_eight_devices_equal_one(norm):
+    assert jax.device_count() == 8
+    _, one, one_scalars = run(norm=norm)
+    _, many, many_scalars = run(norm=norm, mesh=parallel.mesh())
+    assert_close(one.variables, many.variables, 1e-6)
+    assert_close(one_scalars, many_scalars, 1e-5)
+
+
+def test_accumulated_gradient_is_that_of_the_whole_batch():
+    _, whole, scalars = run()
+    _, parts, part_scalars = run(accumulate=4)
+    assert_close(whole.variables, parts.variables, 1e-6)
+    assert_close(scalars, part_scalars, 1e-5)
+
+
+def test_accumulation_on_eight_devices_equals_one_device():
+    _, one, _ = run(accumulate=2)
+    _, many, _ = run(accumulate=2, mesh=parallel.mesh())
+    assert_close(one.variables, many.variables, 1e-6)
+
+
+def test_no_objects_no_nan():
+    _, now, scalars = run(batches=partial(toy_batch, objects=False))
+    assert np.isfinite(list(scalars.values())).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(now.variables))
+    assert scalars["box"] == 0
+
+
+def test_frozen_weights_and_statistics_do_not_move_a_bit():
+    before, after, _ = run(norm=True, frozen=("backbone", "norm"))
+    for part in ("backbone", "norm"):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            before["params"][part],
+            after.variables["params"][part],
+        )
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        before["batch_stats"],
+        after.variables["batch_stats"],
+    )
+    assert np.any(before["params"]["head"]["kernel"] != after.variables["params"]["head"]["kernel"])
+
+
+def test_unfrozen_statistics_move():
+    before, after, _ = run(norm=True, frozen=("backbone",))
+    moved = jax.tree.map(
+        lambda a, b: np.any(a != b), before["batch_stats"], after.variables["batch_stats"]
+    )
+    assert all(jax.tree.leaves(moved))
+
+
+def test_frozen_pattern_without_a_match_is_an_error_that_names_the_parts():
+    with pytest.raises(ValueError, match=r"'backbon'.*backbone/bias"):
+        run(frozen=("backbon",))
+
+
+def test_moving_average():
+    detector, variables = toy_detector()
+    _, first, _ = run(1, ema_decay=0.75)
+    _, second, _ = run(2, ema_decay=0.75)
+    kernel = lambda tree: np.asarray(tree["params"]["head"]["kernel"])
+    average = kernel(variables)
+    for now in (first, second):
+        average = 0.75 * average + 0.25 * kernel(now.variables)
+    np.testing.assert_allclose(kernel(second.ema), average, atol=1e-6)
+    assert second.best_variables is second.ema
+    assert run(1)[1].ema is None
+
+
+def test_sgd_is_torch_sgd():
+    """v = momentum v + g + decay p; p -= rate v (the documentation of torch.optim.SGD)."""
+    tx = optim.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=0.01)
+    params = p = np.float32(2.0)
+    optimiser, v = tx.init(params), 0.0
+    for gradient in (1.0, -0.5, 3.0):
+        updates, optimiser = tx.update(np.float32(gradient), optimiser, params)
+        params = optax.apply_updates(params, updates)
+        v = 0.9 * v + gradient + 0.01 * p
+        p = p - 0.1 * v
+    np.testing.assert_allclose(params, p, rtol=1e-6)
+
+
+def test_clipping_bounds_the_norm():
+    tx = optim.sgd(schedules.constant(steps=9, peak=1.0), momentum=0.0, clip_norm=1.0)
+    params = {"a": jnp.zeros(2)}
+    updates, _ = tx.update({"a": jnp.array([3.0, 4.0])}, tx.init(params), params)
+    np.testing.assert_allclose(updates["a"], [-0.6, -0.8], rtol=1e-6)
