@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxdet import augment
-from jaxdet.types import Objects
+from jaxdet.types import Batch, Objects
 
 
 def main() -> None:
@@ -27,13 +27,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
 
-    keys = jax.random.split(jax.random.key(0), arguments.batch)
-    pictures = jax.device_put(make_pictures(arguments.batch, arguments.canvas))
-    train = jax.jit(jax.vmap(partial(augment.ssd_train_view, output=arguments.output)))
+    key = jax.random.key(0)
+    batch = jax.device_put(make_batch(arguments.batch, arguments.canvas))
+    train = jax.jit(partial(augment.ssd_train_view, output=arguments.output))
     evaluate = jax.jit(jax.vmap(partial(augment.eval_view, output=arguments.output)))
     for name, view, inputs in (
-        ("train_view", train, (keys, *pictures)),
-        ("eval_view", evaluate, pictures[:2]),
+        ("train_view", train, (key, batch)),
+        ("eval_view", evaluate, (batch.image, batch.size)),
     ):
         seconds = median_seconds(view, inputs, arguments.repeats)
         figure = {
@@ -47,8 +47,8 @@ def main() -> None:
         print(json.dumps(figure), flush=True)
 
 
-def make_pictures(batch: int, canvas: int) -> tuple[np.ndarray, np.ndarray, Objects]:
-    """Canvases [B, S, S, 3], their sizes [B, 2] and objects [B, 64, ...]."""
+def make_batch(batch: int, canvas: int) -> Batch:
+    """Noise of 500 x 375 (or what of it fits the canvas) with three objects a picture."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (batch, canvas, canvas, 3), dtype=np.uint8)
     size = np.tile(np.array([375, 500], np.int32), (batch, 1))
@@ -61,7 +61,8 @@ def make_pictures(batch: int, canvas: int) -> tuple[np.ndarray, np.ndarray, Obje
         mask=mask,
         weight=mask.astype(np.float32),
     )
-    return image, np.minimum(size, canvas), objects
+    valid = np.ones(batch, bool)
+    return Batch(image, np.minimum(size, canvas), objects, id=np.arange(batch), valid=valid)
 
 
 def median_seconds(function, inputs, repeats: int) -> float:

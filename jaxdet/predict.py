@@ -17,14 +17,12 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from absl import app
-from absl.flags import argparse_flags
 from tqdm import tqdm
 
 import jaxdet
@@ -34,22 +32,105 @@ PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv"}
 
 
-class Records:
-    """What was found so far, in the two forms that COCO's tools read."""
+class Prediction:
+    """What was found so far in the files below `root`, and what could not be read.
 
-    def __init__(self, classes: tuple[str, ...], *, numbered: bool):
-        """`numbered`: file names are numbers and become the ids of the pictures."""
-        self.classes = classes
+    `detector` has `classes` and `detect(images, batch_size=...) -> list[Found]`. Detections are
+    kept where their score is above `score_threshold`. With `numbered`, file names are numbers and
+    become the ids of the pictures.
+    """
+
+    def __init__(
+        self,
+        detector: Any,
+        root: Path,
+        output: Path,
+        *,
+        score_threshold: float,
+        batch_size: int,
+        numbered: bool,
+    ):
         self.images: list[dict] = []
         self.detections: list[dict] = []
-        self._numbered = numbered
+        self.bad: list[Path] = []
+        self._detector, self._root, self._output = detector, root, output
+        self._threshold, self._batch_size, self._numbered = score_threshold, batch_size, numbered
 
-    def add(self, name: str, image: np.ndarray, found: types.Found, **where: int) -> None:
-        """Records one picture, or one frame of a video."""
-        number = int(Path(name).stem) if self._numbered else len(self.images) + 1
+    def pictures(self, files: Sequence[Path]) -> None:
+        """Detects in picture files, and writes each with its boxes."""
+        bar = tqdm(files, unit="picture", disable=not files)
+        for file, image, found in self._detect(self._read(bar)):
+            name = file.relative_to(self._root)
+            self._record(name, image, found)
+            if name.suffix.lower() not in PICTURES:
+                name = name.with_name(name.name + ".png")
+            visualize.save(self._output / name, self._draw(image, found))
+
+    def video(self, file: Path) -> None:
+        """Detects in every frame of a video, and writes it with boxes, as long and as fast.
+
+        A line of pixels is lost where width or height is odd: the format holds even sizes.
+        """
+        name = file.relative_to(self._root)
+        capture = cv2.VideoCapture(str(file))
+        rate, expected = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        bar = tqdm(_frames(capture), total=max(expected, 0), desc=name.name, unit="frame")
+        count, writer = 0, None
+        for number, image, found in self._detect(enumerate(bar)):
+            count, writer = number + 1, writer or _open_video(self._output / name, image, rate)
+            self._record(name, image, found, frame=number)
+            writer.write(cv2.cvtColor(self._draw(image, found), cv2.COLOR_RGB2BGR))
+        if writer:
+            writer.release()
+        if not count:
+            self._skip(file, "not a video that OpenCV can read")
+        elif count < expected:
+            tqdm.write(f"{file}: ends after {count} of {expected} frames", file=sys.stderr)
+
+    def write(self) -> None:
+        """Writes `detections.json` and `image_info.json`; names in any script stay readable."""
+        names = self._detector.classes
+        categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+        info = {"images": self.images, "categories": categories}
+        self._output.mkdir(parents=True, exist_ok=True)
+        for name, content in ("detections", self.detections), ("image_info", info):
+            text = json.dumps(content, ensure_ascii=False)
+            (self._output / f"{name}.json").write_text(text, encoding="utf-8")
+
+    def _read(self, files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
+        for file in files:
+            try:
+                yield file, data.read_image(file)
+            except (ValueError, OSError) as error:
+                self._skip(file, str(error))
+
+    def _skip(self, file: Path, reason: str) -> None:
+        self.bad.append(file)
+        tqdm.write(f"skipped {file}: {reason}", file=sys.stderr)
+
+    def _detect(
+        self, pictures: Iterable[tuple[Any, np.ndarray]]
+    ) -> Iterator[tuple[Any, np.ndarray, types.Found]]:
+        """Batches pictures; gives each back with what was found in it."""
+        pictures = iter(pictures)
+        while some := list(itertools.islice(pictures, self._batch_size)):
+            images = [image for _, image in some]
+            every = self._detector.detect(images, batch_size=self._batch_size)
+            for (key, image), found in zip(some, every, strict=True):
+                keep = found.scores > self._threshold
+                found = types.Found(found.boxes[keep], found.scores[keep], found.labels[keep])
+                yield key, image, found
+
+    def _draw(self, image: np.ndarray, found: types.Found) -> np.ndarray:
+        return visualize.draw_boxes(
+            image, found.boxes, found.labels, classes=self._detector.classes, scores=found.scores
+        )
+
+    def _record(self, name: Path, image: np.ndarray, found: types.Found, **where: int) -> None:
+        number = int(name.stem) if self._numbered else len(self.images) + 1
+        source = {"file_name": name.as_posix(), **where}
         height, width = image.shape[:2]
-        size = {"width": width, "height": height}
-        self.images.append({"id": number, "file_name": name, **size, **where})
+        self.images.append({"id": number, "width": width, "height": height, **source})
         for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True):
             x1, y1, x2, y2 = (float(side) for side in box)
             self.detections.append(
@@ -58,58 +139,123 @@ class Records:
                     "category_id": int(label) + 1,
                     "bbox": [round(side, 3) for side in (x1, y1, x2 - x1, y2 - y1)],
                     "score": round(float(score), 6),
-                    "file_name": name,
-                    **where,
+                    **source,
                 }
             )
-
-    def write(self, folder: Path) -> None:
-        """Writes both files; names in other scripts stay readable."""
-        categories = [{"id": i, "name": name} for i, name in enumerate(self.classes, start=1)]
-        info = {"images": self.images, "categories": categories}
-        for name, content in ("detections", self.detections), ("image_info", info):
-            text = json.dumps(content, ensure_ascii=False)
-            (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def predict(
     detector: Any, source: Path, output: Path, *, score_threshold: float, batch_size: int
-) -> tuple[Records, list[Path]]:
+) -> Prediction:
     """Detects in a file or in all pictures and videos of a folder, and writes what was found.
 
-    `detector` has `classes` and `detect(images, batch_size=...) -> list[Found]`. Detections are
-    kept where their score is above `score_threshold`. A video of odd width or height loses a line
-    of pixels, as its format cannot hold it.
-
-    Returns the records and the files that could not be read, which are named on stderr. Raises
-    `ValueError` for an input without pictures, and for an output that would fall into the input.
+    Files that cannot be read are skipped, named on stderr and listed in the result's `bad`. Raises
+    `ValueError` for an input without pictures, and for an output among the input.
     """
     root, files = find_files(source, output)
     videos = [file for file in files if file.suffix.lower() in VIDEOS]
-    pictures = [file for file in files if file not in set(videos)]
-    records = Records(detector.classes, numbered=not videos and _are_numbered(pictures))
-    bad: list[Path] = []
+    pictures = [file for file in files if file not in videos]
+    prediction = Prediction(
+        detector,
+        root,
+        output,
+        score_threshold=score_threshold,
+        batch_size=batch_size,
+        numbered=not videos and _are_numbered(pictures),
+    )
+    prediction.pictures(pictures)
+    for video in videos:
+        prediction.video(video)
+    prediction.write()
+    return prediction
 
-    def detect(images: list[np.ndarray]) -> list[types.Found]:
-        every = detector.detect(images, batch_size=batch_size)
-        return [_above(found, score_threshold) for found in every]
 
-    bar = tqdm(total=len(pictures), unit="picture", disable=not pictures)
-    for some in _batched(_read(pictures, bad, bar), batch_size):
-        for (file, image), found in zip(some, detect([image for _, image in some]), strict=True):
-            name = file.relative_to(root)
-            records.add(name.as_posix(), image, found)
-            visualize.save(_target(output / name), _draw(image, found, detector.classes))
-    bar.close()
-    for file in videos:
-        name = file.relative_to(root)
-        frames = _video_frames(file, bad)
-        writer = _VideoWriter(output / name, file)
-        for some in _batched(frames, batch_size):
-            for (number, image), found in zip(some, detect([i for _, i in some]), strict=True):
-                records.add(name.as_posix(), image, found, frame=number)
-                writer.write(_draw(image, found, detector.classes))
-        writer.close()
-    output.mkdir(parents=True, exist_ok=True)
-    records.write(output)
-    return records, bad
+def find_files(source: Path, output: Path) -> tuple[Path, list[Path]]:
+    """The folder of the input, and the pictures and videos in it at any depth.
+
+    What lies in `output` is left out, as an earlier run wrote it.
+    """
+    root = source.parent if source.is_file() else source
+    if not root.is_dir():
+        raise ValueError(f"no file or folder at {source}")
+    inside = output.resolve()
+    # A folder that holds the input could also be asked to replace some of it: a/a/1.jpg by a/1.jpg.
+    if root.resolve().is_relative_to(inside):
+        raise ValueError(
+            f"the output folder {output} holds the input, which annotated pictures might replace; "
+            "choose a folder of its own"
+        )
+    if source.is_file():
+        return root, [source]
+    found = (file for file in sorted(root.rglob("*")) if file.suffix.lower() in PICTURES | VIDEOS)
+    files = [file for file in found if file.is_file() and not file.resolve().is_relative_to(inside)]
+    if not files:
+        expected = " ".join(sorted(PICTURES | VIDEOS))
+        raise ValueError(
+            f"no pictures or videos in {source}, expected files that end in {expected}"
+        )
+    return root, files
+
+
+def _are_numbered(pictures: Sequence[Path]) -> bool:
+    """Whether every file name is a number, and no two the same."""
+    stems = [file.stem for file in pictures]
+    return all(map(str.isdecimal, stems)) and len(set(map(int, stems))) == len(stems)
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def _open_video(path: Path, image: np.ndarray, rate: float) -> cv2.VideoWriter:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    codec = cv2.VideoWriter.fourcc(*"mp4v")  # the one codec that all of VIDEOS can hold
+    writer = cv2.VideoWriter(str(path), codec, rate, image.shape[1::-1])
+    if not writer.isOpened():
+        raise OSError(f"OpenCV cannot write {path} at {rate} frames a second")
+    return writer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; 1 where nothing could be read. A user's mistake ends with one clear line."""
+    args = _parser().parse_args(argv)
+    try:
+        prediction = predict(
+            jaxdet.load(args.workdir),
+            args.input,
+            args.output,
+            score_threshold=args.score_threshold,
+            batch_size=args.batch_size,
+        )
+    except (ValueError, OSError) as error:
+        sys.exit(f"jaxdet: {error}")
+    print(
+        f"{len(prediction.detections)} detections above {args.score_threshold:g} in "
+        f"{len(prediction.images)} pictures: {args.output / 'detections.json'}"
+    )
+    if prediction.bad:
+        print(f"{len(prediction.bad)} files could not be read, see above", file=sys.stderr)
+    return 0 if prediction.images else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Not absl's flags, which are one set for a whole process: `main` has a --workdir of its own.
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxdet.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, help="folder of a trained detector")
+    parser.add_argument("--input", type=Path, required=True, help="picture, video, or folder")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--score_threshold", type=float, default=0.3, help="default 0.3")
+    parser.add_argument("--batch_size", type=int, default=8, help="pictures at a time, default 8")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -49,7 +49,7 @@ def draw_boxes(
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """The RGB colour of a class: the same in every picture, and far from those of its neighbours."""
+    """The RGB colour of a class: the same in every picture, far from those of its neighbours."""
     hue = 0.61803398875 * label % 1  # the golden ratio never comes back to a hue
     value = (1.0, 0.75)[label // 8 % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.55)[label // 16 % 2], value)
@@ -127,8 +127,10 @@ def batch_sheet(
 def save(path: str | Path, image: np.ndarray) -> None:
     """Writes a picture in the format of the file's suffix (png, jpg, ...), making its folder."""
     path = Path(path)
-    done, encoded = cv2.imencode(path.suffix, image[..., ::-1])
-    assert done, f"OpenCV could not encode {path}"
+    try:
+        encoded = cv2.imencode(path.suffix, image[..., ::-1])[1]
+    except cv2.error:  # no such format
+        raise ValueError(f"OpenCV cannot write {path}, expected .png, .jpg, ...") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoded)
 

@@ -1,0 +1,26 @@
+"""Datasets on disk, and batches of them on the host. Needs neither TensorFlow nor an accelerator.
+
+dataset = data.open("voc_2007_trainval+voc_2012_trainval", dir="data", root="VOCdevkit")
+print(dataset.summary())
+for batch in data.train_batches(dataset, batch_size=32, canvas=512, max_objects=64, seed=0):
+    ...
+"""
+
+from jaxdet.data.batches import eval_batches, train_batches
+from jaxdet.data.builder import prepare
+from jaxdet.data.check import Picture
+from jaxdet.data.dataset import Dataset, open
+from jaxdet.data.decode import decode, read_image
+from jaxdet.data.source import Source
+
+__all__ = [
+    "Dataset",
+    "Picture",
+    "Source",
+    "decode",
+    "eval_batches",
+    "open",
+    "prepare",
+    "read_image",
+    "train_batches",
+]

@@ -95,9 +95,7 @@ def _on_disk(year: str, split: str, root: pathlib.Path) -> Source:
         raise ValueError(f"no {annotations.name} in {root}/annotations; found {found or 'none'}")
     origin = {"root": str(root.resolve()), f"sha256 of {annotations.name}": sha256(annotations)}
     folder = root / f"{split}{year}"
-    return Source(
-        f"coco_{year}_{split}", origin, lambda downloads: pictures(annotations, folder)
-    )
+    return Source(f"coco_{year}_{split}", origin, lambda downloads: pictures(annotations, folder))
 
 
 def _downloaded(year: str, split: str) -> Source:

@@ -1,3 +1,36 @@
+"""The network of a one-stage detector: backbone, neck and head in a row."""
+
+from typing import Any
+
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdet.types import Array, Raw
+
+
 class Net(nn.Module):
-    pass
+    """From pixels to raw predictions; parameter paths read backbone/..., neck/..., head/....
+
+    Pixels are RGB in 0..255 and normalised here, `(x - mean) / scale`. Parameters are float32; the
+    layers compute in `dtype`, and what comes out is float32.
+    """
+
+    backbone: nn.Module
+    neck: nn.Module
+    head: nn.Module
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+    dtype: Any = jnp.float32
+
+    def __call__(self, pixels: Array, *, train: bool) -> Raw:
+        """Raw predictions for `pixels` [B, H, W, 3]; `train` is for BatchNorm."""
+        boxes, logits = self.head(self.maps(pixels, train=train), train)
+        return Raw(boxes=boxes.astype(jnp.float32), logits=logits.astype(jnp.float32))
+
+    def maps(self, pixels: Array, *, train: bool = False) -> tuple[jax.Array, ...]:
+        """The maps that the head sees, fine to coarse."""
+        mean = jnp.array(self.mean, jnp.float32).reshape(1, 1, 1, 3)
+        scale = jnp.array(self.scale, jnp.float32).reshape(1, 1, 1, 3)
+        x = (jnp.asarray(pixels, jnp.float32) - mean) / scale
+        return self.neck(self.backbone(x.astype(self.dtype), train), train)

@@ -1,0 +1,148 @@
+"""A dataset by name: its classes, its annotations, its pictures, and what to say about it."""
+
+import dataclasses
+import difflib
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxdet.data import builder, coco, part, shapes, table, voc
+from jaxdet.data.decode import decode_full
+from jaxdet.data.source import Source
+from jaxdet.types import Annotation
+
+_SETS = (voc, coco, shapes)
+_COLUMNS = 3  # of the table of classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Prepared pictures and their annotations; pictures are numbered over all parts."""
+
+    name: str
+    classes: tuple[str, ...]
+    parts: tuple[part.Part, ...]
+    table: table.Table
+    part_of: np.ndarray  # [P] which part a picture is in
+
+    def __len__(self) -> int:
+        return len(self.table.ids)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The id of every picture: the file's stem (VOC), the number in decimal (COCO)."""
+        return self.table.ids
+
+    def annotation(self, i: int) -> Annotation:
+        """What is in picture i."""
+        return self.table.annotation(i)
+
+    def annotations(self) -> list[Annotation]:
+        """What is in every picture; no picture is read."""
+        return [self.annotation(i) for i in range(len(self))]
+
+    def encoded(self, i: int) -> bytes:
+        """The file of picture i as it came."""
+        return self.parts[self.part_of[i]].records[int(self.table.rows[i])]["image"]
+
+    def image(self, i: int) -> np.ndarray:
+        """Picture i at its own size, [H, W, 3] uint8 RGB."""
+        return decode_full(self.encoded(i))
+
+    def summary(self) -> str:
+        """What there is, in a few lines: splits, pictures, boxes per class, what was skipped."""
+        lines = [f"{self.name}: {len(self):,} pictures, {_boxes(self.table)}"]
+        if len(self.parts) > 1:
+            lines += [
+                f"  {p.name}: {len(p.table.ids):,} pictures, {_boxes(p.table)}" for p in self.parts
+            ]
+        without = int((np.diff(self.table.starts) == 0).sum())
+        lines += [f"  pictures without boxes: {without:,}"] if without else []
+        lines += ["  boxes per class:", *_class_lines(self.classes, self.table.labels)]
+        return "\n".join(lines + [line for p in self.parts for line in _problem_lines(p)])
+
+
+def open(
+    names: str, *, dir: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
+) -> Dataset:
+    """Open datasets by name, joined with `+`, and prepare those that are not yet.
+
+    `dir` holds the prepared records, and downloads. `root` is a set that is on disk as published
+    (a VOCdevkit, a COCO folder); without it, what has been prepared under the name is taken, by
+    this package or by TFDS's own builder, else the set is downloaded.
+
+    Raises:
+        ValueError: a name, split or root that does not exist, an empty split, sets of
+            different classes, or a preparation in `dir` that was made from something else.
+    """
+    dir = pathlib.Path(dir).expanduser()
+    root = pathlib.Path(root).expanduser() if root is not None else None
+    sources = [source for name in names.split("+") for source in _find(name.strip(), dir, root)]
+    if len({source.name for source in sources}) < len(sources):
+        raise ValueError(f"{names!r} names the same pictures twice")
+    parts = tuple(_open_part(source, dir, take_any=root is None) for source in sources)
+    for other in parts[1:]:
+        if other.classes != parts[0].classes:
+            raise ValueError(
+                f"{parts[0].name} and {other.name} cannot be joined, their classes differ: "
+                f"{parts[0].classes} and {other.classes}"
+            )
+    part_of = np.repeat(np.arange(len(parts)), [len(p.table.ids) for p in parts])
+    columns = table.concatenate([p.table for p in parts])
+    return Dataset(names, parts[0].classes, parts, columns, part_of)
+
+
+def _find(name: str, dir: pathlib.Path, root: pathlib.Path | None) -> list[Source]:
+    if root is None and builder.is_prepared(dir, name):
+        return [Source(name, None, _nothing_to_load)]
+    for module in _SETS:
+        if (sources := module.find(name, root)) is not None:
+            return sources
+    prepared = [path.parts[-3] for path in dir.glob(f"*/{builder.VERSION}/dataset_info.json")]
+    known = [module.FORMS for module in _SETS]
+    near = difflib.get_close_matches(name, ["voc_2012_train", "coco_2017_train", *prepared], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+        f"no dataset {name!r}{hint} Known are {', '.join(known)}; prepared in {dir}: "
+        f"{', '.join(sorted(prepared)) or 'none'}"
+    )
+
+
+def _nothing_to_load(downloads: pathlib.Path):
+    raise AssertionError("asked to prepare a set that is prepared already")
+
+
+def _open_part(source: Source, dir: pathlib.Path, *, take_any: bool) -> part.Part:
+    if not builder.is_prepared(dir, source.name):
+        if take_any and source.foreign and (folder := part.find_foreign(dir, source.foreign)):
+            return part.open_foreign(folder, source.name, source.foreign)
+        builder.prepare(source, dir=dir)
+    elif source.origin and (found := part.origin_of_own(dir, source.name)) != source.origin:
+        raise ValueError(
+            f"{dir / source.name} was prepared from {found}, asked for is {source.origin}. "
+            "Use another folder for prepared data, or delete this one to prepare it anew."
+        )
+    return part.open_own(dir, source.name)
+
+
+def _boxes(columns: table.Table) -> str:
+    kinds = {"difficult": columns.difficult.sum(), "crowd": columns.crowd.sum()}
+    of_which = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+    return f"{len(columns.labels):,} boxes" + (f" ({of_which})" if of_which else "")
+
+
+def _class_lines(classes: tuple[str, ...], labels: np.ndarray) -> list[str]:
+    counts = np.bincount(labels, minlength=len(classes))
+    width = max(map(len, classes))
+    cells = [f"{name:<{width}} {count:>9,}" for name, count in zip(classes, counts, strict=True)]
+    rows = -(-len(cells) // _COLUMNS)
+    return ["    " + "    ".join(cells[row::rows]) for row in range(rows)]
+
+
+def _problem_lines(p: part.Part) -> list[str]:
+    return [
+        f"  {p.name}: {reason}: {entry['count']:,} (first: {entry['files'][0]})"
+        for reason, entry in p.problems.items()
+    ]

@@ -1,0 +1,155 @@
+"""Prepared records, ours or those of TFDS's own builders, opened for reading."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from tqdm import tqdm
+
+from jaxdet.data import builder, table
+from jaxdet.data.check import Picture
+from jaxdet.data.decode import decode_full
+from jaxdet.data.source import Foreign
+from jaxdet.types import Annotation
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One split: its records, its annotations, and what was found wrong in preparing it."""
+
+    name: str
+    classes: tuple[str, ...]
+    records: Sequence[dict[str, Any]]  # TFDS examples, the picture still encoded
+    table: table.Table
+    problems: builder.Problems
+
+
+def open_own(dir: pathlib.Path, name: str) -> Part:
+    """Open records that `builder.prepare` wrote."""
+    folder = dir / name / builder.VERSION
+    reader, records, classes = _open(folder, builder.SPLIT)
+    path = folder / "annotations.npz"
+    if not path.is_file():
+        annotations = [_annotation(record) for record in _bar(records, f"Reading {name}")]
+        table.save(table.from_annotations(annotations, range(len(records))), path, note="")
+    return Part(name, classes, records, table.load(path)[0], reader.info.metadata["problems"])
+
+
+def origin_of_own(dir: pathlib.Path, name: str) -> dict[str, str]:
+    """What the records under a name were prepared from."""
+    return dict(tfds.builder_from_directory(dir / name / builder.VERSION).info.metadata["origin"])
+
+
+def find_foreign(dir: pathlib.Path, foreign: Foreign) -> pathlib.Path | None:
+    """The newest version that TFDS's own builder left in `dir`, if any."""
+    versions = [path.parent for path in (dir / foreign.folder).glob("*/dataset_info.json")]
+    return max(versions, key=lambda path: tfds.core.Version(path.name), default=None)
+
+
+def open_foreign(folder: pathlib.Path, name: str, foreign: Foreign) -> Part:
+    """Open records that TFDS's own builder wrote, as they are.
+
+    They are checked picture by picture the first time; the result is kept beside them.
+
+    Raises:
+        ValueError: the records are not `array_record`, or the split is not among them.
+    """
+    reader, records, classes = _open(folder, foreign.split)
+    path = folder / f"jaxdet_annotations_{foreign.split}.npz"
+    state = {"bytes": reader.info.splits[foreign.split].num_bytes, "records": len(records)}
+    if path.is_file():
+        columns, text = table.load(path)
+        note = json.loads(text)
+        if note["state"] == state:
+            return Part(name, classes, records, columns, note["problems"])
+    columns, problems = _check_foreign(records, classes, name, one_based=foreign.one_based)
+    note = json.dumps({"state": state, "problems": problems})
+    try:
+        table.save(columns, path, note=note)
+    except OSError as error:
+        logging.warning("%s: will be checked again at the next start: %s", name, error)
+    return Part(name, classes, records, columns, problems)
+
+
+def _open(folder: pathlib.Path, split: str):
+    reader = tfds.builder_from_directory(folder)
+    if reader.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+        raise ValueError(
+            f"{folder} holds {reader.info.file_format.value} records; prepare the set with "
+            "file_format='array_record', or move the folder away and give the set's root"
+        )
+    if split not in reader.info.splits:
+        raise ValueError(f"{folder} has no split {split!r}; found {sorted(reader.info.splits)}")
+    records = reader.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    return reader, records, tuple(reader.info.features["objects"]["label"].names)
+
+
+def _bar(records: Sequence[dict[str, Any]], text: str) -> tqdm:
+    return tqdm(records, desc=text, total=len(records), unit=" pictures")
+
+
+def _annotation(record: dict[str, Any]) -> Annotation:
+    return Annotation(
+        id=record["image/filename"].decode(),
+        height=int(record["image/height"]),
+        width=int(record["image/width"]),
+        boxes=_corners(record["objects"]["bbox"]),
+        labels=np.array(record["objects"]["label"], np.int32),
+        difficult=np.array(record["objects"]["is_difficult"], bool),
+        crowd=np.array(record["objects"]["is_crowd"], bool),
+        area=np.array(record["objects"]["area"], np.float32),
+    )
+
+
+def _corners(boxes_yxyx: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array(boxes_yxyx, np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]]
+
+
+def _check_foreign(
+    records: Sequence[dict[str, Any]], classes: tuple[str, ...], name: str, *, one_based: bool
+) -> tuple[table.Table, builder.Problems]:
+    def picture(record: dict[str, Any]) -> Picture:
+        return _foreign_picture(record, classes, one_based=one_based)
+
+    annotations, rows, problems = [], [], {}
+    pictures = grain.MapDataset.source(records).map(picture)
+    for row, checked in enumerate(builder.checked_pictures(pictures, classes, name)):
+        builder.note(problems, checked)
+        if checked.annotation is not None:
+            annotations.append(checked.annotation)
+            rows.append(row)
+    builder.warn(problems, name)
+    if not rows:
+        raise ValueError(f"{name} has no usable picture: {problems or 'no records'}")
+    return table.from_annotations(annotations, rows), problems
+
+
+def _foreign_picture(
+    record: dict[str, Any], classes: tuple[str, ...], *, one_based: bool
+) -> Picture:
+    objects, file = record["objects"], record["image/filename"].decode()
+    boxes = _corners(objects["bbox"]).astype(np.float64)
+    if one_based:  # TFDS divides VOC's pixels, counted from 1, as they are
+        boxes[:, :2] -= 1 / np.array(_size(record["image"])[::-1])
+    none = np.zeros(len(boxes), bool)
+    return Picture(
+        id=str(record["image/id"]) if "image/id" in record else pathlib.Path(file).stem,
+        file=file,
+        encoded=record["image"],
+        size=None,
+        boxes=boxes,
+        names=[classes[label] for label in objects["label"]],
+        difficult=np.array(objects.get("is_difficult", none), bool),
+        crowd=np.array(objects.get("is_crowd", none), bool),
+        area=np.array(objects.get("area", np.full(len(boxes), np.nan)), np.float64),
+    )
+
+
+def _size(encoded: bytes) -> tuple[int, int]:
+    return decode_full(encoded).shape[:2]

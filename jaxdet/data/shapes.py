@@ -1,0 +1,155 @@
+"""A generated set that needs no download: coloured shapes on textured backgrounds.
+
+`shapes_train` and `shapes_val`. Every picture follows from the split and its number alone. A
+change of what is drawn needs a new `builder.VERSION`, or old records would be taken for new ones.
+"""
+
+import functools
+import pathlib
+import re
+
+import cv2
+import grain
+import numpy as np
+
+from jaxdet.data.check import Picture
+from jaxdet.data.source import Source
+
+CLASSES = ("disc", "ring", "square", "triangle", "cross")
+FORMS = "shapes_(train|val)"
+
+_SPLITS = {"train": (0, 1000), "val": (1, 200)}  # seed and number of pictures
+_TRIES = 30  # for an object to find a place
+_MOST_COVERED = 0.35  # share of an object that others may hide
+_SHIFT = 4  # fractional bits of the coordinates given to OpenCV
+
+Outline = list[np.ndarray]  # contours [n, 2] x y in pixels; a second one is a hole
+
+
+def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
+    """The source of a split of shapes; None where the name is another set's."""
+    match = re.fullmatch(r"shapes_(train|val)", name)
+    if not match:
+        return None
+    seed, count = _SPLITS[match[1]]
+    numbers = grain.MapDataset.range(count)
+    pictures = numbers.map(functools.partial(_picture, split=match[1], seed=seed))
+    return [Source(name, {"root": "generated"}, lambda downloads: (CLASSES, pictures))]
+
+
+def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Draw a picture: [H, W, 3] uint8 RGB, boxes in pixels [n, 4] xyxy, and n labels.
+
+    Objects overlap, but none is hidden for more than a third and all are annotated.
+    """
+    height, width = rng.integers(200, 281), rng.integers(260, 361)
+    image = _background(rng, height, width)
+    boxes, labels, whole = [], [], []
+    seen = np.full((height, width), -1)  # the number of the object that a pixel shows
+    for _ in range(rng.integers(1, 8)):
+        label = int(rng.integers(len(CLASSES)))
+        placed = _place(rng, CLASSES[label], seen, whole)
+        if placed is None:
+            continue
+        cover, box = placed  # cover [H, W] in 0..1, soft at the edge
+        image = _paint(rng, image, cover, box)
+        seen[cover > 0.5] = len(whole)
+        whole.append(np.count_nonzero(cover > 0.5))
+        boxes.append(box)
+        labels.append(label)
+    return image.clip(0, 255).astype(np.uint8), np.array(boxes), labels
+
+
+def _picture(i: int, *, split: str, seed: int) -> Picture:
+    image, boxes_pixels, labels = draw(np.random.default_rng([seed, i]))
+    height, width = image.shape[:2]
+    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    return Picture(
+        id=f"{split}_{i:05d}",
+        file=f"{split}_{i:05d}",
+        encoded=encoded.tobytes(),
+        size=(height, width),
+        boxes=boxes_pixels.reshape(-1, 4) / [width, height, width, height],
+        names=[CLASSES[label] for label in labels],
+        difficult=np.zeros(len(labels), bool),
+        crowd=np.zeros(len(labels), bool),
+        area=np.full(len(labels), np.nan),
+    )
+
+
+def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A soft colour field with stripes or checks and grain on it, [H, W, 3] float32."""
+    coarse = rng.normal(rng.uniform(50, 205, 3), 22, (rng.integers(2, 7), rng.integers(2, 9), 3))
+    image = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[:height, :width]
+    angle, period = rng.uniform(0, np.pi), rng.uniform(6, 40)
+    along = np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period)
+    across = np.sin(2 * np.pi * (y * np.cos(angle) - x * np.sin(angle)) / period)
+    pattern = (along, along * across, np.sign(along * across), np.zeros_like(along))
+    image += rng.uniform(4, 16) * rng.choice(pattern)[..., None] * rng.uniform(0.5, 1, 3)
+    image += rng.normal(0, rng.uniform(1, 9), (height, width, 1))
+    return image.astype(np.float32)
+
+
+def _place(
+    rng: np.random.Generator, name: str, seen: np.ndarray, whole: list[int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Find a place where a new object hides none too much: its cover [H, W] and box [4]."""
+    height, width = seen.shape
+    for _ in range(_TRIES):
+        outline = _outline(rng, name, size=min(height, width) * np.exp(rng.uniform(-2.2, -0.45)))
+        points = outline[0]
+        half = np.ptp(points, axis=0) / 2
+        # Up to a tenth of an object may stick out of the picture.
+        centre = rng.uniform(0.8 * half, [width, height] - 0.8 * half)
+        shift = centre - (points.min(0) + points.max(0)) / 2
+        cover = _rasterise([contour + shift for contour in outline], height, width)
+        visible = np.bincount(seen[(seen >= 0) & (cover <= 0.5)], minlength=len(whole))
+        if (visible >= (1 - _MOST_COVERED) * np.array(whole)).all():
+            moved = points + shift
+            corners = np.concatenate([moved.min(0), moved.max(0)])
+            return cover, corners.clip(0, [width, height, width, height])
+    return None
+
+
+def _outline(rng: np.random.Generator, name: str, *, size: float) -> Outline:
+    """The contours of a shape about `size` pixels wide, around the origin."""
+    circle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    disc = np.stack([np.cos(circle), np.sin(circle)], axis=-1)
+    square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.9
+    triangle = np.array([[0, -1], [1, 0.8], [-1, 0.8]])
+    quarter = np.array([[1, 0.3], [0.3, 0.3], [0.3, 1], [-0.3, 1]])  # an arm of the cross
+    turn = np.array([[0, 1], [-1, 0]])
+    cross = np.concatenate([quarter @ np.linalg.matrix_power(turn, n) for n in range(4)])
+    contours = {
+        "disc": [disc],
+        "ring": [disc, disc * 0.5],
+        "square": [square],
+        "triangle": [triangle],
+        "cross": [cross],
+    }[name]
+    stretch = np.exp(rng.uniform(-0.3, 0.3))
+    angle = rng.uniform(-0.35, 0.35)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return [size / 2 * contour * [stretch, 1 / stretch] @ rotation.T for contour in contours]
+
+
+def _rasterise(outline: Outline, height: int, width: int) -> np.ndarray:
+    """How much of every pixel an outline covers, [H, W] float32 in 0..1."""
+    mask = np.zeros((height, width), np.uint8)
+    # OpenCV's whole numbers are the middles of pixels; here a picture begins at its border.
+    points = [np.round((contour - 0.5) * 2**_SHIFT).astype(np.int32) for contour in outline]
+    cv2.fillPoly(mask, points, 255, lineType=cv2.LINE_AA, shift=_SHIFT)
+    return mask.astype(np.float32) / 255
+
+
+def _paint(
+    rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, box: np.ndarray
+) -> np.ndarray:
+    """Paint an object in a shaded colour that stands out from what is under it."""
+    under = image[cover > 0.5].mean(axis=0)
+    colours = rng.uniform(0, 255, (16, 3))
+    colour = colours[np.argmax(np.abs(colours - under).sum(1) > 170)]
+    shade = np.linspace(rng.uniform(0.85, 1.0), rng.uniform(0.85, 1.0), image.shape[0])
+    paint = colour * shade[:, None, None] + rng.normal(0, 4, (*image.shape[:2], 1))
+    return image * (1 - cover[..., None]) + paint.astype(np.float32) * cover[..., None]

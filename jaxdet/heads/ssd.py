@@ -1,0 +1,41 @@
+"""SSD's head: a 3x3 convolution per map for the classes, another for the boxes (section 2.1)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdet.layers import Conv
+
+
+class SSDHead(nn.Module):
+    """Box codes [B, A, 4] and logits [B, A, K + 1] of the anchors of all maps.
+
+    Anchors are in the order level, row, column, anchor of the cell; logit 0 is the background.
+    `num_anchors` is the number of anchors per cell of every level.
+    """
+
+    num_classes: int
+    num_anchors: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, jax.Array]:
+        check_levels(maps, self.num_anchors)
+        boxes, logits = [], []
+        for i, (x, count) in enumerate(zip(maps, self.num_anchors, strict=True)):
+            logits.append(Conv(count * (self.num_classes + 1), name=f"logits{i}")(x))
+            boxes.append(Conv(count * 4, name=f"boxes{i}")(x))
+        return flatten_levels(boxes, 4), flatten_levels(logits, self.num_classes + 1)
+
+
+def check_levels(maps: tuple[jax.Array, ...], num_anchors: tuple[int, ...]) -> None:
+    """ValueError unless there is an anchor count for every map."""
+    if len(maps) != len(num_anchors):
+        raise ValueError(f"{len(maps)} maps, but anchors for {len(num_anchors)} levels")
+
+
+def flatten_levels(maps: list[jax.Array], fields: int) -> jax.Array:
+    """Maps [B, H, W, anchors x fields] as one [B, A, fields]."""
+    return jnp.concatenate([x.reshape(len(x), -1, fields) for x in maps], axis=1)
+
+
+ssd = SSDHead

@@ -1,0 +1,162 @@
+"""The layers that networks are built from; pictures are [B, H, W, C].
+
+Parameters are float32; a layer computes in the dtype of its input. Padding is PyTorch's, the same
+number of pixels on every side, because pretrained weights expect it: SAME pads (0, 1) at stride 2
+where PyTorch pads (1, 1), and would shift every feature.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdet import convolve
+
+Initializer = Callable[..., jax.Array]
+
+xavier_uniform = nn.initializers.xavier_uniform()
+he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+class Conv(nn.Module):
+    """A convolution with a square kernel.
+
+    `padding` defaults to what keeps the size at stride 1: (size - 1) // 2 x dilation.
+    """
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    padding: int | None = None
+    dilation: int = 1
+    use_bias: bool = True
+    kernel_init: Initializer = xavier_uniform
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        padding = (self.size - 1) // 2 * self.dilation if self.padding is None else self.padding
+        x = convolve.conv(
+            x, kernel.astype(x.dtype), stride=self.stride, padding=padding, dilation=self.dilation
+        )
+        return _add_bias(self, x) if self.use_bias else x
+
+
+class DepthwiseConv(nn.Module):
+    """A 3x3 convolution of every channel with a kernel of its own, padded by one pixel."""
+
+    stride: int = 1
+    use_bias: bool = False
+    kernel_init: Initializer = xavier_uniform
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, (3, 3, 1, x.shape[-1]))
+        x = convolve.depthwise(x, kernel.astype(x.dtype), stride=self.stride)
+        return _add_bias(self, x) if self.use_bias else x
+
+
+def _add_bias(module: nn.Module, x: jax.Array) -> jax.Array:
+    bias = module.param("bias", nn.initializers.zeros, (x.shape[-1],))
+    return x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation as PyTorch has it (Ioffe and Szegedy 2015, arXiv:1502.03167).
+
+    It differs from `nn.BatchNorm` in that the running variance takes the unbiased variance of the
+    batch. The batch is the global one: under `jit` over a mesh the sums cross the devices by
+    themselves, so no axis is named. Statistics are float32 whatever the dtype of the input.
+    """
+
+    momentum: float = 0.9  # share of the old statistics; PyTorch's momentum is 1 - this
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        mean, var = running_mean.value, running_var.value
+        if train:
+            mean, var = _moments(x)
+            if not self.is_initializing():
+                n = x.size // x.shape[-1]
+                self._update(running_mean, mean)
+                self._update(running_var, var * (n / max(n - 1, 1)))
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        y = (x.astype(jnp.float32) - _as_map(mean)) * _as_map(factor) + _as_map(bias)
+        return y.astype(x.dtype)
+
+    def _update(self, running: nn.Variable, new: jax.Array) -> None:
+        new = jax.lax.stop_gradient(new)
+        running.value = self.momentum * running.value + (1 - self.momentum) * new
+
+
+def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance of every channel, float32 [C]."""
+    x = x.astype(jnp.float32)
+    mean = x.mean((0, 1, 2))
+    return mean, jnp.square(x - _as_map(mean)).mean((0, 1, 2))
+
+
+def _as_map(channels: jax.Array) -> jax.Array:
+    return channels.reshape(1, 1, 1, -1)
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, then BatchNorm; the activation is the caller's."""
+
+    features: int
+    size: int = 1
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = Conv(
+            self.features,
+            self.size,
+            self.stride,
+            use_bias=False,
+            kernel_init=he_fan_out,
+            name="conv",
+        )(x)
+        return BatchNorm(name="norm")(x, train=train)
+
+
+class DepthwiseNorm(nn.Module):
+    """3x3 depthwise convolution without bias, then BatchNorm."""
+
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = DepthwiseConv(self.stride, kernel_init=he_fan_out, name="conv")(x)
+        return BatchNorm(name="norm")(x, train=train)
+
+
+class L2Norm(nn.Module):
+    """Every pixel's feature vector at unit length, times a learnt scale per channel.
+
+    ParseNet (Liu et al. 2015, arXiv:1506.04579, section 3.3); SSD begins with a scale of 20.
+    """
+
+    initial_scale: float = 20.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.constant(self.initial_scale), (x.shape[-1],))
+        squares = jnp.square(x.astype(jnp.float32)).sum(-1, keepdims=True)
+        # A root would have no gradient at a pixel whose features are all zero.
+        y = x * jax.lax.rsqrt(jnp.maximum(squares, 1e-20)) * _as_map(scale)
+        return y.astype(x.dtype)
+
+
+def relu6(x: jax.Array) -> jax.Array:
+    """x between 0 and 6."""
+    return jnp.clip(x, 0, 6)
