@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdet import boxes as boxes_
+from jaxdet import colour
 from jaxdet import window as window_
 from jaxdet.types import Array, Batch, Objects
-from jaxdet.window import Window, move_objects, resample
+from jaxdet.window import Window
 
 MEAN = (123.0, 117.0, 104.0)  # mean RGB of ImageNet, as SSD rounds it
 SMALLEST_SIDE = 0.3  # of a cropped patch, as a share of the picture's side
@@ -36,9 +37,14 @@ def ssd_train_view(
 ) -> tuple[Array, Objects]:
     """What SSD trains on: pixels [B, output, output, 3] float32 in 0 to 255, and their objects.
 
-    The keywords are those of `sample_window` and `distort`, with SSD's values; `fill` is the
+    The keywords are those of `sample_window` and `colour.distort`, with SSD's values; `fill` is the
     colour outside the picture, which is not distorted.
     """
+    if expand_max < 1:
+        raise ValueError(f"expand_max is {expand_max}, expected at least 1")
+    for name, (low, high) in {"contrast": contrast, "saturation": saturation}.items():
+        if low > high:
+            raise ValueError(f"{name} is {(low, high)}, expected (low, high)")
 
     def view(key: jax.Array, image: Array, size: Array, objects: Objects) -> tuple[Array, Objects]:
         window_key, colour_key = jax.random.split(key)
@@ -51,8 +57,8 @@ def ssd_train_view(
             crop_min_ious=crop_min_ious,
             mirror_probability=mirror_probability,
         )
-        pixels, inside = resample(image, size, window, output=output)
-        pixels = distort(
+        pixels, inside = window_.resample(image, size, window, output=output)
+        pixels = colour.distort(
             colour_key,
             pixels,
             brightness=brightness,
@@ -61,7 +67,7 @@ def ssd_train_view(
             hue=hue,
             swap_probability=swap_probability,
         )
-        return _filled(pixels, inside, fill), move_objects(objects, window)
+        return _filled(pixels, inside, fill), window_.move_objects(objects, window)
 
     keys = jax.random.split(key, len(batch.image))  # one a picture, whatever the number of devices
     return jax.vmap(view)(keys, batch.image, batch.size, batch.objects)
@@ -78,7 +84,7 @@ def eval_view(
     """The whole picture, stretched to a square (SSD) or letterboxed (YOLO), as float32 pixels
     [output, output, 3] in 0 to 255. `window.to_picture` takes boxes found in a letterbox back."""
     window = window_.letterbox_window(size) if letterbox else window_.whole_window()
-    return _filled(*resample(image, size, window, output=output), fill)
+    return _filled(*window_.resample(image, size, window, output=output), fill)
 
 
 def _filled(pixels: Array, inside: Array, fill: tuple[float, float, float]) -> Array:
@@ -106,8 +112,6 @@ def sample_window(
         any patch); the whole picture is always one more mode, and without others the only one.
       trials: patches drawn; a mode takes the first that fits it.
     """
-    if expand_max < 1:
-        raise ValueError(f"expand_max is {expand_max}, expected at least 1")
     expand_key, crop_key, mirror_key = jax.random.split(key, 3)
     frame = _expand(expand_key, expand_probability, expand_max)
     box = _crop(crop_key, frame, size, objects, jnp.array(crop_min_ious), trials)
@@ -116,9 +120,9 @@ def sample_window(
 
 def _expand(key: jax.Array, probability: float, largest: float) -> Array:
     """A frame [4] of the picture's shape around the picture, somewhere inside it."""
-    ratio_key, corner_key = jax.random.split(key)
-    ratio = _sometimes(ratio_key, probability, (1.0, largest), neutral=1.0)
-    corner = -jax.random.uniform(corner_key, (2,)) * (ratio - 1)
+    coin, stretch, x, y = jax.random.uniform(key, (4,))
+    ratio = jnp.where(coin < probability, 1 + stretch * (largest - 1), 1.0)
+    corner = jnp.stack([x, y]) * (1 - ratio)
     return jnp.concatenate([corner, corner + ratio])
 
 
@@ -143,76 +147,10 @@ def _crop(
 
 def _patches(key: jax.Array, frame: Array, size: Array, trials: int) -> tuple[Array, Array]:
     """Random patches [T, 4] of the frame, and which of them have a tolerable aspect ratio [T]."""
-    side_key, corner_key = jax.random.split(key)
-    side = jax.random.uniform(side_key, (trials, 2), minval=SMALLEST_SIDE)  # x, y; of the frame
-    corner = jax.random.uniform(corner_key, (trials, 2)) * (1 - side)
+    size_draw, place_draw = jax.random.uniform(key, (2, trials, 2))  # x, y
+    side = SMALLEST_SIDE + size_draw * (1 - SMALLEST_SIDE)
+    corner = place_draw * (1 - side)
     aspect = side[:, 1] * size[0] / (side[:, 0] * size[1])
     patches = jnp.concatenate([corner, corner + side], axis=1)
     patches = window_.to_picture(patches, Window(box=frame, mirror=jnp.array(False)))
     return patches, (aspect >= 1 / LARGEST_ASPECT) & (aspect <= LARGEST_ASPECT)
-
-
-def distort(
-    key: jax.Array,
-    pixels: Array,
-    *,
-    brightness: float,
-    contrast: tuple[float, float],
-    saturation: tuple[float, float],
-    hue: float,
-    swap_probability: float,
-) -> Array:
-    """SSD's photometric distortion of pixels [H, W, 3], RGB, clipped to 0 to 255.
-
-    Args:
-      brightness: largest shift in grey levels, up or down.
-      contrast: range of the factor of all channels. (SSD draws whether it comes before or after
-        the next two; these scale with the pixel, so it makes no difference.)
-      saturation: range of the factor of the S of HSV.
-      hue: largest shift of the H of HSV, in degrees.
-      swap_probability: of putting the channels into a random one of their six orders.
-
-    Each of the first four happens with probability 0.5.
-    """
-    keys = jax.random.split(key, 6)
-    shift = _sometimes(keys[0], 0.5, (-brightness, brightness), neutral=0.0)
-    factor = _sometimes(keys[1], 0.5, contrast, neutral=1.0)
-    colourful = _sometimes(keys[2], 0.5, saturation, neutral=1.0)
-    turn = _sometimes(keys[3], 0.5, (-hue / 60, hue / 60), neutral=0.0)
-    order = jax.random.permutation(keys[4], 3)
-    order = jnp.where(jax.random.bernoulli(keys[5], swap_probability), order, jnp.arange(3))
-    return jnp.clip(_turn_hue((pixels + shift) * factor, turn, colourful, order), 0.0, 255.0)
-
-
-def _turn_hue(pixels: Array, turn: Array, colourful: Array, order: Array) -> Array:
-    """To HSV, hue shifted by `turn` sixths of the circle, saturation scaled, back, reordered.
-
-    In HSV a channel is the value V, less as much of the spread max - min as the hue is near the
-    channel's complement (cyan, magenta, yellow): all of it within one sixth of the circle, none
-    beyond two. Reordering the channels is reordering the complements.
-    """
-    red, green, blue = jnp.moveaxis(pixels, -1, 0)
-    value = jnp.maximum(jnp.maximum(red, green), blue)  # [H, W]
-    spread = value - jnp.minimum(jnp.minimum(red, green), blue)
-    scale = 1 / jnp.where(spread > 0, spread, 1)  # grey has no hue, and no spread to lose
-    hue = (red - green) * scale + 4  # where blue is largest, in sixths of the circle
-    hue = jnp.where(value == green, (blue - red) * scale + 2, hue)
-    hue = jnp.where(value == red, (green - blue) * scale, hue)
-    # Channels in the middle, [H, 3, W], until the end: a third quicker on a CPU than last.
-    complement = jnp.array([3.0, 5.0, 1.0])[order]
-    away = (hue + turn)[:, None] - complement[None, :, None]
-    away = jnp.abs(away - 6 * jnp.round(away / 6))  # 0 to 3 sixths
-    lost = (spread * colourful)[:, None] * jnp.clip(2 - away, 0.0, 1.0)
-    return jnp.swapaxes(value[:, None] - lost, 1, 2)
-
-
-def _sometimes(
-    key: jax.Array, probability: float, bounds: tuple[float, float], *, neutral: float
-) -> Array:
-    """A number between the bounds with this probability, else the neutral one."""
-    low, high = bounds
-    if low > high:
-        raise ValueError(f"a range of augmentation is {bounds}, expected (low, high)")
-    coin, amount = jax.random.split(key)
-    drawn = jax.random.uniform(amount, minval=low, maxval=high)
-    return jnp.where(jax.random.bernoulli(coin, probability), drawn, neutral)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from jaxdet import augment, build, checkpoint, data, parallel, visualize, window, workdir
 from jaxdet.detectors.detector import Detector
 from jaxdet.metrics import coco, voc
-from jaxdet.types import Batch, Detections, Found
+from jaxdet.types import Array, Batch, Detections, Found
 
 METRICS: dict[str, ModuleType] = {"voc": voc, "coco": coco}
 RESULT, PREDICTIONS = "evaluation.json", "predictions.png"
@@ -36,16 +37,17 @@ def predict_step(detector: Detector, mesh: Mesh, *, letterbox: bool) -> Callable
 
 
 def view_and_predict(
-    detector: Detector, variables: dict[str, Any], image: Any, size: Any, *, letterbox: bool
+    detector: Detector, variables: dict[str, Any], image: Array, size: Array, *, letterbox: bool
 ) -> Detections:
     """Detections [B, M] in the pictures of canvases [B, S, S, 3] filled to size [B, 2]."""
-    pixels, windows = jax.vmap(
-        lambda one, filled: augment.eval_view(
-            one, filled, output=detector.size, letterbox=letterbox, fill=detector.net.mean
-        )
-    )(image, size)
-    detections = detector.predict(variables, pixels)
-    return detections.replace(boxes=jax.vmap(window.to_picture)(detections.boxes, windows))
+    view = partial(
+        augment.eval_view, output=detector.size, letterbox=letterbox, fill=detector.net.mean
+    )
+    detections = detector.predict(variables, jax.vmap(view)(image, size))
+    if not letterbox:
+        return detections
+    back = lambda boxes, filled: window.to_picture(boxes, window.letterbox_window(filled))
+    return detections.replace(boxes=jax.vmap(back)(detections.boxes, size))
 
 
 def to_pixels(detections: Detections, width: int, height: int) -> Found:
@@ -113,28 +115,21 @@ def protocol(settings: Any, size: int) -> str:
 
 def numbers(result: dict[str, Any]) -> dict[str, float]:
     """The plain numbers of a metric's result, for logs."""
-    return {name: value for name, value in result.items() if isinstance(value, float)}
+    plain = {name: value for name, value in result.items() if isinstance(value, float)}
+    return {name: value for name, value in plain.items() if name != "iou_threshold"}
 
 
-def sheet(
-    dataset: data.Dataset, found: dict[str, Found], *, pictures: int = 12
-) -> np.ndarray:
+def sheet(dataset: data.Dataset, found: dict[str, Found], *, pictures: int = 12) -> np.ndarray:
     """Pictures of `dataset`, evenly chosen, with what was found in them: RGB [H, W, 3]."""
-    chosen = np.linspace(0, len(dataset) - 1, min(pictures, len(dataset))).astype(int)
-    drawn = []
-    for i in chosen:
-        one = found[dataset.annotation(int(i)).id]
-        sure = one.scores >= SHEET_SCORE
-        drawn.append(
-            visualize.draw_boxes(
-                dataset.image(int(i)),
-                one.boxes[sure],
-                one.labels[sure],
-                scores=one.scores[sure],
-                classes=dataset.classes,
-            )
-        )
-    return visualize.sheet(drawn, columns=4)
+    chosen = np.linspace(0, len(dataset) - 1, min(pictures, len(dataset))).astype(int).tolist()
+    images = [dataset.image(i) for i in chosen]
+    sure = [_above(found[dataset.ids[i]], SHEET_SCORE) for i in chosen]
+    return visualize.found_sheet(images, sure, classes=dataset.classes)
+
+
+def _above(found: Found, score: float) -> Found:
+    keep = found.scores >= score
+    return Found(found.boxes[keep], found.scores[keep], found.labels[keep])
 
 
 def evaluate_newest(config: Any, folder: Path) -> dict[str, Any]:

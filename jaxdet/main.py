@@ -21,6 +21,8 @@ def main(argv: list[str]) -> None:
     """Runs the mode that the flags name; a user's mistake ends with one clear line."""
     if len(argv) > 1:
         sys.exit(f"jaxdet: unknown arguments {argv[1:]}, expected flags such as --mode=eval")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # the libraries below talk a lot
     platform.work_unit().set_task_status(f"{MODE.value} {WORKDIR.value}")
     try:
         {"train": _train, "eval": _eval}[MODE.value](CONFIG.value, Path(WORKDIR.value))

@@ -21,10 +21,9 @@ def nms(boxes: Array, scores: Array, *, iou_threshold: float, max_kept: int) -> 
     Returns the indices [max_kept] of the kept boxes by falling score (equal scores: lower index
     first), and which of them are valid [max_kept]; a score of -inf marks a box that does not count.
     """
-    index, _, _, valid = _greedy(
+    return _greedy(
         boxes, scores[:, None], floor=-jnp.inf, iou_threshold=iou_threshold, max_kept=max_kept
     )
-    return index, valid
 
 
 def multiclass(
@@ -36,89 +35,74 @@ def multiclass(
     [A, 4], scores [A, K]. Boxes are neither clipped nor dropped for their size. Equal scores are
     taken by anchor, then by class.
     """
-    index, labels, kept, valid = _greedy(
+    place, valid = _greedy(
         boxes,
         scores,
         floor=score_threshold,
         iou_threshold=iou_threshold,
         max_kept=max_kept,
     )
+    anchor, label = jnp.divmod(place, scores.shape[1])
     return Detections(
-        boxes=jnp.where(valid[:, None], boxes[index], 0.0),
-        scores=jnp.where(valid, kept, 0.0),
-        labels=labels,
+        boxes=jnp.where(valid[:, None], boxes[anchor], 0.0),
+        scores=jnp.where(valid, scores[anchor, label], 0.0),
+        labels=label,
         valid=valid,
     )
 
 
 def _greedy(boxes, scores, *, floor, iou_threshold, max_kept):
-    """Index, class, score and validity [max_kept] of what survives of scores [A, K] > floor."""
+    """Places in the flattened scores [A, K] of what is kept, zero beyond, and their validity."""
     boxes, scores = jnp.asarray(boxes), jnp.asarray(scores)
-    chunk = min(CHUNK, scores.size)
+    classes = scores.shape[1]
+
+    def covers(first, second):  # places [n] and [m]: do they overlap too much, in one class? [n, m]
+        same_class = (first % classes)[:, None] == (second % classes)[None]
+        ious = boxes_.pairwise_iou(boxes[first // classes], boxes[second // classes])
+        return same_class & (ious > iou_threshold)
 
     def unfinished(state):
-        _, kept, more = state
-        return more & (kept["count"] < max_kept)
+        _, _, count, worst = state
+        return (count < max_kept) & (worst > floor)
 
-    def step(state):
-        remaining, kept, _ = state
-        score, index, label = _best(remaining, chunk)
-        candidate = score > floor  # [chunk]
-        box = boxes[index]
-        blocked = (
-            _covers(kept["boxes"], kept["labels"], box, label, iou_threshold)
-            & (jnp.arange(max_kept) < kept["count"])[:, None]
-        )  # [max_kept, chunk]
-        covers = jnp.triu(_covers(box, label, box, label, iou_threshold), 1)  # [chunk, chunk]
-        survives = _fixed_point(candidate & ~blocked.any(0), covers)
-        slot = jnp.where(survives, kept["count"] + jnp.cumsum(survives) - 1, max_kept)
-        put = lambda old, new: old.at[slot].set(new, mode="drop")
-        kept = {
-            "boxes": put(kept["boxes"], box),
-            "labels": put(kept["labels"], label),
-            "scores": put(kept["scores"], score),
-            "index": put(kept["index"], index),
-            "count": kept["count"] + survives.sum(),
-        }
-        return remaining.at[index, label].set(-jnp.inf), kept, candidate[-1]
+    def walk(state):
+        remaining, kept, count, _ = state
+        score, place = _best(remaining, min(CHUNK, scores.size))
+        covered = covers(kept, place) & (jnp.arange(max_kept) < count)[:, None]
+        alive = (score > floor) & ~covered.any(axis=0)  # [chunk]
+        survives = _fixed_point(alive, jnp.triu(covers(place, place), 1))
+        slot = jnp.where(survives, count + jnp.cumsum(survives) - 1, max_kept)
+        kept = kept.at[slot].set(place, mode="drop")
+        remaining = remaining.at[place // classes, place % classes].set(-jnp.inf)
+        # min, not [-1]: a slice of top_k's result makes XLA sort all scores instead.
+        return remaining, kept, count + survives.sum(), score.min()
 
-    kept = {
-        "boxes": jnp.zeros((max_kept, 4), boxes.dtype),
-        "labels": jnp.zeros(max_kept, jnp.int32),
-        "scores": jnp.zeros(max_kept, scores.dtype),
-        "index": jnp.zeros(max_kept, jnp.int32),
-        "count": jnp.int32(0),
-    }
-    _, kept, _ = lax.while_loop(unfinished, step, (scores, kept, jnp.bool_(True)))
-    valid = jnp.arange(max_kept) < kept["count"]
-    return kept["index"], kept["labels"], kept["scores"], valid
+    start = (scores, jnp.zeros(max_kept, jnp.int32), jnp.int32(0), jnp.array(jnp.inf, scores.dtype))
+    _, kept, count, _ = lax.while_loop(unfinished, walk, start)
+    return kept, jnp.arange(max_kept) < count
 
 
 def _best(scores, count):
-    """The `count` best of scores [A, K], as (score, row, column); equal ones in index order.
+    """The `count` best of scores [A, K] and their places, by falling score, then by place.
 
     They all lie in the `count` rows with the best maxima, so two small top_k do for A * K scores.
     """
-    _, rows = lax.top_k(scores.max(axis=1), min(count, scores.shape[0]))
-    rows = jnp.sort(rows)
-    best, place = lax.top_k(scores[rows].ravel(), count)
-    return best, rows[place // scores.shape[1]], place % scores.shape[1]
-
-
-def _covers(a, label_a, b, label_b, iou_threshold):
-    """Whether a box of a [N, 4] and one of b [M, 4] overlap too much for one class: [N, M]."""
-    same = label_a[:, None] == label_b[None, :]
-    return same & (boxes_.pairwise_iou(a, b) > iou_threshold)
+    rows, classes = scores.shape
+    _, best_rows = lax.top_k(scores.max(axis=1), min(count, rows))
+    best_rows = jnp.sort(best_rows)
+    best, place = lax.top_k(scores[best_rows].ravel(), count)
+    return best, best_rows[place // classes] * classes + place % classes
 
 
 def _fixed_point(alive, covers):
-    """The greedy survivors [n] of `alive` [n], where covers[i, j] says that i is better than j."""
+    """The greedy survivors [n] of `alive` [n], where covers[i, j] says that i, better, covers j."""
     matrix = covers.astype(jnp.float32)
 
-    def step(state):
+    def narrow(state):
         keep, _ = state
         covered = keep.astype(jnp.float32) @ matrix > 0
         return alive & ~covered, keep
 
-    keep, _ = lax.while_loop(lambda state: (state[0] != state[1]).any(), step, step((alive, alive)))
+    changes = lambda state: (state[0] != state[1]).any()
+    keep, _ = lax.while_loop(changes, narrow, narrow((alive, alive)))
     return keep

@@ -64,7 +64,7 @@ class Prediction:
             self._record(name, image, found)
             if name.suffix.lower() not in PICTURES:
                 name = name.with_name(name.name + ".png")
-            visualize.save(self._output / name, self._draw(image, found))
+            _save(self._output / name, self._draw(image, found))
 
     def video(self, file: Path) -> None:
         """Detects in every frame of a video, and writes it with boxes, as long and as fast.
@@ -203,6 +203,11 @@ def _are_numbered(pictures: Sequence[Path]) -> bool:
     return all(map(str.isdecimal, stems)) and len(set(map(int, stems))) == len(stems)
 
 
+def _save(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1])
+
+
 def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     while True:
         there, frame = capture.read()
@@ -221,7 +226,7 @@ def _open_video(path: Path, image: np.ndarray, rate: float) -> cv2.VideoWriter:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program; 1 where nothing could be read. A user's mistake ends with one clear line."""
+    """Runs the program; 1 where nothing could be read, one clear line for a user's mistake."""
     args = _parser().parse_args(argv)
     try:
         prediction = predict(

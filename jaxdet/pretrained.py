@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxdet import augment, build, checkpoint, data
+from jaxdet import build, checkpoint, data
 from jaxdet.detectors.detector import Detector
-from jaxdet.evaluate import to_pixels
+from jaxdet.evaluate import to_pixels, view_and_predict
 from jaxdet.types import Found
 
 
@@ -70,8 +70,8 @@ class Pretrained:
         ]
 
     def _predict_canvas(self, variables, pixels, sizes):
-        view = lambda image, size: augment.eval_view(image, size, output=self.detector.size)
-        return self.detector.predict(variables, jax.vmap(view)(pixels, sizes))
+        letterbox = self.config.evaluation.letterbox
+        return view_and_predict(self.detector, variables, pixels, sizes, letterbox=letterbox)
 
 
 def load(workdir: str | Path) -> Pretrained:

@@ -46,11 +46,12 @@ def report(run: Run, meter: "Meter", bar: tqdm, batch: Batch, number: int, *, la
         bar.set_postfix(meter.flush(number))
     if due(every.checkpoint):
         run.checkpoints.save(run.state, run.iterator, run.description)
+    reported = time.perf_counter()
     if due(every.picture):
-        run.log.picture(number, "training batch", training_sheet(run, batch, number))
+        run.log.picture(number, "training_batch", training_sheet(run, batch, number))
     if due(every.evaluation):
         run_evaluation(run, number)
-    meter.restart_clock()
+    meter.leave_out(time.perf_counter() - reported)
 
 
 class Meter:
@@ -63,12 +64,11 @@ class Meter:
         self._run = run
         self._pending: tuple[int, np.ndarray, dict[str, jax.Array]] | None = None
         self._window: list[dict[str, float]] = []
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Leaves out of the pictures per second what happened between steps."""
         self._since = time.perf_counter()
-        self._counted = 0
+
+    def leave_out(self, seconds: float) -> None:
+        """Keeps time that was not spent on steps out of the pictures per second."""
+        self._since += seconds
 
     def add(self, number: int, ids: np.ndarray, scalars: dict[str, jax.Array]) -> None:
         """Takes the scalars of a step that was just sent off."""
@@ -80,7 +80,8 @@ class Meter:
         self._settle()
         window, self._window = self._window, []
         mean = {name: float(np.mean([w[name] for w in window])) for name in window[0]}
-        elapsed = time.perf_counter() - self._since
+        now = time.perf_counter()
+        elapsed, self._since = now - self._since, now
         rate = len(window) * self._run.config.data.batch_size / elapsed
         self._run.log.scalars(number, "train", {**mean, "pictures_per_second": rate})
         return {"loss": f"{mean['loss']:.3f}", "pictures/s": f"{rate:.1f}"}

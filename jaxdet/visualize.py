@@ -56,7 +56,7 @@ def class_colour(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def sheet(images: Sequence[np.ndarray], *, columns: int, cell: int) -> np.ndarray:
+def sheet(images: Sequence[np.ndarray], *, columns: int, cell: int = 320) -> np.ndarray:
     """A contact sheet: every picture fitted into a square of `cell` pixels, row by row.
 
     The pictures shrink with their names; `found_sheet` and `batch_sheet` draw after fitting.
@@ -124,15 +124,11 @@ def batch_sheet(
     return sheet(pictures, columns=columns, cell=cell)
 
 
-def save(path: str | Path, image: np.ndarray) -> None:
-    """Writes a picture in the format of the file's suffix (png, jpg, ...), making its folder."""
-    path = Path(path)
-    try:
-        encoded = cv2.imencode(path.suffix, image[..., ::-1])[1]
-    except cv2.error:  # no such format
-        raise ValueError(f"OpenCV cannot write {path}, expected .png, .jpg, ...") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded)
+def save_png(path: str | Path, image: np.ndarray) -> None:
+    """Writes a picture as PNG, and makes the folder that it goes into."""
+    encoded = cv2.imencode(".png", image[..., ::-1])[1]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(encoded)  # not cv2.imwrite, which on Windows knows ASCII paths only
 
 
 def _fit(image: np.ndarray, side: int) -> np.ndarray:

@@ -89,6 +89,7 @@ def resample(image: Array, size: Array, window: Window, *, output: int) -> tuple
     Returns pixels [output, output, 3] float32, the picture's edge repeated outside it, and
     which of them are inside the picture [output, output].
     """
+    image = jnp.asarray(image)
     x1, y1, x2, y2 = window.box
     size = jnp.maximum(size, 1)  # the padding of the last evaluation batch has no pixels
     rows, inside_rows = _positions(y1, y2, size[0], output)

@@ -7,6 +7,8 @@ import pytest
 from jaxdet import assign
 from jaxdet.types import Anchors, Objects
 
+match = jax.jit(assign.match)
+
 
 def make_anchors(corners):
     corners = np.array(corners, np.float32)
@@ -68,9 +70,7 @@ def test_against_loops(seed, threshold):
     boxes = random_corners(rng, 12)
     mask = rng.uniform(size=12) < 0.7
     objects = make_objects(boxes * mask[:, None], mask)  # padding in the middle, too
-    targets = jax.jit(lambda o: assign.match(make_anchors(corners), o, iou_threshold=threshold))(
-        objects
-    )
+    targets = match(make_anchors(corners), objects, iou_threshold=threshold)
     assert_targets(targets, objects, loop(corners, objects, threshold))
 
 
@@ -81,9 +81,9 @@ def test_vmap_over_pictures_equals_one_by_one():
         make_objects(random_corners(rng, 6), np.arange(6) < count) for count in (6, 0, 1, 3)
     ]
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *pictures)
-    together = jax.vmap(lambda o: assign.match(anchors, o))(batch)
+    together = jax.jit(jax.vmap(lambda o: match(anchors, o)))(batch)
     for i, picture in enumerate(pictures):
-        alone = assign.match(anchors, picture)
+        alone = match(anchors, picture)
         positive = np.array(alone.positive)
         np.testing.assert_array_equal(together.positive[i], positive)
         np.testing.assert_array_equal(together.boxes[i][positive], alone.boxes[positive])
@@ -91,7 +91,7 @@ def test_vmap_over_pictures_equals_one_by_one():
 
 def test_no_objects_make_no_positives():
     objects = make_objects(np.zeros((3, 4)), [False] * 3)
-    targets = assign.match(make_anchors([[0, 0, 1, 1], [0, 0, 0.5, 0.5]]), objects)
+    targets = match(make_anchors([[0, 0, 1, 1], [0, 0, 0.5, 0.5]]), objects)
     assert not targets.positive.any()
     assert np.isfinite(targets.boxes).all()
 
@@ -101,22 +101,22 @@ def test_the_threshold_itself_is_positive():
     anchors = make_anchors([[0, 0, 1, 1], [0, 0, 1, 0.7]])
     objects = make_objects([[0, 0, 1, 0.7]])
     exact = float(np.float32(0.7) / (np.float32(1) + np.float32(1e-5)))
-    at = assign.match(anchors, objects, iou_threshold=exact - 1e-6)
-    over = assign.match(anchors, objects, iou_threshold=exact + 1e-6)
+    at = match(anchors, objects, iou_threshold=exact - 1e-6)
+    over = match(anchors, objects, iou_threshold=exact + 1e-6)
     np.testing.assert_array_equal(at.positive, [True, True])
     np.testing.assert_array_equal(over.positive, [False, True])
 
 
 def test_equal_anchors_go_to_the_first():
     anchors = make_anchors([[0.5, 0.5, 1, 1], [0, 0, 0.5, 0.5], [0, 0, 0.5, 0.5]])
-    targets = assign.match(anchors, make_objects([[0.1, 0.1, 0.2, 0.2]]))
+    targets = match(anchors, make_objects([[0.1, 0.1, 0.2, 0.2]]))
     np.testing.assert_array_equal(targets.positive, [False, True, False])
 
 
 def test_the_later_object_gets_a_shared_best_anchor():
     anchors = make_anchors([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]])
     objects = make_objects([[0, 0, 0.5, 0.45], [0, 0, 0.2, 0.2]])
-    targets = assign.match(anchors, objects)
+    targets = match(anchors, objects)
     np.testing.assert_array_equal(targets.positive, [True, False])
     assert targets.labels[0] == objects.labels[1]
     assert targets.weight[0] == objects.weight[1]
@@ -126,11 +126,11 @@ def test_more_objects_than_anchors():
     rng = np.random.default_rng(3)
     corners = random_corners(rng, 5)
     objects = make_objects(random_corners(rng, 40))
-    targets = assign.match(make_anchors(corners), objects)
+    targets = match(make_anchors(corners), objects)
     assert_targets(targets, objects, loop(corners, objects, 0.5))
 
 
 def test_an_object_that_touches_no_anchor_is_left_out():
     anchors = make_anchors([[0, 0, 0.5, 0.5], [0, 0, 0.4, 0.4]])
-    targets = assign.match(anchors, make_objects([[0.6, 0.6, 0.9, 0.9], [0.7, 0.7, 0.7, 0.7]]))
+    targets = match(anchors, make_objects([[0.6, 0.6, 0.9, 0.9], [0.7, 0.7, 0.7, 0.7]]))
     assert not targets.positive.any()

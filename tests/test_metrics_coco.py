@@ -55,6 +55,18 @@ def test_one_object_found_at_iou_0_8():
     assert result["classes"]["a"] == {"AP": -1, "AP50": -1, "objects": 0}
 
 
+def test_iou_of_0_72_is_enough_for_ap50_but_not_for_ap75():
+    truths = [truth("7", [[0, 0, 64, 100]], [0])]
+    result = coco.evaluate({"7": detections([[0, 0, 64, 72]], [0.9], [0])}, truths, ("a",))
+    assert (result["AP"], result["AP50"], result["AP75"]) == pytest.approx((0.5, 1, 0))
+
+
+def test_equal_scores_are_ranked_by_the_number_of_the_picture():
+    truths = [truth("10", [], []), truth("9", [[0, 0, 40, 40]], [0])]
+    found = {name: detections([[0, 0, 40, 40]], [0.5], [0]) for name in ("9", "10")}
+    assert coco.evaluate(found, truths, ("a",))["AP"] == pytest.approx(1)  # 9 comes before 10
+
+
 def test_half_of_the_objects_found_after_a_wrong_one():
     truths = [truth("1", [[0, 0, 40, 40], [100, 100, 140, 140]], [0, 0])]
     found = {"1": detections([[200, 0, 240, 40], [0, 0, 40, 40]], [0.9, 0.8], [0, 0])}

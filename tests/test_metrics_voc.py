@@ -62,7 +62,7 @@ def test_hand_worked_precision_and_recall():
     assert (cat["objects"], cat["found"], cat["right"]) == (2, 4, 2)
     # The dog was missed; no emu occurs, so it is not in the mean.
     assert result["classes"]["dog"]["ap11"] == 0
-    assert np.isnan(result["classes"]["emu"]["ap11"])
+    assert result["classes"]["emu"]["ap11"] is None
     assert result["mAP11"] == pytest.approx(cat["ap11"] / 2)
     assert result["mAP_area"] == pytest.approx(0.75 / 2)
 
@@ -173,8 +173,17 @@ def test_refuses_what_does_not_belong_to_the_annotations():
         voc.evaluate({"a": detections([[0, 0, 8, 8]], [np.nan], [0])}, truths, ("cat",))
     with pytest.raises(ValueError, match="2 pictures without any object"):
         voc.evaluate({}, [truth("a", [], []), truth("b", [], [])], ("cat",))
+    with pytest.raises(ValueError, match="all objects are difficult"):
+        voc.evaluate({}, [truth("a", [[0, 0, 8, 8]], [0], difficult=[True])], ("cat",))
     with pytest.raises(ValueError, match="iou_threshold is 50"):
         voc.evaluate({"a": one}, truths, ("cat",), iou_threshold=50)
+
+
+def test_detections_in_a_picture_without_objects_are_wrong():
+    truths = [truth("a", [[0, 0, 8, 8]], [0]), truth("b", [], [])]
+    found = {name: detections([[0, 0, 8, 8]], [0.9], [0]) for name in "ab"}
+    curve = voc.evaluate(found, truths, ("cat",))["curves"]["cat"]
+    np.testing.assert_allclose(curve["precision"], [1, 0.5])
 
 
 def test_nothing_found_is_zero():

@@ -30,8 +30,8 @@ def greedy(boxes, scores, score_threshold, iou_threshold, max_kept):
     return kept
 
 
-@functools.partial(jax.jit, static_argnames=("iou_threshold", "max_kept"))
-def multiclass(boxes, scores, score_threshold, *, iou_threshold, max_kept):
+@functools.partial(jax.jit, static_argnames="max_kept")
+def multiclass(boxes, scores, score_threshold, iou_threshold, max_kept):
     return nms.multiclass(
         boxes,
         scores,
@@ -70,7 +70,7 @@ def test_fuzz_against_greedy(iou_threshold, max_kept):
         if seed % 2:
             scores = np.round(scores * 16) / 16  # ties
         threshold = np.float32((0.01, 0.5, 0.9)[seed % 3])
-        found = multiclass(boxes, scores, threshold, iou_threshold=iou_threshold, max_kept=max_kept)
+        found = multiclass(boxes, scores, threshold, iou_threshold, max_kept=max_kept)
         kept = greedy(boxes, scores, threshold, iou_threshold, max_kept)
         assert_same(found, kept, boxes, scores)
 
@@ -89,7 +89,7 @@ def test_the_chunk_does_not_show(monkeypatch, chunk):
 def test_everything_covers_everything():
     boxes = np.tile(np.float32([[0.1, 0.1, 0.5, 0.5]]), (900, 1))
     scores = np.random.default_rng(0).uniform(0.1, 1, (900, 2)).astype(np.float32)
-    found = multiclass(boxes, scores, 0.01, iou_threshold=0.45, max_kept=100)
+    found = multiclass(boxes, scores, 0.01, 0.45, max_kept=100)
     assert_same(found, greedy(boxes, scores, 0.01, 0.45, 100), boxes, scores)
     assert found.valid.sum() == 2
 
@@ -99,7 +99,7 @@ def test_a_chain_of_suppressions():
     low = np.arange(400, dtype=np.float32)[:, None] * [[1, 0]]
     boxes = np.concatenate([low, low + [[3, 1]]], 1).astype(np.float32)
     scores = np.linspace(1, 0.5, 400, dtype=np.float32)[:, None]
-    found = multiclass(boxes, scores, 0.01, iou_threshold=0.45, max_kept=300)
+    found = multiclass(boxes, scores, 0.01, 0.45, max_kept=300)
     assert_same(found, [(i, 0) for i in range(0, 400, 2)], boxes, scores)
 
 
@@ -107,14 +107,14 @@ def test_no_candidates():
     rng = np.random.default_rng(0)
     boxes = random_boxes(rng, 30, grid=20)
     scores = np.full((30, 3), 0.01, np.float32)
-    found = multiclass(boxes, scores, np.float32(0.01), iou_threshold=0.45, max_kept=10)
+    found = multiclass(boxes, scores, 0.01, 0.45, max_kept=10)
     assert_same(found, [], boxes, scores)
 
 
 def test_fewer_scores_than_places():
     boxes = np.float32([[0, 0, 1, 1], [0, 0, 1, 0.9], [0.5, 0.5, 0.5, 0.5]])
     scores = np.float32([[0.2], [0.9], [0.5]])
-    found = multiclass(boxes, scores, 0.01, iou_threshold=0.5, max_kept=8)
+    found = multiclass(boxes, scores, 0.01, 0.5, max_kept=8)
     assert_same(found, [(1, 0), (2, 0)], boxes, scores)
 
 
@@ -123,8 +123,7 @@ def test_vmap_over_pictures():
     boxes = np.stack([random_boxes(rng, 400, grid) for grid in (8, 60, 20)])
     scores = rng.uniform(size=(3, 400, 2)).astype(np.float32)
     scores[1] /= 1000  # a picture without candidates amid others
-    call = functools.partial(multiclass, iou_threshold=0.45, max_kept=50)
-    found = jax.vmap(lambda b, s: call(b, s, 0.01))(boxes, scores)
+    found = jax.jit(jax.vmap(lambda b, s: multiclass(b, s, 0.01, 0.45, max_kept=50)))(boxes, scores)
     for i in range(3):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], found)
         assert_same(one, greedy(boxes[i], scores[i], 0.01, 0.45, 50), boxes[i], scores[i])
@@ -136,8 +135,8 @@ def test_plain_nms_against_greedy(iou_threshold):
     boxes = random_boxes(rng, 500, grid=24)
     scores = rng.normal(size=500).astype(np.float32)
     scores[rng.uniform(size=500) < 0.2] = -np.inf  # these do not count
-    run = jax.jit(lambda b, s: nms.nms(b, s, iou_threshold=iou_threshold, max_kept=40))
-    index, valid = run(boxes, scores)
+    run = jax.jit(nms.nms, static_argnames="max_kept")
+    index, valid = run(boxes, scores, iou_threshold=iou_threshold, max_kept=40)
     kept = [a for a, _ in greedy(boxes, scores[:, None], -np.inf, iou_threshold, 40)]
     np.testing.assert_array_equal(index[valid], kept)
     assert valid.sum() == len(kept)

@@ -10,7 +10,7 @@ from jaxdet.data.batches import eval_batches, train_batches
 from jaxdet.data.builder import prepare
 from jaxdet.data.check import Picture
 from jaxdet.data.dataset import Dataset, open
-from jaxdet.data.decode import decode, read_image
+from jaxdet.data.decode import decode, read_image, to_canvas
 from jaxdet.data.source import Source
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "open",
     "prepare",
     "read_image",
+    "to_canvas",
     "train_batches",
 ]

@@ -13,6 +13,7 @@ from jaxdet.data.decode import decode_to_fit
 from jaxdet.types import Batch, Objects
 
 _MAX_THREADS = 16  # decoding leaves Python's lock, the rest does not: more threads only wait
+_ENDLESS = 2**40  # steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +112,18 @@ def train_batches(
     if not len(pictures):
         raise ValueError(f"no picture of {dataset.name} has an object to train on")
     if left_out := len(dataset) - len(pictures):
-        logging.info("%s: %d pictures have no object to train on", dataset.name, left_out)
+        logging.warning("%s: %d pictures have no object to train on", dataset.name, left_out)
     _warn_of_overflow(dataset, counts, max_objects)
-    stream = grain.MapDataset.source(pictures).shuffle(seed=seed).repeat().batch(local)
-    mine = stream[process_index::process_count]
-    batches = mine.map(lambda ids: reader.batch(ids, np.ones(local, bool)))
-    return iter(batches.to_iter_dataset(_read_options(num_threads)))
+    # Grain seeds epoch n with seed + n; without mixing, seed 1 would be seed 0 an epoch later.
+    mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    order = grain.MapDataset.source(pictures).shuffle(seed=mixed)  # goes on past its length
+
+    def batch(step: int) -> Batch:
+        numbers = step * batch_size + process_index * local + np.arange(local)
+        return reader.batch(np.array([order[int(n)] for n in numbers]), np.ones(local, bool))
+
+    steps = grain.MapDataset.range(_ENDLESS)
+    return iter(steps.map(batch).to_iter_dataset(_read_options(num_threads)))
 
 
 def eval_batches(

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import functools
+import io
 import os
 import pathlib
 import shutil
@@ -20,7 +21,7 @@ from jaxdet.data.source import Source
 from jaxdet.types import Annotation
 
 VERSION = "1.0.0"
-SPLIT = "all"  # a name such as voc_2012_train has a folder of its own, with this one split in it
+SPLIT = "pictures"  # the one split in the folder of a name such as voc_2012_train
 
 _NAMED_FILES = 5  # how many files a warning names
 
@@ -29,6 +30,10 @@ Problems = dict[str, dict[str, Any]]  # reason to {"count": ..., "files": the fi
 
 class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """The TFDS builder of every dataset here, given its pictures."""
+
+    # It downloads nothing itself. To look for checksums, TFDS 4.9 would import the package
+    # importlib_resources, which it does not require.
+    url_infos = {}
 
     def __init__(
         self,
@@ -90,7 +95,7 @@ def prepare(source: Source, *, dir: pathlib.Path) -> None:
     Raises:
         ValueError: a class is unknown, or no picture is usable.
     """
-    with _alone(dir, source.name):
+    with _alone(dir):
         if is_prepared(dir, source.name):
             return
         for left_over in (dir / source.name).glob("incomplete.*"):
@@ -103,11 +108,8 @@ def prepare(source: Source, *, dir: pathlib.Path) -> None:
             pictures=pictures,
             origin=source.origin or {"root": "downloaded"},
         )
-        tfds.disable_progress_bar()  # ours knows how many pictures there are
-        try:
+        with _quiet_tfds():
             builder.download_and_prepare()
-        finally:
-            tfds.enable_progress_bar()
 
 
 def is_prepared(dir: pathlib.Path, name: str) -> bool:
@@ -170,9 +172,20 @@ def _example(checked: Checked) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _alone(dir: pathlib.Path, name: str) -> Iterator[None]:
-    """Wait until no other process prepares the same dataset."""
+def _quiet_tfds() -> Iterator[None]:
+    """Keep TFDS from announcing a download, and from bars that do not know the number."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _alone(dir: pathlib.Path) -> Iterator[None]:
+    """Wait until no other process downloads into a folder or prepares in it."""
     dir.mkdir(parents=True, exist_ok=True)
-    with (dir / f".{name}.lock").open("w") as lock:
+    with (dir / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -53,7 +53,8 @@ def pictures(
     if len(set(names.values())) < len(categories):
         raise ValueError(f"{annotations} has two categories of the same id or name: {categories}")
     if unknown := things.keys() - {image["id"] for image in images}:
-        raise ValueError(f"{annotations} annotates pictures that it does not list: {unknown}")
+        few = sorted(unknown)[:5]
+        raise ValueError(f"{annotations} has annotations of pictures that it does not list: {few}")
     read = functools.partial(_picture, things=things, names=names, folder=folder)
     return tuple(names.values()), grain.MapDataset.source(images).map(read)
 

@@ -74,14 +74,12 @@ def open(
     this package or by TFDS's own builder, else the set is downloaded.
 
     Raises:
-        ValueError: a name, split or root that does not exist, an empty split, sets of
-            different classes, or a preparation in `dir` that was made from something else.
+        ValueError: a name, split or root that does not exist, an empty split, sets of different
+            classes or with common pictures, or a preparation in `dir` of something else.
     """
     dir = pathlib.Path(dir).expanduser()
     root = pathlib.Path(root).expanduser() if root is not None else None
     sources = [source for name in names.split("+") for source in _find(name.strip(), dir, root)]
-    if len({source.name for source in sources}) < len(sources):
-        raise ValueError(f"{names!r} names the same pictures twice")
     parts = tuple(_open_part(source, dir, take_any=root is None) for source in sources)
     for other in parts[1:]:
         if other.classes != parts[0].classes:
@@ -91,21 +89,26 @@ def open(
             )
     part_of = np.repeat(np.arange(len(parts)), [len(p.table.ids) for p in parts])
     columns = table.concatenate([p.table for p in parts])
+    ids, counts = np.unique(columns.ids, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"{names!r} has more than one picture {str(ids[counts > 1][0])!r}")
     return Dataset(names, parts[0].classes, parts, columns, part_of)
 
 
 def _find(name: str, dir: pathlib.Path, root: pathlib.Path | None) -> list[Source]:
-    if root is None and builder.is_prepared(dir, name):
+    is_prepared = builder.is_prepared(dir, name)
+    if root is not None or not is_prepared:
+        for module in _SETS:
+            if (sources := module.find(name, root)) is not None:
+                return sources
+    if is_prepared:
         return [Source(name, None, _nothing_to_load)]
-    for module in _SETS:
-        if (sources := module.find(name, root)) is not None:
-            return sources
     prepared = [path.parts[-3] for path in dir.glob(f"*/{builder.VERSION}/dataset_info.json")]
     known = [module.FORMS for module in _SETS]
     near = difflib.get_close_matches(name, ["voc_2012_train", "coco_2017_train", *prepared], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise ValueError(
-        f"no dataset {name!r}{hint} Known are {', '.join(known)}; prepared in {dir}: "
+        f"no dataset {name!r}{hint}; known are {', '.join(known)}; prepared in {dir}: "
         f"{', '.join(sorted(prepared)) or 'none'}"
     )
 

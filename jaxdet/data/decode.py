@@ -19,15 +19,21 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 
 
 def decode(encoded: bytes, canvas: int) -> tuple[np.ndarray, int, int]:
-    """Decode a picture onto the top left corner of a black canvas.
-
-    Returns the canvas [S, S, 3] uint8 RGB and the height and width that the picture fills: its
-    own where it fits, else as large as fits at the same aspect.
+    """Decode a picture onto the top left corner of a black canvas; see `to_canvas`.
 
     Raises:
         ValueError: the bytes are no picture, or only a part of one.
     """
-    image = decode_to_fit(encoded, canvas)
+    return to_canvas(decode_to_fit(encoded, canvas), canvas)
+
+
+def to_canvas(image: np.ndarray, canvas: int) -> tuple[np.ndarray, int, int]:
+    """Lay a picture [H, W, 3] uint8 on the top left corner of a black canvas.
+
+    Returns the canvas [S, S, 3] uint8 and the height and width that the picture fills: its own
+    where it fits, else as large as fits at the same aspect.
+    """
+    image = _shrink(image, canvas)
     height, width = image.shape[:2]
     filled = np.zeros((canvas, canvas, 3), np.uint8)
     filled[:height, :width] = image
@@ -35,15 +41,10 @@ def decode(encoded: bytes, canvas: int) -> tuple[np.ndarray, int, int]:
 
 
 def decode_to_fit(encoded: bytes, canvas: int) -> np.ndarray:
-    """Decode a picture [H, W, 3], shrunk where it is larger than the canvas; see `decode`."""
-    size = _jpeg_size(encoded)
-    image = decode_full(encoded, reduction=_reduction(size, canvas) if size else None)
-    height, width = image.shape[:2]
-    if max(height, width) <= canvas:
-        return image
-    scale = canvas / max(height, width)
-    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, fitted, interpolation=cv2.INTER_AREA)
+    """Decode a picture [H, W, 3], shrunk where it is larger than the canvas; see `decode_full`."""
+    size = jpeg_size(encoded)
+    reduction = _reduction(size, canvas) if size else None
+    return _shrink(decode_full(encoded, reduction=reduction), canvas)
 
 
 def decode_full(encoded: bytes, *, reduction: int | None = None) -> np.ndarray:
@@ -79,6 +80,14 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(f"{path}: {error}") from None
 
 
+def jpeg_size(encoded: bytes) -> tuple[int, int] | None:
+    """Height and width as stored in a JPEG's frame header; None where there is none."""
+    at = next((at for code, at in _jpeg_segments(encoded) if code in _FRAME_HEADERS), None)
+    if at is None or at + 9 > len(encoded):
+        return None
+    return int.from_bytes(encoded[at + 5 : at + 7]), int.from_bytes(encoded[at + 7 : at + 9])
+
+
 def _decode(encoded: bytes, flags: int) -> np.ndarray:
     if not encoded:
         raise ValueError("an empty file, expected a picture")
@@ -93,17 +102,18 @@ def _decode(encoded: bytes, flags: int) -> np.ndarray:
     return image
 
 
+def _shrink(image: np.ndarray, canvas: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    if max(height, width) <= canvas:
+        return image
+    scale = canvas / max(height, width)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, fitted, interpolation=cv2.INTER_AREA)
+
+
 def _reduction(size: tuple[int, int], canvas: int) -> int | None:
     """The largest reduction while decoding that still leaves the canvas filled."""
     return next((factor for factor in _REDUCED if max(size) // factor >= canvas), None)
-
-
-def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
-    """Height and width as stored in a JPEG's frame header; None where there is none."""
-    at = next((at for code, at in _jpeg_segments(encoded) if code in _FRAME_HEADERS), None)
-    if at is None or at + 9 > len(encoded):
-        return None
-    return int.from_bytes(encoded[at + 5 : at + 7]), int.from_bytes(encoded[at + 7 : at + 9])
 
 
 def _jpeg_is_whole(encoded: bytes) -> bool:

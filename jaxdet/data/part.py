@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from jaxdet.data import builder, table
 from jaxdet.data.check import Picture
-from jaxdet.data.decode import decode_full
+from jaxdet.data.decode import jpeg_size
 from jaxdet.data.source import Foreign
 from jaxdet.types import Annotation
 
@@ -91,7 +91,7 @@ def _open(folder: pathlib.Path, split: str):
 
 
 def _bar(records: Sequence[dict[str, Any]], text: str) -> tqdm:
-    return tqdm(records, desc=text, total=len(records), unit=" pictures")
+    return tqdm(records, desc=text, total=len(records), unit=" pictures", leave=False)
 
 
 def _annotation(record: dict[str, Any]) -> Annotation:
@@ -135,8 +135,9 @@ def _foreign_picture(
 ) -> Picture:
     objects, file = record["objects"], record["image/filename"].decode()
     boxes = _corners(objects["bbox"]).astype(np.float64)
-    if one_based:  # TFDS divides VOC's pixels, counted from 1, as they are
-        boxes[:, :2] -= 1 / np.array(_size(record["image"])[::-1])
+    size = jpeg_size(record["image"])
+    if one_based and size:  # TFDS divides VOC's pixels, counted from 1, as they are
+        boxes[:, :2] -= 1 / np.array(size[::-1])
     none = np.zeros(len(boxes), bool)
     return Picture(
         id=str(record["image/id"]) if "image/id" in record else pathlib.Path(file).stem,
@@ -149,7 +150,3 @@ def _foreign_picture(
         crowd=np.array(objects.get("is_crowd", none), bool),
         area=np.array(objects.get("area", np.full(len(boxes), np.nan)), np.float64),
     )
-
-
-def _size(encoded: bytes) -> tuple[int, int]:
-    return decode_full(encoded).shape[:2]

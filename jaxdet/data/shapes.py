@@ -45,15 +45,15 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[int]]:
     height, width = rng.integers(200, 281), rng.integers(260, 361)
     image = _background(rng, height, width)
     boxes, labels, whole = [], [], []
-    seen = np.full((height, width), -1)  # the number of the object that a pixel shows
+    seen = np.full((height, width), -1, np.int8)  # the number of the object that a pixel shows
     for _ in range(rng.integers(1, 8)):
         label = int(rng.integers(len(CLASSES)))
         placed = _place(rng, CLASSES[label], seen, whole)
         if placed is None:
             continue
-        cover, box = placed  # cover [H, W] in 0..1, soft at the edge
-        image = _paint(rng, image, cover, box)
-        seen[cover > 0.5] = len(whole)
+        cover, window, box = placed
+        _paint(rng, image[window], cover)
+        seen[window][cover > 0.5] = len(whole)
         whole.append(np.count_nonzero(cover > 0.5))
         boxes.append(box)
         labels.append(label)
@@ -81,34 +81,41 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
     """A soft colour field with stripes or checks and grain on it, [H, W, 3] float32."""
     coarse = rng.normal(rng.uniform(50, 205, 3), 22, (rng.integers(2, 7), rng.integers(2, 9), 3))
     image = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    y, x = np.mgrid[:height, :width]
-    angle, period = rng.uniform(0, np.pi), rng.uniform(6, 40)
-    along = np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period)
-    across = np.sin(2 * np.pi * (y * np.cos(angle) - x * np.sin(angle)) / period)
-    pattern = (along, along * across, np.sign(along * across), np.zeros_like(along))
-    image += rng.uniform(4, 16) * rng.choice(pattern)[..., None] * rng.uniform(0.5, 1, 3)
-    image += rng.normal(0, rng.uniform(1, 9), (height, width, 1))
-    return image.astype(np.float32)
+    y, x = np.ogrid[:height, :width]
+    angle, frequency = rng.uniform(0, np.pi), 2 * np.pi / rng.uniform(6, 40)
+    cos, sin = np.float32(frequency * np.cos(angle)), np.float32(frequency * np.sin(angle))
+    pattern = np.sin(x * cos + y * sin)  # stripes
+    if rng.random() < 0.5:  # checks
+        pattern = np.sign(pattern * np.sin(y * cos - x * sin))
+    noise = rng.uniform(1, 9) * rng.standard_normal((height, width), np.float32)
+    for channel in range(3):
+        image[..., channel] += rng.uniform(2, 14) * pattern + noise
+    return image
 
 
 def _place(
     rng: np.random.Generator, name: str, seen: np.ndarray, whole: list[int]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Find a place where a new object hides none too much: its cover [H, W] and box [4]."""
+) -> tuple[np.ndarray, tuple[slice, slice], np.ndarray] | None:
+    """Find a place where a new object hides none too much.
+
+    Returns how much of every pixel it covers (0..1, in a window), the window, and its box [4].
+    """
     height, width = seen.shape
     for _ in range(_TRIES):
         outline = _outline(rng, name, size=min(height, width) * np.exp(rng.uniform(-2.2, -0.45)))
-        points = outline[0]
-        half = np.ptp(points, axis=0) / 2
+        low, high = outline[0].min(0), outline[0].max(0)
         # Up to a tenth of an object may stick out of the picture.
-        centre = rng.uniform(0.8 * half, [width, height] - 0.8 * half)
-        shift = centre - (points.min(0) + points.max(0)) / 2
-        cover = _rasterise([contour + shift for contour in outline], height, width)
-        visible = np.bincount(seen[(seen >= 0) & (cover <= 0.5)], minlength=len(whole))
-        if (visible >= (1 - _MOST_COVERED) * np.array(whole)).all():
-            moved = points + shift
-            corners = np.concatenate([moved.min(0), moved.max(0)])
-            return cover, corners.clip(0, [width, height, width, height])
+        slack = 0.1 * (high - low)
+        shift = rng.uniform(-low - slack, [width, height] - high + slack)
+        box = np.concatenate([low + shift, high + shift]).clip(0, [width, height, width, height])
+        x1, y1, x2, y2 = (*np.floor(box[:2]).astype(int), *np.ceil(box[2:]).astype(int))
+        window = (slice(y1, y2), slice(x1, x2))
+        cover = _rasterise([contour + shift - (x1, y1) for contour in outline], y2 - y1, x2 - x1)
+        visible = np.bincount(seen[seen >= 0], minlength=len(whole))
+        under = seen[window][cover > 0.5]
+        hidden = np.bincount(under[under >= 0], minlength=len(whole))
+        if (visible - hidden >= (1 - _MOST_COVERED) * np.array(whole)).all():
+            return cover, window, box
     return None
 
 
@@ -143,13 +150,12 @@ def _rasterise(outline: Outline, height: int, width: int) -> np.ndarray:
     return mask.astype(np.float32) / 255
 
 
-def _paint(
-    rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, box: np.ndarray
-) -> np.ndarray:
-    """Paint an object in a shaded colour that stands out from what is under it."""
-    under = image[cover > 0.5].mean(axis=0)
+def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray) -> None:
+    """Paint an object into a window, in a shaded colour that stands out from what is under it."""
     colours = rng.uniform(0, 255, (16, 3))
+    under = image[cover > 0.5].mean(axis=0)
     colour = colours[np.argmax(np.abs(colours - under).sum(1) > 170)]
-    shade = np.linspace(rng.uniform(0.85, 1.0), rng.uniform(0.85, 1.0), image.shape[0])
-    paint = colour * shade[:, None, None] + rng.normal(0, 4, (*image.shape[:2], 1))
-    return image * (1 - cover[..., None]) + paint.astype(np.float32) * cover[..., None]
+    shade = np.linspace(rng.uniform(0.85, 1), rng.uniform(0.85, 1), len(image), dtype=np.float32)
+    noise = 4 * rng.standard_normal(cover.shape, np.float32)
+    paint = colour.astype(np.float32) * shade[:, None, None] + noise[..., None]
+    image += (paint - image) * cover[..., None]

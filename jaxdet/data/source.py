@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import pathlib
+import shutil
 from collections.abc import Callable
 
 import grain
 import tensorflow_datasets as tfds
+from absl import logging
 
 _CHECKSUMS = pathlib.Path(__file__).with_name("checksums.tsv")
 
@@ -48,9 +50,25 @@ def fetch(urls: list[str], folder: pathlib.Path) -> list[pathlib.Path]:
 
     What is there already is not fetched again, so a broken download can simply be run again.
     """
+    for left_over in folder.glob("*.tmp.*"):  # TFDS begins a broken file anew, beside the old
+        shutil.rmtree(left_over)
     manager = tfds.download.DownloadManager(
         download_dir=folder,
         url_infos=tfds.core.download.checksums.load_url_infos(_CHECKSUMS),
         force_checksums_validation=True,
     )
-    return [pathlib.Path(path) for path in manager.download_and_extract(urls)]
+    return [_unpack(pathlib.Path(path), folder) for path in manager.download(urls)]
+
+
+def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Unpack a tar or zip file once; TFDS's own way of doing it needs TensorFlow."""
+    done = folder / "unpacked" / archive.stem
+    if not done.is_dir():
+        logging.info("unpacking %s", archive)
+        partial = done.with_name(f"{done.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        # The filter keeps a tar file from writing outside the folder; a zip file never can.
+        safely = {"filter": "data"} if archive.suffix == ".tar" else {}
+        shutil.unpack_archive(archive, partial, **safely)
+        partial.rename(done)
+    return done

@@ -61,11 +61,13 @@ class Detector:
 
 @functools.lru_cache(maxsize=64)
 def _anchors_at(detector: Detector, size: int) -> Anchors:
+    def maps_and_raw(net: Net, pixels: jax.Array):
+        return net.maps(pixels, train=False), net(pixels, train=False)
+
+    run = functools.partial(detector.net.init_with_output, method=maps_and_raw)
     pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    key = jax.random.key(0)
-    maps = jax.eval_shape(lambda: detector.net.init_with_output(key, pixels, method="maps"))[0]
+    (maps, raw), _ = jax.eval_shape(run, jax.random.key(0), pixels)
     anchors = detector.anchors(tuple(m.shape[1:3] for m in maps), size)
-    raw = jax.eval_shape(lambda: detector.net.init_with_output(key, pixels, train=False))[0]
     found, expected = len(anchors.boxes), raw.boxes.shape[1]
     assert found == expected, f"{found} anchors for {expected} predictions at {size} pixels"
     return anchors

@@ -1,5 +1,6 @@
 """SSD: default boxes on several maps, one shot (Liu et al. 2016, arXiv:1512.02325)."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -10,13 +11,8 @@ from jaxdet.detectors.net import Net
 from jaxdet.types import Anchors, Raw
 
 
-def boxes_per_cell(*, ratios: tuple[tuple[float, ...], ...]) -> tuple[int, ...]:
-    """How many default boxes stand on a cell of every level; what the head is built with."""
-    return anchors.boxes_per_cell(ratios)
-
-
 def ssd(
-    net: Net,
+    net: Callable[[tuple[int, ...]], Net],
     *,
     size: int,
     classes: tuple[str, ...],
@@ -25,17 +21,17 @@ def ssd(
     ratios: tuple[tuple[float, ...], ...],
     variances: tuple[float, float] = (0.1, 0.2),
     match_iou: float = 0.5,
-    negative_ratio: float = 3.0,
+    negative_ratio: int = 3,
     select: partial,
 ) -> Detector:
-    """SSD with one default-box level per map of `net`.
+    """SSD with one level of default boxes per map of the network.
 
-    `scales` are the sides of the small square boxes as fractions of the picture, one per level and
+    `net` makes the network from the number of default boxes per cell of every level. `scales` are the sides of the small square boxes as fractions of the picture, one per level and
     one more for the last level's large square (section 2.2); `strides` in pixels at `size`;
     `ratios` the aspect ratios beside 1. `select` is `nms.multiclass` with its thresholds.
     """
     return Detector(
-        net=net,
+        net=net(anchors.boxes_per_cell(ratios)),
         size=size,
         classes=classes,
         anchors=partial(_default_boxes, strides=strides, scales=scales, ratios=ratios),

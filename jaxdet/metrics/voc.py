@@ -27,7 +27,7 @@ def evaluate(
     Returns:
       `mAP11`, `mAP_area`: mean over the classes that occur, 11-point (VOC2007) and area (VOC2010).
       `iou_threshold`: the one given.
-      `classes`: by name `ap11`, `ap_area` (nan where the class does not occur), `objects` (without
+      `classes`: by name `ap11`, `ap_area` (None where the class does not occur), `objects` (without
         the difficult ones), `difficult`, `found` (detections) and `right` (those that match).
       `curves`: by name `scores`, `precision`, `recall`, float arrays by falling score. Detections
         of difficult objects are not in them.
@@ -35,15 +35,17 @@ def evaluate(
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold is {iou_threshold}, expected 0 < iou_threshold <= 1")
     pairs = _pair(align(found, annotations, classes), annotations)
-    result = {"iou_threshold": iou_threshold, "classes": {}, "curves": {}}
-    for label, name in enumerate(classes):
-        numbers, curve = _evaluate_class(label, pairs, iou_threshold)
-        result["classes"][name], result["curves"][name] = numbers, curve
-    occurring = [each for each in result["classes"].values() if each["objects"]]
-    for mean, ap in ("mAP11", "ap11"), ("mAP_area", "ap_area"):
-        values = [each[ap] for each in occurring]
-        result[mean] = float(np.mean(values)) if values else float("nan")
-    return result
+    if pairs["difficult"].all():
+        raise ValueError("nothing to evaluate: all objects are difficult")
+    each = {name: _evaluate_class(k, pairs, iou_threshold) for k, name in enumerate(classes)}
+    occurring = [numbers for numbers, _ in each.values() if numbers["objects"]]
+    return {
+        "mAP11": float(np.mean([numbers["ap11"] for numbers in occurring])),
+        "mAP_area": float(np.mean([numbers["ap_area"] for numbers in occurring])),
+        "iou_threshold": iou_threshold,
+        "classes": {name: numbers for name, (numbers, _) in each.items()},
+        "curves": {name: curve for name, (_, curve) in each.items()},
+    }
 
 
 def _pair(found: Sequence[types.Found], annotations: Sequence[types.Annotation]) -> dict:
@@ -95,14 +97,14 @@ def _evaluate_class(label: int, pairs: dict, iou_threshold: float) -> tuple[dict
     order = np.flatnonzero(mine)[np.argsort(-pairs["scores"][mine], kind="stable")]
     truths = pairs["truths"][order]
     hits = pairs["ious"][order] >= iou_threshold
-    ignored = hits & pairs["difficult"][truths] if len(truths) else hits
+    ignored = np.zeros_like(hits)
+    ignored[hits] = pairs["difficult"][truths[hits]]
     right = _first_of_each(truths, hits)[~ignored]
     precision = np.cumsum(right) / np.arange(1, len(right) + 1)
-    recall = np.cumsum(right) / objects if objects else np.full(len(right), np.nan)
-
+    recall = np.cumsum(right) / max(objects, 1)
     numbers = {
-        "ap11": _ap11(precision, recall, objects),
-        "ap_area": _ap_area(precision, recall, objects),
+        "ap11": _ap11(precision, recall) if objects else None,
+        "ap_area": _ap_area(precision, recall) if objects else None,
         "objects": objects,
         "difficult": int(difficult.sum()),
         "found": int(mine.sum()),
@@ -120,19 +122,15 @@ def _first_of_each(truths: np.ndarray, hits: np.ndarray) -> np.ndarray:
     return first
 
 
-def _ap11(precision: np.ndarray, recall: np.ndarray, objects: int) -> float:
+def _ap11(precision: np.ndarray, recall: np.ndarray) -> float:
     """VOC2007: mean over recall 0, 0.1 .. 1 of the best precision at that recall or above."""
-    if not objects:
-        return float("nan")
     # As published numbers have it, in floats: 3 of 10 do not reach 0.1 * 3 = 0.30000000000000004.
     best = [precision[recall >= point].max(initial=0) for point in np.arange(0, 1.1, 0.1)]
     return float(np.mean(best))
 
 
-def _ap_area(precision: np.ndarray, recall: np.ndarray, objects: int) -> float:
+def _ap_area(precision: np.ndarray, recall: np.ndarray) -> float:
     """VOC2010: the area under the curve, made to fall by taking the best precision to the right."""
-    if not objects:
-        return float("nan")
     falling = np.maximum.accumulate(precision[::-1])[::-1]
     return float((np.diff(recall, prepend=0) * falling).sum())
 
@@ -157,5 +155,5 @@ def table(result: dict, protocol: str) -> str:
     return "\n".join(lines)
 
 
-def _percent(value: float) -> str:
-    return "-" if np.isnan(value) else f"{100 * value:.2f}"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

@@ -1,0 +1,28 @@
+"""How the maths benchmarks take a time and print it."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+
+
+def median_ms(function: Callable, *arguments, repeats: int) -> float:
+    """Median milliseconds of a call until its result is there, compilation left out."""
+    jax.block_until_ready(function(*arguments))
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
+
+
+def report(name: str, value: float, unit: str, **more) -> None:
+    """Print one figure as one JSON line, with the machine it was taken on."""
+    machine = f"{jax.devices()[0].device_kind}, {platform.machine()}, {os.cpu_count()} cores"
+    figure = {"name": name, "value": round(value, 3), "unit": unit, **more}
+    print(json.dumps(figure | {"machine": machine, "jax": jax.__version__}), flush=True)

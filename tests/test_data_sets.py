@@ -1,0 +1,504 @@
+"""Datasets by name: preparation, conventions, refusals, and sets prepared by others."""
+
+import functools
+import hashlib
+import http.server
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+
+import grain
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from tiny_sets import jpeg, picture, voc_xml, write_coco, write_voc
+
+from jaxdet import data
+from jaxdet.data import builder, coco, shapes, source, voc
+from jaxdet.data.check import Picture
+
+DOG = ("dog", 11, 7, 20, 18, False)  # of a picture 40 wide and 30 high
+HARD = ("person", 1, 1, 40, 30, True)
+
+
+@pytest.fixture
+def devkit(tmp_path) -> pathlib.Path:
+    lists = {"train": {"000001": [DOG, HARD], "000002": []}, "val": {"000003": [HARD]}}
+    write_voc(tmp_path / "VOCdevkit", lists)
+    return tmp_path / "VOCdevkit"
+
+
+@pytest.fixture
+def dir(tmp_path) -> pathlib.Path:
+    return tmp_path / "prepared"
+
+
+def by_id(dataset: data.Dataset) -> dict:
+    return {annotation.id: annotation for annotation in dataset.annotations()}
+
+
+def test_voc_boxes_count_pixels_from_one(devkit, dir):
+    dataset = data.open("voc_2007_train", dir=dir, root=devkit)
+    assert dataset.classes == voc.CLASSES and len(dataset) == 2
+    annotation = by_id(dataset)["000001"]
+    expected = np.array([[10 / 40, 6 / 30, 20 / 40, 18 / 30], [0, 0, 1, 1]], np.float32)
+    np.testing.assert_array_equal(annotation.boxes, expected, strict=True)
+    assert [dataset.classes[label] for label in annotation.labels] == ["dog", "person"]
+    assert annotation.difficult.tolist() == [False, True] and not annotation.crowd.any()
+    np.testing.assert_allclose(annotation.area, [10 * 12, 40 * 30], rtol=1e-6)
+    assert (annotation.height, annotation.width) == (30, 40)
+    assert by_id(dataset)["000002"].boxes.shape == (0, 4)
+
+
+def test_pictures_go_with_their_annotations_in_every_part(devkit, dir):
+    dataset = data.open("voc_2007_trainval", dir=dir, root=devkit)
+    assert sorted(dataset.ids) == ["000001", "000002", "000003"]
+    for i, id in enumerate(dataset.ids):
+        blue = {"000001": 0, "000002": 40, "000003": 0}[id]
+        assert abs(dataset.image(i)[..., 2].mean() - blue) < 3
+        assert dataset.annotation(i).id == id
+        assert dataset.encoded(i) == (devkit / f"VOC2007/JPEGImages/{id}.jpg").read_bytes()
+
+
+def test_second_opening_reads_what_is_prepared(devkit, dir):
+    first = data.open("voc_2007_train", dir=dir, root=devkit)
+    shutil.rmtree(devkit)
+    second = data.open("voc_2007_train", dir=dir)
+    assert list(first.ids) == list(second.ids)
+    with pytest.raises(ValueError, match="no VOC2007/ImageSets/Main in"):
+        data.open("voc_2007_train", dir=dir, root=devkit)
+
+
+def test_only_what_is_asked_for_is_prepared(devkit, dir):
+    data.open("voc_2007_val", dir=dir, root=devkit)
+    assert builder.is_prepared(dir, "voc_2007_val")
+    assert not builder.is_prepared(dir, "voc_2007_train")
+
+
+@pytest.mark.parametrize("part", ["", "VOC2007", ".."])
+def test_root_may_be_the_devkit_its_parent_or_the_year(devkit, dir, part):
+    assert len(data.open("voc_2007_val", dir=dir, root=(devkit / part).resolve())) == 1
+
+
+def test_trainval_list_alone(devkit, dir):
+    main = devkit / "VOC2007" / "ImageSets" / "Main"
+    (main / "train.txt").rename(main / "trainval.txt")
+    (main / "val.txt").unlink()
+    assert len(data.open("voc_2007_trainval", dir=dir, root=devkit)) == 2
+    assert len(data.open("voc_2007_trainval", dir=dir)) == 2
+    with pytest.raises(ValueError, match=r"no list for 'train'; found \['trainval'\]"):
+        data.open("voc_2007_train", dir=dir, root=devkit)
+
+
+def test_unknown_names_are_refused_with_the_nearest(dir):
+    with pytest.raises(ValueError, match="no dataset 'voc_2012_trian'.*mean 'voc_2012_train'"):
+        data.open("voc_2012_trian", dir=dir)
+    with pytest.raises(ValueError, match="voc_2012_test is not published"):
+        data.open("voc_2012_test", dir=dir)
+
+
+def test_a_picture_cannot_be_in_a_set_twice(devkit, dir):
+    with pytest.raises(ValueError, match="has more than one picture '000001'"):
+        data.open("voc_2007_train+voc_2007_trainval", dir=dir, root=devkit)
+
+
+def test_preparation_from_another_root_or_list_is_refused(devkit, dir):
+    data.open("voc_2007_train", dir=dir, root=devkit)
+    shutil.copytree(devkit, devkit.parent / "other")
+    with pytest.raises(ValueError, match="was prepared from .* delete this one"):
+        data.open("voc_2007_train", dir=dir, root=devkit.parent / "other")
+    with (devkit / "VOC2007/ImageSets/Main/train.txt").open("a") as file:
+        file.write("000003\n")
+    with pytest.raises(ValueError, match="was prepared from .*sha256 of train.txt"):
+        data.open("voc_2007_train", dir=dir, root=devkit)
+    assert len(data.open("voc_2007_train", dir=dir)) == 2
+
+
+def test_bad_pictures_and_boxes_are_counted_named_and_kept_in_the_summary(devkit, dir, caplog):
+    folder = devkit / "VOC2007"
+    bad = [("dog", 5, 5, 5, 4, False), ("dog", 41, 1, 60, 30, False), ("dog", 30, 1, 60, 30, False)]
+    (folder / "Annotations/000001.xml").write_text(voc_xml([DOG, *bad], (30, 40)))
+    whole = (folder / "JPEGImages/000002.jpg").read_bytes()
+    (folder / "JPEGImages/000002.jpg").write_bytes(whole[:-20])
+    (folder / "ImageSets/Main/train.txt").write_text("000001\n000002\n000004\n")
+    (folder / "Annotations/000004.xml").write_text(voc_xml([DOG], (30, 40)))
+    dataset = data.open("voc_2007_train", dir=dir, root=devkit)
+    assert list(dataset.ids) == ["000001"] and len(dataset.annotation(0).labels) == 2
+    for text in (caplog.text, data.open("voc_2007_train", dir=dir).summary()):
+        assert "box is empty" in text and "box lies outside" in text and "clipped" in text
+        assert "picture file is missing: 1" in text and "000004.xml" in text
+        assert "truncated JPEG" in text and "000002.xml" in text
+
+
+def test_summary_counts(devkit, dir):
+    text = data.open("voc_2007_trainval", dir=dir, root=devkit).summary()
+    assert "voc_2007_trainval: 3 pictures, 3 boxes (2 difficult)" in text
+    assert "voc_2007_train: 2 pictures, 2 boxes (1 difficult)" in text
+    assert "pictures without boxes: 1" in text
+    counts = dict(re.findall(r"([a-z]+) +(\d+)", text.split("boxes per class:")[1]))
+    assert counts["dog"] == "1" and counts["person"] == "2" and counts["cat"] == "0"
+    assert list(counts)[:3] == ["aeroplane", "cat", "person"] and len(counts) == 20
+
+
+def test_unknown_class_in_an_annotation(devkit, dir):
+    xml = devkit / "VOC2007/Annotations/000003.xml"
+    xml.write_text(voc_xml([("perso", 1, 1, 5, 5, False)], (30, 40)))
+    with pytest.raises(ValueError, match="000003.xml: unknown class 'perso'.*'person'"):
+        data.open("voc_2007_val", dir=dir, root=devkit)
+    xml.write_text(voc_xml([("person", 1, 1, 5, 5, False)], (30, 40)))
+    assert len(data.open("voc_2007_val", dir=dir, root=devkit)) == 1  # simply run again
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no annotation file at .*000003.xml"),
+        ("<annotation>", "000003.xml is not an annotation in VOC's form"),
+        (voc_xml([("dog", "a", 1, 5, 5, 0)], (30, 40)), "000003.xml is not an annotation"),
+        (voc_xml([], (0, 40)), "the size says 40 x 0 pixels"),
+    ],
+)
+def test_malformed_annotations(devkit, dir, text, message):
+    xml = devkit / "VOC2007/Annotations/000003.xml"
+    xml.write_text(text) if text else xml.unlink()
+    with pytest.raises(ValueError, match=message):
+        data.open("voc_2007_val", dir=dir, root=devkit)
+
+
+def test_empty_split_is_an_error(devkit, dir):
+    main = devkit / "VOC2007/ImageSets/Main"
+    (main / "val.txt").write_text("\n")
+    with pytest.raises(ValueError, match="voc_2007_val has no usable picture: an empty list"):
+        data.open("voc_2007_val", dir=dir, root=devkit)
+    (main / "val.txt").write_text("000003\n")
+    (devkit / "VOC2007/JPEGImages/000003.jpg").unlink()
+    with pytest.raises(ValueError, match="no usable picture: .*picture file is missing"):
+        data.open("voc_2007_val", dir=dir, root=devkit)
+
+
+def test_interrupted_preparation_can_be_run_again(devkit, dir, monkeypatch):
+    [found] = voc.find("voc_2007_train", devkit)
+    real = builder.check
+
+    def interrupt(unchecked, classes):
+        if unchecked.id == "000002":
+            raise KeyboardInterrupt
+        return real(unchecked, classes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builder, "check", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            builder.prepare(found, dir=dir)
+    killed = dir / "voc_2007_train" / "incomplete.ABCDEF_1.0.0"  # as a kill would leave it
+    killed.mkdir(parents=True)
+    assert not builder.is_prepared(dir, "voc_2007_train")
+    assert len(data.open("voc_2007_train", dir=dir, root=devkit)) == 2
+    assert not killed.exists()
+    (dir / "voc_2007_train" / builder.VERSION / "annotations.npz").unlink()  # killed later still
+    assert len(data.open("voc_2007_train", dir=dir, root=devkit)) == 2
+
+
+def test_coco(tmp_path, dir):
+    dog = {"category_id": 3, "bbox": [4, 5, 8, 10], "area": 55.5, "iscrowd": 0}
+    crowd = {"category_id": 7, "bbox": [0, 0, 40, 20], "area": 300.0, "iscrowd": 1}
+    write_coco(tmp_path, {25: [dog, crowd], 7: []})
+    dataset = data.open("coco_2017_val", dir=dir, root=tmp_path)
+    assert dataset.classes == ("dog", "cat")  # by number; 3 and 7 become 0 and 1
+    annotation = by_id(dataset)["25"]
+    expected = np.array([[0.1, 0.25, 0.3, 0.75], [0, 0, 1, 1]], np.float32)
+    np.testing.assert_allclose(annotation.boxes, expected, rtol=1e-6)
+    assert annotation.labels.tolist() == [0, 1] and annotation.crowd.tolist() == [False, True]
+    assert annotation.area.tolist() == [55.5, 300] and not annotation.difficult.any()
+    with pytest.raises(ValueError, match=r"no instances_train2017.json .*instances_val2017.json"):
+        data.open("coco_2017_train", dir=dir, root=tmp_path)
+
+
+def test_coco_contradictions(tmp_path, dir):
+    write_coco(tmp_path, {25: [{"category_id": 4, "bbox": [4, 5, 8, 10]}]})
+    with pytest.raises(ValueError, match="25.jpg has category 4; the file lists"):
+        data.open("coco_2017_val", dir=dir, root=tmp_path)
+    json = tmp_path / "annotations" / "instances_val2017.json"
+    json.write_text(json.read_text().replace('"image_id": 25', '"image_id": 26'))
+    with pytest.raises(ValueError, match=r"does not list: \[26\]"):
+        data.open("coco_2017_val", dir=dir, root=tmp_path)
+    json.write_text(json.read_text().replace('"cat"', '"dog"'))
+    with pytest.raises(ValueError, match="two categories of the same"):
+        data.open("coco_2017_val", dir=dir, root=tmp_path)
+    json.write_text("[]")
+    with pytest.raises(ValueError, match="not in COCO's form"):
+        data.open("coco_2017_val", dir=dir, root=tmp_path)
+
+
+def test_sets_of_different_classes_cannot_be_joined(tmp_path, devkit, dir):
+    write_coco(devkit, {25: []})
+    with pytest.raises(ValueError, match="their classes differ"):
+        data.open("coco_2017_val+voc_2007_val", dir=dir, root=devkit)
+
+
+def test_pictures_of_ones_own_go_the_same_way(dir):
+    mine = Picture(
+        id="one",
+        file="one.jpg",
+        encoded=jpeg(picture(20, 40)),
+        size=None,
+        boxes=np.array([[0.1, 0.2, 0.3, 0.4]]),
+        names=["cell"],
+        difficult=np.zeros(1, bool),
+        crowd=np.zeros(1, bool),
+        area=np.full(1, np.nan),
+    )
+    load = lambda downloads: (("cell",), grain.MapDataset.source([mine]))
+    data.prepare(data.Source("blood_train", {"root": "here"}, load), dir=dir)
+    dataset = data.open("blood_train", dir=dir)
+    assert dataset.classes == ("cell",) and list(dataset.ids) == ["one"]
+    np.testing.assert_allclose(dataset.annotation(0).boxes, [[0.1, 0.2, 0.3, 0.4]], rtol=1e-6)
+    with pytest.raises(ValueError, match="no dataset 'blood_trian' .*mean 'blood_train'"):
+        data.open("blood_trian", dir=dir)
+
+
+class Voc(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """TFDS's `voc`, its features and its reading of the boxes, on two pictures."""
+
+    url_infos = {}
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="2007", version=tfds.core.Version("5.0.0"))]
+
+    def _info(self):
+        label = functools.partial(tfds.features.ClassLabel, names=voc.CLASSES)
+        objects = {
+            "label": label(),
+            "bbox": tfds.features.BBoxFeature(),
+            "pose": tfds.features.ClassLabel(names=["frontal", "rear"]),
+            "is_truncated": np.bool_,
+            "is_difficult": np.bool_,
+        }
+        features = {
+            "image": tfds.features.Image(),
+            "image/filename": tfds.features.Text(),
+            "objects": tfds.features.Sequence(objects),
+            "labels": tfds.features.Sequence(label()),
+            "labels_no_difficult": tfds.features.Sequence(label()),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in ("train", "validation")}
+
+    def _generate_examples(self, split):
+        whole = jpeg(picture(30, 40))
+        first = "000005" if split == "train" else "000006"
+        for stem, encoded in ((first, whole), ("000007", whole[:-30])):
+            box = tfds.features.BBox(ymin=7 / 30, xmin=11 / 40, ymax=18 / 30, xmax=20 / 40)
+            thing = {"bbox": box, "label": "dog", "is_difficult": True, "is_truncated": False}
+            yield (
+                stem,
+                {
+                    "image": encoded,
+                    "image/filename": f"{stem}.jpg",
+                    "objects": [thing | {"pose": "rear"}],
+                    "labels": ["dog"],
+                    "labels_no_difficult": [],
+                },
+            )
+
+
+class Coco(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """TFDS's `coco` on one picture."""
+
+    url_infos = {}
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="2017", version=tfds.core.Version("1.1.0"))]
+
+    def _info(self):
+        objects = {
+            "id": np.int64,
+            "area": np.int64,
+            "bbox": tfds.features.BBoxFeature(),
+            "label": tfds.features.ClassLabel(names=["dog", "cat"]),
+            "is_crowd": np.bool_,
+        }
+        features = {
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "image/filename": tfds.features.Text(),
+            "image/id": np.int64,
+            "objects": tfds.features.Sequence(objects),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"validation": self._generate_examples()}
+
+    def _generate_examples(self):
+        box = tfds.features.BBox(ymin=0.2, xmin=0.1, ymax=0.4, xmax=0.3)
+        thing = {"id": 1, "area": 17, "bbox": box, "label": "cat", "is_crowd": True}
+        yield (
+            "000000000025.jpg",
+            {
+                "image": jpeg(picture(20, 40)),
+                "image/filename": "000000000025.jpg",
+                "image/id": 25,
+                "objects": [thing],
+            },
+        )
+
+
+def test_set_prepared_by_tfds_itself_is_read_as_it_is(dir, caplog):
+    Voc(data_dir=dir, config="2007", file_format="array_record").download_and_prepare()
+    assert (dir / "voc/2007/5.0.0").is_dir()
+    for _ in range(2):  # the second time from what the first has noted
+        dataset = data.open("voc_2007_trainval", dir=dir)
+        assert list(dataset.ids) == ["000005", "000006"]
+        annotation = dataset.annotation(1)
+        expected = [[10 / 40, 6 / 30, 20 / 40, 18 / 30]]
+        np.testing.assert_allclose(annotation.boxes, expected, rtol=1e-6)
+        assert annotation.difficult.tolist() == [True] and not annotation.crowd.any()
+        np.testing.assert_allclose(annotation.area, [120], rtol=1e-6)
+        assert dataset.image(1).shape == (30, 40, 3)
+        assert "000007" in caplog.text and "truncated" in dataset.summary()
+    assert not builder.is_prepared(dir, "voc_2007_train")
+    with pytest.raises(ValueError, match=r"no split 'test'; found \['train', 'validation'\]"):
+        data.open("voc_2007_test", dir=dir)
+
+
+def test_coco_prepared_by_tfds_itself(dir):
+    Coco(data_dir=dir, config="2017", file_format="array_record").download_and_prepare()
+    dataset = data.open("coco_2017_val", dir=dir)
+    annotation = dataset.annotation(0)
+    assert dataset.classes == ("dog", "cat") and list(dataset.ids) == ["25"]
+    np.testing.assert_allclose(annotation.boxes, [[0.1, 0.2, 0.3, 0.4]], rtol=1e-6)
+    assert annotation.crowd.tolist() == [True] and annotation.area.tolist() == [17]
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder; the first answer breaks off in the middle."""
+
+    broken = 1
+
+    def copyfile(self, source, outputfile):
+        if Server.broken:
+            Server.broken -= 1
+            outputfile.write(source.read(1000))
+            self.close_connection = True
+        else:
+            super().copyfile(source, outputfile)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder that is served at an address: (folder, address, add its files to the checksums)."""
+    folder, sums = tmp_path / "site", tmp_path / "sums.tsv"
+    folder.mkdir()
+    monkeypatch.setattr(Server, "broken", 1)
+    monkeypatch.setattr(source, "_CHECKSUMS", sums)
+    handler = functools.partial(Server, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+
+        def register(digest: str | None = None) -> None:
+            lines = []
+            for file in (path for path in folder.rglob("*") if path.is_file()):
+                right = hashlib.sha256(file.read_bytes()).hexdigest()
+                url = address + str(file.relative_to(folder))
+                lines.append(f"{url}\t{file.stat().st_size}\t{digest or right}\t{file.name}\n")
+            sums.write_text("".join(lines))
+
+        yield folder, address, register
+        server.shutdown()
+
+
+def test_download_that_broke_off_can_be_run_again(devkit, dir, site, monkeypatch):
+    folder, address, register = site
+    with tarfile.open(folder / "VOCtrainval_06-Nov-2007.tar", "w") as tar:
+        tar.add(devkit, "VOCdevkit")
+    register()
+    monkeypatch.setattr(voc, "_MIRROR", address)
+    with pytest.raises(Exception, match="(?i)incomplete|broken|checksum"):
+        data.open("voc_2007_train", dir=dir)
+    assert not builder.is_prepared(dir, "voc_2007_train")
+    assert len(data.open("voc_2007_trainval", dir=dir)) == 3
+    assert not list((dir / "downloads").rglob("*.tmp.*"))
+    shutil.rmtree(dir)
+    register("0" * 64)
+    with pytest.raises(Exception, match="wrong checksum"):
+        data.open("voc_2007_train", dir=dir)
+
+
+def test_coco_is_downloaded_as_two_archives(tmp_path, dir, site, monkeypatch):
+    folder, address, register = site
+    write_coco(tmp_path / "coco", {25: [{"category_id": 3, "bbox": [4, 5, 8, 10]}]})
+    shutil.make_archive(
+        folder / "annotations/annotations_trainval2017", "zip", tmp_path / "coco", "annotations"
+    )
+    shutil.make_archive(folder / "zips/val2017", "zip", tmp_path / "coco", "val2017")
+    register()
+    monkeypatch.setattr(Server, "broken", 0)
+    monkeypatch.setattr(coco, "_SITE", address)
+    dataset = data.open("coco_2017_val", dir=dir)
+    assert list(dataset.ids) == ["25"] and dataset.image(0).shape == (20, 40, 3)
+
+
+def test_all_that_can_be_downloaded_has_a_checksum():
+    known = (pathlib.Path(source.__file__).parent / "checksums.tsv").read_text()
+    for archive in voc._ARCHIVES.values():
+        assert voc._MIRROR + archive + "\t" in known
+    for year in ("2014", "2017"):
+        for archive in (f"annotations/annotations_trainval{year}", f"zips/train{year}"):
+            assert f"http://images.cocodataset.org/{archive}.zip\t" in known
+        assert f"http://images.cocodataset.org/zips/val{year}.zip\t" in known
+
+
+def test_shapes_are_drawn_alike_again_and_fit_their_boxes():
+    for number in range(20):
+        image, boxes, labels = shapes.draw(np.random.default_rng([9, number]))
+        again, boxes_again, labels_again = shapes.draw(np.random.default_rng([9, number]))
+        assert (image == again).all() and (boxes == boxes_again).all() and labels == labels_again
+        height, width = image.shape[:2]
+        assert image.dtype == np.uint8 and 1 <= len(labels) == len(boxes) <= 7
+        assert (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
+        assert ((boxes[:, 2:] - boxes[:, :2]) >= 8).all()
+
+
+@pytest.mark.parametrize("name", shapes.CLASSES)
+def test_box_of_a_shape_is_as_tight_as_what_is_drawn(name):
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        outline = shapes._outline(rng, name, size=60)
+        shift = rng.uniform(50, 60, 2)
+        cover = shapes._rasterise([contour + shift for contour in outline], 120, 120)
+        y, x = np.nonzero(cover > 0.5)
+        box = np.concatenate([outline[0].min(0) + shift, outline[0].max(0) + shift])
+        drawn = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
+        # Half a pixel of rounding, and the tip of a triangle fades below half.
+        assert np.abs(box - drawn).max() < 2.5
+
+
+def test_shapes_are_nowhere_hidden_for_more_than_a_third():
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        seen, whole = np.full((200, 300), -1, np.int8), []
+        for _ in range(12):
+            if (placed := shapes._place(rng, "square", seen, whole)) is not None:
+                cover, window, _ = placed
+                seen[window][cover > 0.5] = len(whole)
+                whole.append(np.count_nonzero(cover > 0.5))
+        visible = np.bincount(seen[seen >= 0], minlength=len(whole))
+        assert (visible >= 0.65 * np.array(whole)).all() and len(whole) > 3
+
+
+def test_shapes_set(dir):
+    dataset = data.open("shapes_val", dir=dir)
+    assert len(dataset) == 200 and dataset.classes == shapes.CLASSES
+    assert "shapes_val: 200 pictures" in dataset.summary()
+    assert np.bincount(dataset.table.labels).min() > 80
+
+
+def test_nothing_here_imports_tensorflow_or_pytorch():
+    code = "import sys, jaxdet.data; print({'tensorflow', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr

@@ -1,0 +1,160 @@
+"""Windows: pixels against OpenCV and plain loops, boxes against hand-worked numbers."""
+
+from functools import partial
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdet import window as window_
+from jaxdet.types import Objects
+from jaxdet.window import Window
+
+resample = jax.jit(window_.resample, static_argnames="output")
+
+
+def make_window(*box: float, mirror: bool = False) -> Window:
+    return Window(box=jnp.array(box, jnp.float32), mirror=jnp.array(mirror))
+
+
+def make_canvas(height: int, width: int, side: int = 64, seed: int = 0) -> np.ndarray:
+    """Noise everywhere: what a view takes from beyond the picture would show."""
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    return cv2.resize(picture.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "canvas", "output"),
+    [
+        (375, 500, 512, 300),
+        (333, 500, 512, 512),
+        (500, 171, 512, 97),
+        (64, 64, 64, 64),
+        (31, 1, 64, 48),
+        (1, 1, 64, 32),
+    ],
+)
+def test_the_whole_window_is_opencv_resize(height, width, canvas, output):
+    image = make_canvas(height, width, canvas)
+    size = np.array([height, width], np.int32)
+    pixels, inside = resample(image, size, window_.whole_window(), output=output)
+    assert pixels.dtype == jnp.float32
+    np.testing.assert_allclose(pixels, resize(image[:height, :width], output, output), atol=3e-4)
+    assert inside.all()
+
+
+def test_the_whole_window_is_opencv_resize_on_a_photo(shared):
+    path = sorted((shared / "data" / "VOCdevkit" / "VOC2012" / "JPEGImages").glob("*.jpg"))[0]
+    picture = cv2.imread(str(path))
+    height, width, _ = picture.shape
+    canvas = np.zeros((512, 512, 3), np.uint8)
+    canvas[:height, :width] = picture
+    size = np.array([height, width], np.int32)
+    pixels, _ = resample(canvas, size, window_.whole_window(), output=300)
+    np.testing.assert_allclose(pixels, resize(picture, 300, 300), atol=3e-4)
+
+
+def plain_resample(image, size, box, mirror, output):
+    """One pixel at a time, in float64."""
+    pixels, inside = np.zeros((output, output, 3)), np.zeros((output, output), bool)
+    for i in range(output):
+        for j in range(output):
+            column = output - 1 - j if mirror else j
+            y = (box[1] + (i + 0.5) / output * (box[3] - box[1])) * size[0]
+            x = (box[0] + (column + 0.5) / output * (box[2] - box[0])) * size[1]
+            inside[i, j] = 0 <= y < size[0] and 0 <= x < size[1]
+            y, x = np.clip(y - 0.5, 0, size[0] - 1), np.clip(x - 0.5, 0, size[1] - 1)
+            for row, of_row in ((int(y), 1 - y % 1), (min(int(y) + 1, size[0] - 1), y % 1)):
+                for col, of_col in ((int(x), 1 - x % 1), (min(int(x) + 1, size[1] - 1), x % 1)):
+                    pixels[i, j] += of_row * of_col * image[row, col]
+    return pixels, inside
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize(
+    "box", [(0.2, 0.1, 0.7, 0.95), (-1.3, -0.4, 2.1, 3.0), (0.5, -0.2, 1.25, 0.3)]
+)
+def test_any_window_is_a_plain_loop(box, mirror):
+    image, size = make_canvas(11, 23, 32), np.array([11, 23], np.int32)
+    pixels, inside = resample(image, size, make_window(*box, mirror=mirror), output=9)
+    expected, expected_inside = plain_resample(image, size, box, mirror, 9)
+    np.testing.assert_allclose(pixels, expected, atol=2e-3)
+    np.testing.assert_array_equal(inside, expected_inside)
+
+
+@pytest.mark.parametrize("size", [(375, 500), (1, 1), (512, 3)])
+def test_gathers_equal_products(size):
+    image, size = make_canvas(*size, side=512), jnp.array(size)
+    rows, _ = window_._positions(jnp.array(-0.2), jnp.array(1.1), size[0], 100)
+    columns, _ = window_._positions(jnp.array(0.15), jnp.array(0.8), size[1], 100)
+    gathers = jax.jit(window_._read_by_gathers)(image, rows, columns, size)
+    products = jax.jit(window_._read_by_products)(image, rows, columns, size)
+    np.testing.assert_allclose(gathers, products, atol=3e-4)
+
+
+def test_accelerators_use_products(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    traced = jax.make_jaxpr(partial(window_.resample, output=8))(
+        make_canvas(20, 30), np.array([20, 30], np.int32), window_.whole_window()
+    )
+    assert "dot_general" in str(traced)
+    assert "gather" not in str(traced)
+
+
+def test_padding_without_pixels_stays_finite():
+    image, size = np.zeros((16, 16, 3), np.uint8), np.zeros(2, np.int32)
+    for window in (window_.whole_window(), window_.letterbox_window(jnp.array(size))):
+        pixels, _ = resample(image, size, window, output=8)
+        assert jnp.isfinite(pixels).all()
+
+
+def test_letterbox_puts_the_picture_in_the_middle_of_a_square():
+    wide = window_.letterbox_window(jnp.array([50, 100]))
+    np.testing.assert_allclose(wide.box, [0, -0.5, 1, 1.5], atol=1e-6)
+    tall = window_.letterbox_window(jnp.array([80, 20]))
+    np.testing.assert_allclose(tall.box, [-1.5, 0, 2.5, 1], atol=1e-6)
+
+
+def test_boxes_move_with_the_window():
+    boxes = jnp.array([[0.3, 0.6, 0.4, 0.8]])
+    window = make_window(0.2, 0.5, 0.7, 1.5)  # 0.5 wide, 1 high
+    np.testing.assert_allclose(window_.to_view(boxes, window), [[0.2, 0.1, 0.4, 0.3]], atol=1e-6)
+    mirrored = make_window(0.2, 0.5, 0.7, 1.5, mirror=True)
+    np.testing.assert_allclose(window_.to_view(boxes, mirrored), [[0.6, 0.1, 0.8, 0.3]], atol=1e-6)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_to_picture_undoes_to_view(mirror):
+    boxes = jnp.array(np.random.default_rng(0).uniform(-0.5, 1.5, (20, 4)), jnp.float32)
+    window = make_window(-0.4, 0.3, 0.9, 2.2, mirror=mirror)
+    back = window_.to_picture(window_.to_view(boxes, window), window)
+    np.testing.assert_allclose(back, boxes, atol=1e-6)
+
+
+def test_objects_are_kept_by_their_centre_and_clipped():
+    boxes = [
+        [0.55, 0.55, 0.65, 0.60],  # inside
+        [0.40, 0.60, 0.70, 1.00],  # centre inside, sticks out to the left
+        [0.10, 0.60, 0.80, 0.80],  # reaches far in, centre outside
+        [0.45, 0.60, 0.55, 0.80],  # centre on the border
+        [0.60, 0.70, 0.60, 0.80],  # no width
+        [0.55, 0.55, 0.65, 0.60],  # padding
+    ]
+    objects = Objects(
+        boxes=jnp.array(boxes),
+        labels=jnp.arange(6) + 3,
+        mask=jnp.array([True] * 5 + [False]),
+        weight=jnp.linspace(0.5, 1.0, 6),
+    )
+    moved = jax.jit(window_.move_objects)(objects, make_window(0.5, 0.5, 1.0, 1.0))
+    np.testing.assert_array_equal(moved.mask, [True, True, False, False, False, False])
+    np.testing.assert_allclose(moved.boxes[0], [0.1, 0.1, 0.3, 0.2], atol=1e-6)
+    np.testing.assert_allclose(moved.boxes[1], [0.0, 0.2, 0.4, 1.0], atol=1e-6)
+    np.testing.assert_array_equal(moved.labels, [3, 4, 0, 0, 0, 0])
+    np.testing.assert_allclose(moved.weight, [0.5, 0.6, 0, 0, 0, 0], atol=1e-6)
+    assert (moved.boxes[2:] == 0).all()
