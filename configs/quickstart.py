@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     """SSD's recipe with a network of ten convolutions."""
     config = ssd300_voc.get_config()
     config.model.update(size=160, mean=(128.0,) * 3, scale=(64.0,) * 3)
-    config.model.backbone.name = "plain"
+    config.model.backbone = dict(name="plain", channels=(16, 32, 64, 96, 128))
     config.model.neck = dict(name="extra_convs", channels=(128,))
     detector = config.model.detector
     detector.update(strides=(8, 16, 32, 64), scales=(0.1, 0.2, 0.4, 0.6, 0.8))

@@ -75,20 +75,27 @@ def read(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any], int]:
 
     The variables are the moving average where the run kept one. ValueError where there is none.
     """
+    path = _newest(workdir)
+    args = ocp.args.Composite(description=ocp.args.JsonRestore())
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        description = checkpointer.restore(path, args=args)["description"]
+    state = read_state(workdir)
+    return description, state["ema"] or state["variables"], int(path.name)
+
+
+def read_state(workdir: str | Path) -> dict[str, Any]:
+    """The train state of the newest checkpoint as nested dicts of arrays."""
+    args = ocp.args.Composite(state=ocp.args.StandardRestore())
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(_newest(workdir), args=args)["state"]
+
+
+def _newest(workdir: str | Path) -> epath.Path:
     folder = epath.Path(workdir).resolve() / FOLDER
     steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
     if not steps:
         raise ValueError(f"no checkpoint in {workdir}: expected numbered folders in {folder}")
-    path = folder / str(max(steps))
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        restored = checkpointer.restore(
-            path,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(), description=ocp.args.JsonRestore()
-            ),
-        )
-    state = restored["state"]
-    return restored["description"], state["ema"] or state["variables"], max(steps)
+    return folder / str(max(steps))
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Train or evaluate a detector: python -m jaxdet.main --config=configs/X.py --workdir=DIR."""
 
 import difflib
+import runpy
 import sys
 from pathlib import Path
 
@@ -55,12 +56,15 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def _unknown_key(argv: list[str]) -> str | None:
-    known = workdir.flat(flags.FLAGS["config"].value.to_dict())
-    for argument in argv:
-        name = argument.lstrip("-").split("=")[0]
-        if name.startswith("config.") and name.removeprefix("config.") not in known:
-            near = difflib.get_close_matches(name.removeprefix("config."), known, n=1, cutoff=0)
-            return f"there is no {name}; did you mean config.{near[0]}?"
+    """What to say of the first --config.KEY that the recipe does not have."""
+    options = [argument.lstrip("-").partition("=") for argument in argv]
+    path = dict((name, value) for name, _, value in options)["config"]
+    known = workdir.flat(runpy.run_path(path)["get_config"]().to_dict())
+    for name, _, _ in options:
+        key = name.removeprefix("config.")
+        if key != name and key not in known:
+            (near,) = difflib.get_close_matches(key, known, n=1, cutoff=0)
+            return f"{path} has no config.{key}; did you mean config.{near}?"
     return None
 
 

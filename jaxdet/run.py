@@ -57,6 +57,7 @@ def start(config: Any, folder: Path) -> Run:
     step = build.call(
         train_step, config.step, "step", dict(detector=detector, tx=tx, view=view, seed=config.seed)
     )
+    build.check_name(config.evaluation.metric, evaluate.METRICS, "config.evaluation.metric")
     micro = config.data.batch_size // config.step.accumulate
     parallel.check_batch_size(micro, mesh, key="data.batch_size / step.accumulate")
     parallel.check_batch_size(config.evaluation.batch_size, mesh, key="evaluation.batch_size")

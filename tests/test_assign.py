@@ -69,7 +69,7 @@ def test_against_loops(seed, threshold):
     corners = random_corners(rng, 150)
     boxes = random_corners(rng, 12)
     mask = rng.uniform(size=12) < 0.7
-    objects = make_objects(boxes * mask[:, None], mask)  # padding in the middle, too
+    objects = make_objects(boxes, mask)  # padding in the middle, and not even empty
     targets = match(make_anchors(corners), objects, iou_threshold=threshold)
     assert_targets(targets, objects, loop(corners, objects, threshold))
 
@@ -111,6 +111,13 @@ def test_equal_anchors_go_to_the_first():
     anchors = make_anchors([[0.5, 0.5, 1, 1], [0, 0, 0.5, 0.5], [0, 0, 0.5, 0.5]])
     targets = match(anchors, make_objects([[0.1, 0.1, 0.2, 0.2]]))
     np.testing.assert_array_equal(targets.positive, [False, True, False])
+
+
+def test_an_anchor_between_equal_objects_goes_to_the_first():
+    anchors = make_anchors([[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.45]])
+    objects = make_objects([[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.5]])
+    targets = match(anchors, objects)  # the better anchor goes to the later one, by the last rule
+    np.testing.assert_array_equal(targets.labels, objects.labels[[1, 0]])
 
 
 def test_the_later_object_gets_a_shared_best_anchor():

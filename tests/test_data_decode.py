@@ -63,6 +63,9 @@ def test_large_picture_is_shrunk_to_fit_by_area():
     assert (height, width) == (48, 64)
     expected = cv2.resize(image, (64, 48), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(canvas[:48], expected)
+    again, *size = data.to_canvas(image, 64)  # a picture that is an array already
+    np.testing.assert_array_equal(again, canvas)
+    assert size == [48, 64]
 
 
 def test_reduced_decoding_gives_nearly_the_same_picture_and_never_enlarges():

@@ -1,24 +1,18 @@
 """Datasets by name: preparation, conventions, refusals, and sets prepared by others."""
 
-import functools
-import hashlib
-import http.server
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
-import threading
 
 import grain
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from tiny_sets import jpeg, picture, voc_xml, write_coco, write_voc
 
 from jaxdet import data
-from jaxdet.data import builder, coco, shapes, source, voc
+from jaxdet.data import builder, check, voc
 from jaxdet.data.check import Picture
 
 DOG = ("dog", 11, 7, 20, 18, False)  # of a picture 40 wide and 30 high
@@ -182,7 +176,7 @@ def test_empty_split_is_an_error(devkit, dir):
 
 def test_interrupted_preparation_can_be_run_again(devkit, dir, monkeypatch):
     [found] = voc.find("voc_2007_train", devkit)
-    real = builder.check
+    real = check.check
 
     def interrupt(unchecked, classes):
         if unchecked.id == "000002":
@@ -190,7 +184,7 @@ def test_interrupted_preparation_can_be_run_again(devkit, dir, monkeypatch):
         return real(unchecked, classes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(builder, "check", interrupt)
+        patch.setattr(check, "check", interrupt)
         with pytest.raises(KeyboardInterrupt):
             builder.prepare(found, dir=dir)
     killed = dir / "voc_2007_train" / "incomplete.ABCDEF_1.0.0"  # as a kill would leave it
@@ -256,246 +250,10 @@ def test_pictures_of_ones_own_go_the_same_way(dir):
     dataset = data.open("blood_train", dir=dir)
     assert dataset.classes == ("cell",) and list(dataset.ids) == ["one"]
     np.testing.assert_allclose(dataset.annotation(0).boxes, [[0.1, 0.2, 0.3, 0.4]], rtol=1e-6)
+    with pytest.raises(ValueError, match="blood_train was prepared from .*'here'.* 'elsewhere'"):
+        data.prepare(data.Source("blood_train", {"root": "elsewhere"}, load), dir=dir)
     with pytest.raises(ValueError, match="no dataset 'blood_trian' .*mean 'blood_train'"):
         data.open("blood_trian", dir=dir)
-
-
-class Voc(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """TFDS's `voc`, its features and its reading of the boxes, on two pictures."""
-
-    url_infos = {}
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="2007", version=tfds.core.Version("5.0.0"))]
-
-    def _info(self):
-        label = functools.partial(tfds.features.ClassLabel, names=voc.CLASSES)
-        objects = {
-            "label": label(),
-            "bbox": tfds.features.BBoxFeature(),
-            "pose": tfds.features.ClassLabel(names=["frontal", "rear"]),
-            "is_truncated": np.bool_,
-            "is_difficult": np.bool_,
-        }
-        features = {
-            "image": tfds.features.Image(),
-            "image/filename": tfds.features.Text(),
-            "objects": tfds.features.Sequence(objects),
-            "labels": tfds.features.Sequence(label()),
-            "labels_no_difficult": tfds.features.Sequence(label()),
-        }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-    def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(split) for split in ("train", "validation")}
-
-    def _generate_examples(self, split):
-        whole = jpeg(picture(30, 40))
-        first = "000005" if split == "train" else "000006"
-        for stem, encoded in ((first, whole), ("000007", whole[:-30])):
-            box = tfds.features.BBox(ymin=7 / 30, xmin=11 / 40, ymax=18 / 30, xmax=20 / 40)
-            thing = {"bbox": box, "label": "dog", "is_difficult": True, "is_truncated": False}
-            yield (
-                stem,
-                {
-                    "image": encoded,
-                    "image/filename": f"{stem}.jpg",
-                    "objects": [thing | {"pose": "rear"}],
-                    "labels": ["dog"],
-                    "labels_no_difficult": [],
-                },
-            )
-
-
-class Coco(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """TFDS's `coco` on one picture."""
-
-    url_infos = {}
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="2017", version=tfds.core.Version("1.1.0"))]
-
-    def _info(self):
-        objects = {
-            "id": np.int64,
-            "area": np.int64,
-            "bbox": tfds.features.BBoxFeature(),
-            "label": tfds.features.ClassLabel(names=["dog", "cat"]),
-            "is_crowd": np.bool_,
-        }
-        features = {
-            "image": tfds.features.Image(encoding_format="jpeg"),
-            "image/filename": tfds.features.Text(),
-            "image/id": np.int64,
-            "objects": tfds.features.Sequence(objects),
-        }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-    def _split_generators(self, dl_manager):
-        return {"validation": self._generate_examples()}
-
-    def _generate_examples(self):
-        box = tfds.features.BBox(ymin=0.2, xmin=0.1, ymax=0.4, xmax=0.3)
-        thing = {"id": 1, "area": 17, "bbox": box, "label": "cat", "is_crowd": True}
-        yield (
-            "000000000025.jpg",
-            {
-                "image": jpeg(picture(20, 40)),
-                "image/filename": "000000000025.jpg",
-                "image/id": 25,
-                "objects": [thing],
-            },
-        )
-
-
-def test_set_prepared_by_tfds_itself_is_read_as_it_is(dir, caplog):
-    Voc(data_dir=dir, config="2007", file_format="array_record").download_and_prepare()
-    assert (dir / "voc/2007/5.0.0").is_dir()
-    for _ in range(2):  # the second time from what the first has noted
-        dataset = data.open("voc_2007_trainval", dir=dir)
-        assert list(dataset.ids) == ["000005", "000006"]
-        annotation = dataset.annotation(1)
-        expected = [[10 / 40, 6 / 30, 20 / 40, 18 / 30]]
-        np.testing.assert_allclose(annotation.boxes, expected, rtol=1e-6)
-        assert annotation.difficult.tolist() == [True] and not annotation.crowd.any()
-        np.testing.assert_allclose(annotation.area, [120], rtol=1e-6)
-        assert dataset.image(1).shape == (30, 40, 3)
-        assert "000007" in caplog.text and "truncated" in dataset.summary()
-    assert not builder.is_prepared(dir, "voc_2007_train")
-    with pytest.raises(ValueError, match=r"no split 'test'; found \['train', 'validation'\]"):
-        data.open("voc_2007_test", dir=dir)
-
-
-def test_coco_prepared_by_tfds_itself(dir):
-    Coco(data_dir=dir, config="2017", file_format="array_record").download_and_prepare()
-    dataset = data.open("coco_2017_val", dir=dir)
-    annotation = dataset.annotation(0)
-    assert dataset.classes == ("dog", "cat") and list(dataset.ids) == ["25"]
-    np.testing.assert_allclose(annotation.boxes, [[0.1, 0.2, 0.3, 0.4]], rtol=1e-6)
-    assert annotation.crowd.tolist() == [True] and annotation.area.tolist() == [17]
-
-
-class Server(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; the first answer breaks off in the middle."""
-
-    broken = 1
-
-    def copyfile(self, source, outputfile):
-        if Server.broken:
-            Server.broken -= 1
-            outputfile.write(source.read(1000))
-            self.close_connection = True
-        else:
-            super().copyfile(source, outputfile)
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A folder that is served at an address: (folder, address, add its files to the checksums)."""
-    folder, sums = tmp_path / "site", tmp_path / "sums.tsv"
-    folder.mkdir()
-    monkeypatch.setattr(Server, "broken", 1)
-    monkeypatch.setattr(source, "_CHECKSUMS", sums)
-    handler = functools.partial(Server, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/"
-
-        def register(digest: str | None = None) -> None:
-            lines = []
-            for file in (path for path in folder.rglob("*") if path.is_file()):
-                right = hashlib.sha256(file.read_bytes()).hexdigest()
-                url = address + str(file.relative_to(folder))
-                lines.append(f"{url}\t{file.stat().st_size}\t{digest or right}\t{file.name}\n")
-            sums.write_text("".join(lines))
-
-        yield folder, address, register
-        server.shutdown()
-
-
-def test_download_that_broke_off_can_be_run_again(devkit, dir, site, monkeypatch):
-    folder, address, register = site
-    with tarfile.open(folder / "VOCtrainval_06-Nov-2007.tar", "w") as tar:
-        tar.add(devkit, "VOCdevkit")
-    register()
-    monkeypatch.setattr(voc, "_MIRROR", address)
-    with pytest.raises(Exception, match="(?i)incomplete|broken|checksum"):
-        data.open("voc_2007_train", dir=dir)
-    assert not builder.is_prepared(dir, "voc_2007_train")
-    assert len(data.open("voc_2007_trainval", dir=dir)) == 3
-    assert not list((dir / "downloads").rglob("*.tmp.*"))
-    shutil.rmtree(dir)
-    register("0" * 64)
-    with pytest.raises(Exception, match="wrong checksum"):
-        data.open("voc_2007_train", dir=dir)
-
-
-def test_coco_is_downloaded_as_two_archives(tmp_path, dir, site, monkeypatch):
-    folder, address, register = site
-    write_coco(tmp_path / "coco", {25: [{"category_id": 3, "bbox": [4, 5, 8, 10]}]})
-    shutil.make_archive(
-        folder / "annotations/annotations_trainval2017", "zip", tmp_path / "coco", "annotations"
-    )
-    shutil.make_archive(folder / "zips/val2017", "zip", tmp_path / "coco", "val2017")
-    register()
-    monkeypatch.setattr(Server, "broken", 0)
-    monkeypatch.setattr(coco, "_SITE", address)
-    dataset = data.open("coco_2017_val", dir=dir)
-    assert list(dataset.ids) == ["25"] and dataset.image(0).shape == (20, 40, 3)
-
-
-def test_all_that_can_be_downloaded_has_a_checksum():
-    known = (pathlib.Path(source.__file__).parent / "checksums.tsv").read_text()
-    for archive in voc._ARCHIVES.values():
-        assert voc._MIRROR + archive + "\t" in known
-    for year in ("2014", "2017"):
-        for archive in (f"annotations/annotations_trainval{year}", f"zips/train{year}"):
-            assert f"http://images.cocodataset.org/{archive}.zip\t" in known
-        assert f"http://images.cocodataset.org/zips/val{year}.zip\t" in known
-
-
-def test_shapes_are_drawn_alike_again_and_fit_their_boxes():
-    for number in range(20):
-        image, boxes, labels = shapes.draw(np.random.default_rng([9, number]))
-        again, boxes_again, labels_again = shapes.draw(np.random.default_rng([9, number]))
-        assert (image == again).all() and (boxes == boxes_again).all() and labels == labels_again
-        height, width = image.shape[:2]
-        assert image.dtype == np.uint8 and 1 <= len(labels) == len(boxes) <= 7
-        assert (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
-        assert ((boxes[:, 2:] - boxes[:, :2]) >= 8).all()
-
-
-@pytest.mark.parametrize("name", shapes.CLASSES)
-def test_box_of_a_shape_is_as_tight_as_what_is_drawn(name):
-    rng = np.random.default_rng(3)
-    for _ in range(20):
-        outline = shapes._outline(rng, name, size=60)
-        shift = rng.uniform(50, 60, 2)
-        cover = shapes._rasterise([contour + shift for contour in outline], 120, 120)
-        y, x = np.nonzero(cover > 0.5)
-        box = np.concatenate([outline[0].min(0) + shift, outline[0].max(0) + shift])
-        drawn = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
-        # Half a pixel of rounding, and the tip of a triangle fades below half.
-        assert np.abs(box - drawn).max() < 2.5
-
-
-def test_shapes_are_nowhere_hidden_for_more_than_a_third():
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        seen, whole = np.full((200, 300), -1, np.int8), []
-        for _ in range(12):
-            if (placed := shapes._place(rng, "square", seen, whole)) is not None:
-                cover, window, _ = placed
-                seen[window][cover > 0.5] = len(whole)
-                whole.append(np.count_nonzero(cover > 0.5))
-        visible = np.bincount(seen[seen >= 0], minlength=len(whole))
-        assert (visible >= 0.65 * np.array(whole)).all() and len(whole) > 3
-
-
-def test_shapes_set(dir):
-    dataset = data.open("shapes_val", dir=dir)
-    assert len(dataset) == 200 and dataset.classes == shapes.CLASSES
-    assert "shapes_val: 200 pictures" in dataset.summary()
-    assert np.bincount(dataset.table.labels).min() > 80
 
 
 def test_nothing_here_imports_tensorflow_or_pytorch():

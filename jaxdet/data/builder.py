@@ -2,9 +2,7 @@
 
 import contextlib
 import fcntl
-import functools
 import io
-import os
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -13,19 +11,13 @@ from typing import Any
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
-from tqdm import tqdm
 
-from jaxdet.data.check import Checked, check
+from jaxdet.data.check import Checked, Problems, check_all, note, warn
 from jaxdet.data.source import Source
 from jaxdet.types import Annotation
 
 VERSION = "1.0.0"
 SPLIT = "pictures"  # the one split in the folder of a name such as voc_2012_train
-
-_NAMED_FILES = 5  # how many files a warning names
-
-Problems = dict[str, dict[str, Any]]  # reason to {"count": ..., "files": the first few}
 
 
 class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -76,7 +68,7 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self):
         problems: Problems = {}
         written = 0
-        for checked in checked_pictures(self._pictures, self._classes, self.name):
+        for checked in check_all(self._pictures, self._classes, self.name):
             note(problems, checked)
             if checked.annotation is not None:
                 written += 1
@@ -88,28 +80,20 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def prepare(source: Source, *, dir: pathlib.Path) -> None:
-    """Write the records of a source to `dir / name`; does nothing where they are already.
+    """Write the records of a source to `dir / name`, unless they are there already.
 
     A preparation that was interrupted leaves nothing that counts: run it again.
 
     Raises:
-        ValueError: a class is unknown, or no picture is usable.
+        ValueError: a class is unknown, no picture is usable, or what is there was prepared from
+            something else.
     """
+    if is_prepared(dir, source.name):
+        _check_origin(source, dir)
+        return
     with _alone(dir):
-        if is_prepared(dir, source.name):
-            return
-        for left_over in (dir / source.name).glob("incomplete.*"):
-            shutil.rmtree(left_over)
-        classes, pictures = source.load(dir / "downloads")
-        builder = Records(
-            source.name,
-            data_dir=dir,
-            classes=classes,
-            pictures=pictures,
-            origin=source.origin or {"root": "downloaded"},
-        )
-        with _quiet_tfds():
-            builder.download_and_prepare()
+        if not is_prepared(dir, source.name):  # another process may have been faster
+            _write(source, dir)
 
 
 def is_prepared(dir: pathlib.Path, name: str) -> bool:
@@ -117,30 +101,33 @@ def is_prepared(dir: pathlib.Path, name: str) -> bool:
     return (dir / name / VERSION / "dataset_info.json").is_file()
 
 
-def checked_pictures(
-    pictures: grain.MapDataset, classes: tuple[str, ...], name: str
-) -> Iterator[Checked]:
-    """Check pictures on all cores, in order, with a progress bar."""
-    threads = os.cpu_count() or 1
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-    checked = pictures.map(functools.partial(check, classes=classes)).to_iter_dataset(options)
-    return iter(tqdm(checked, desc=f"Preparing {name}", total=len(pictures), unit=" pictures"))
+def reader(dir: pathlib.Path, name: str) -> tfds.core.DatasetBuilder:
+    """The TFDS builder that reads the complete records of a dataset."""
+    return tfds.builder_from_directory(dir / name / VERSION)
 
 
-def note(problems: Problems, checked: Checked) -> None:
-    """Count the problems of a checked picture."""
-    for reason in checked.problems:
-        entry = problems.setdefault(reason, {"count": 0, "files": []})
-        entry["count"] += 1
-        if len(entry["files"]) < _NAMED_FILES and checked.picture.file not in entry["files"]:
-            entry["files"].append(checked.picture.file)
+def _write(source: Source, dir: pathlib.Path) -> None:
+    for left_over in (dir / source.name).glob("incomplete.*"):
+        shutil.rmtree(left_over)
+    classes, pictures = source.load(dir / "downloads")
+    builder = Records(
+        source.name,
+        data_dir=dir,
+        classes=classes,
+        pictures=pictures,
+        origin=source.origin or {"root": "downloaded"},
+    )
+    with _quiet_tfds():
+        builder.download_and_prepare()
 
 
-def warn(problems: Problems, name: str) -> None:
-    """Say what was found wrong, how often, and in which files first."""
-    for reason, entry in problems.items():
-        files = ", ".join(entry["files"])
-        logging.warning("%s: %s: %d times, first in %s", name, reason, entry["count"], files)
+def _check_origin(source: Source, dir: pathlib.Path) -> None:
+    found = dict(reader(dir, source.name).info.metadata["origin"])
+    if source.origin not in (None, found):
+        raise ValueError(
+            f"{dir / source.name} was prepared from {found}, asked for is {source.origin}. "
+            "Use another folder for prepared data, or delete this one to prepare it anew."
+        )
 
 
 def _example(checked: Checked) -> dict[str, Any]:

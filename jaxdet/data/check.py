@@ -2,12 +2,22 @@
 
 import dataclasses
 import difflib
+import functools
+import os
+from collections.abc import Iterator
+from typing import Any
 
+import grain
 import numpy as np
+from absl import logging
+from tqdm import tqdm
 
 from jaxdet.data.decode import decode_full, decode_stored
 from jaxdet.types import Annotation
 
+Problems = dict[str, dict[str, Any]]  # reason to {"count": ..., "files": the first few}
+
+_NAMED_FILES = 5  # how many files a warning names
 _TURNS = (  # how a picture was turned upright, and where that takes the corners of a box
     (lambda image: np.rot90(image, -1), lambda x1, y1, x2, y2: (1 - y2, x1, 1 - y1, x2)),
     (lambda image: np.rot90(image, 1), lambda x1, y1, x2, y2: (y1, 1 - x2, y2, 1 - x1)),
@@ -69,6 +79,30 @@ def check(picture: Picture, classes: tuple[str, ...]) -> Checked:
     boxes, usable, box_problems = _check_boxes(boxes, size)
     annotation = _annotation(picture, size, boxes, labels, usable)
     return Checked(picture, annotation, problems + box_problems)
+
+
+def check_all(pictures: grain.MapDataset, classes: tuple[str, ...], name: str) -> Iterator[Checked]:
+    """Check pictures on all cores, in order, with a progress bar."""
+    threads = os.cpu_count() or 1
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
+    checked = pictures.map(functools.partial(check, classes=classes)).to_iter_dataset(options)
+    return iter(tqdm(checked, desc=f"Preparing {name}", total=len(pictures), unit=" pictures"))
+
+
+def note(problems: Problems, checked: Checked) -> None:
+    """Count the problems of a checked picture."""
+    for reason in checked.problems:
+        entry = problems.setdefault(reason, {"count": 0, "files": []})
+        entry["count"] += 1
+        if len(entry["files"]) < _NAMED_FILES and checked.picture.file not in entry["files"]:
+            entry["files"].append(checked.picture.file)
+
+
+def warn(problems: Problems, name: str) -> None:
+    """Say what was found wrong, how often, and in which files first."""
+    for reason, entry in problems.items():
+        files = ", ".join(entry["files"])
+        logging.warning("%s: %s: %d times, first in %s", name, reason, entry["count"], files)
 
 
 def _label(name: str, classes: tuple[str, ...], file: str) -> int:

@@ -80,7 +80,7 @@ def open(
     dir = pathlib.Path(dir).expanduser()
     root = pathlib.Path(root).expanduser() if root is not None else None
     sources = [source for name in names.split("+") for source in _find(name.strip(), dir, root)]
-    parts = tuple(_open_part(source, dir, take_any=root is None) for source in sources)
+    parts = tuple(_open_part(source, dir) for source in sources)
     for other in parts[1:]:
         if other.classes != parts[0].classes:
             raise ValueError(
@@ -117,16 +117,11 @@ def _nothing_to_load(downloads: pathlib.Path):
     raise AssertionError("asked to prepare a set that is prepared already")
 
 
-def _open_part(source: Source, dir: pathlib.Path, *, take_any: bool) -> part.Part:
-    if not builder.is_prepared(dir, source.name):
-        if take_any and source.foreign and (folder := part.find_foreign(dir, source.foreign)):
-            return part.open_foreign(folder, source.name, source.foreign)
-        builder.prepare(source, dir=dir)
-    elif source.origin and (found := part.origin_of_own(dir, source.name)) != source.origin:
-        raise ValueError(
-            f"{dir / source.name} was prepared from {found}, asked for is {source.origin}. "
-            "Use another folder for prepared data, or delete this one to prepare it anew."
-        )
+def _open_part(source: Source, dir: pathlib.Path) -> part.Part:
+    takes_any = source.origin is None and not builder.is_prepared(dir, source.name)
+    if takes_any and source.foreign and (folder := part.find_foreign(dir, source.foreign)):
+        return part.open_foreign(folder, source.name, source.foreign)
+    builder.prepare(source, dir=dir)
     return part.open_own(dir, source.name)
 
 

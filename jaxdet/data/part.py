@@ -13,7 +13,7 @@ from absl import logging
 from tqdm import tqdm
 
 from jaxdet.data import builder, table
-from jaxdet.data.check import Picture
+from jaxdet.data.check import Picture, Problems, check_all, note, warn
 from jaxdet.data.decode import jpeg_size
 from jaxdet.data.source import Foreign
 from jaxdet.types import Annotation
@@ -27,23 +27,18 @@ class Part:
     classes: tuple[str, ...]
     records: Sequence[dict[str, Any]]  # TFDS examples, the picture still encoded
     table: table.Table
-    problems: builder.Problems
+    problems: Problems
 
 
 def open_own(dir: pathlib.Path, name: str) -> Part:
     """Open records that `builder.prepare` wrote."""
-    folder = dir / name / builder.VERSION
-    reader, records, classes = _open(folder, builder.SPLIT)
-    path = folder / "annotations.npz"
+    reader = builder.reader(dir, name)
+    records, classes = _open(reader, builder.SPLIT)
+    path = dir / name / builder.VERSION / "annotations.npz"
     if not path.is_file():
         annotations = [_annotation(record) for record in _bar(records, f"Reading {name}")]
         table.save(table.from_annotations(annotations, range(len(records))), path, note="")
     return Part(name, classes, records, table.load(path)[0], reader.info.metadata["problems"])
-
-
-def origin_of_own(dir: pathlib.Path, name: str) -> dict[str, str]:
-    """What the records under a name were prepared from."""
-    return dict(tfds.builder_from_directory(dir / name / builder.VERSION).info.metadata["origin"])
 
 
 def find_foreign(dir: pathlib.Path, foreign: Foreign) -> pathlib.Path | None:
@@ -60,7 +55,8 @@ def open_foreign(folder: pathlib.Path, name: str, foreign: Foreign) -> Part:
     Raises:
         ValueError: the records are not `array_record`, or the split is not among them.
     """
-    reader, records, classes = _open(folder, foreign.split)
+    reader = tfds.builder_from_directory(folder)
+    records, classes = _open(reader, foreign.split)
     path = folder / f"jaxdet_annotations_{foreign.split}.npz"
     state = {"bytes": reader.info.splits[foreign.split].num_bytes, "records": len(records)}
     if path.is_file():
@@ -77,17 +73,20 @@ def open_foreign(folder: pathlib.Path, name: str, foreign: Foreign) -> Part:
     return Part(name, classes, records, columns, problems)
 
 
-def _open(folder: pathlib.Path, split: str):
-    reader = tfds.builder_from_directory(folder)
-    if reader.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+def _open(
+    reader: tfds.core.DatasetBuilder, split: str
+) -> tuple[Sequence[dict[str, Any]], tuple[str, ...]]:
+    """The records of a split, with pictures left encoded, and the class names."""
+    info = reader.info
+    if info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise ValueError(
-            f"{folder} holds {reader.info.file_format.value} records; prepare the set with "
+            f"{reader.data_dir} holds {info.file_format.value} records; prepare the set with "
             "file_format='array_record', or move the folder away and give the set's root"
         )
-    if split not in reader.info.splits:
-        raise ValueError(f"{folder} has no split {split!r}; found {sorted(reader.info.splits)}")
+    if split not in info.splits:
+        raise ValueError(f"{reader.data_dir} has no split {split!r}; found {sorted(info.splits)}")
     records = reader.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    return reader, records, tuple(reader.info.features["objects"]["label"].names)
+    return records, tuple(info.features["objects"]["label"].names)
 
 
 def _bar(records: Sequence[dict[str, Any]], text: str) -> tqdm:
@@ -113,18 +112,18 @@ def _corners(boxes_yxyx: Sequence[np.ndarray]) -> np.ndarray:
 
 def _check_foreign(
     records: Sequence[dict[str, Any]], classes: tuple[str, ...], name: str, *, one_based: bool
-) -> tuple[table.Table, builder.Problems]:
+) -> tuple[table.Table, Problems]:
     def picture(record: dict[str, Any]) -> Picture:
         return _foreign_picture(record, classes, one_based=one_based)
 
     annotations, rows, problems = [], [], {}
     pictures = grain.MapDataset.source(records).map(picture)
-    for row, checked in enumerate(builder.checked_pictures(pictures, classes, name)):
-        builder.note(problems, checked)
+    for row, checked in enumerate(check_all(pictures, classes, name)):
+        note(problems, checked)
         if checked.annotation is not None:
             annotations.append(checked.annotation)
             rows.append(row)
-    builder.warn(problems, name)
+    warn(problems, name)
     if not rows:
         raise ValueError(f"{name} has no usable picture: {problems or 'no records'}")
     return table.from_annotations(annotations, rows), problems

@@ -1,0 +1,202 @@
+"""The command line, as a user meets it: train, resume, evaluate, predict, and clear refusals."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import jaxdet
+from conftest import ROOT
+from jaxdet import checkpoint, data, logs
+
+SMALL = [
+    "--config.model.size=64",
+    "--config.model.backbone.channels=(8,8,8,8,8)",
+    "--config.model.neck.channels=(8,)",
+    "--config.data.batch_size=8",
+    "--config.evaluation.batch_size=40",
+    "--config.schedule.warmup=2",
+    "--config.schedule.steps=6",
+    "--config.every.checkpoint=100",
+    "--config.every.log=2",
+]
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """The generated sets, prepared once."""
+    folder = tmp_path_factory.mktemp("prepared")
+    for name in ("shapes_train", "shapes_val"):
+        data.open(name, dir=folder)
+    return folder
+
+
+def run(*arguments, module="jaxdet.main", ok=True, **environment):
+    """Runs a module of ours; its output, stdout and stderr together."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode == 0) == ok, done.stdout[-3000:]
+    return done.stdout
+
+
+def train(shapes, workdir, *arguments, **options):
+    return run(
+        "--config=configs/quickstart.py",
+        f"--workdir={workdir}",
+        f"--config.data.dir={shapes}",
+        *SMALL,
+        *arguments,
+        **options,
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(shapes, tmp_path_factory):
+    """A workdir after six steps, and what the command said."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    return workdir, train(shapes, workdir)
+
+
+@pytest.mark.slow
+def test_training_says_what_it_trains_on_and_where_things_are(trained):
+    workdir, output = trained
+    assert "shapes_train: 1,000 pictures" in output
+    assert "2,136 anchors" not in output and "anchors at 64 pixels" in output
+    assert "class-wise NMS at IoU 0.45" in output  # the protocol stands beside the numbers
+    for name in ("checkpoints/6", logs.METRICS, logs.TENSORBOARD, "predictions.png"):
+        assert (workdir / name).exists() and f"{workdir}/{name}" in output
+    lines = [json.loads(line) for line in (workdir / logs.METRICS).read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [2, 4, 6]
+    assert [line["step"] for line in lines if line["kind"] == "eval"] == [6]
+
+
+@pytest.mark.slow
+def test_half_then_resumed_equals_whole_bit_for_bit(shapes, trained, tmp_path):
+    whole, _ = trained
+    assert "resumed at" not in train(shapes, tmp_path / "half", "--until=3")
+    assert "resumed at step 3" in train(shapes, tmp_path / "half")
+    assert_same_state(whole, tmp_path / "half")
+
+
+@pytest.mark.slow
+def test_resumes_with_moving_average_accumulation_and_frozen_parts(shapes, tmp_path):
+    options = [
+        "--config.step.ema_decay=0.9",
+        "--config.step.accumulate=2",
+        "--config.step.frozen=('backbone/down1',)",
+        "--config.schedule.steps=4",
+    ]
+    train(shapes, tmp_path / "whole", *options)
+    train(shapes, tmp_path / "half", *options, "--until=2")
+    train(shapes, tmp_path / "half", *options)
+    assert_same_state(tmp_path / "whole", tmp_path / "half")
+
+
+def assert_same_state(a, b):
+    (said_a, _, step_a), (said_b, _, step_b) = checkpoint.read(a), checkpoint.read(b)
+    assert step_a == step_b and said_a == said_b
+    states = [checkpoint.read_state(folder) for folder in (a, b)]
+    assert len(jax.tree.leaves(states[0])) > 50
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    position = f"checkpoints/{step_a}/data/process_0-of-1.json"
+    assert (a / position).read_text() == (b / position).read_text()
+    numbers = [
+        [
+            {k: v for k, v in json.loads(line).items() if k != "pictures_per_second"}
+            for line in (folder / logs.METRICS).read_text().splitlines()
+            if json.loads(line)["step"] == step_a
+        ]
+        for folder in (a, b)
+    ]
+    assert numbers[0][-1] == numbers[1][-1]  # the evaluation
+
+
+@pytest.mark.slow
+def test_evaluates_the_newest_checkpoint(shapes, trained):
+    workdir, training_output = trained
+    output = train(shapes, workdir, "--mode=eval")
+    table = [line for line in training_output.splitlines() if line.startswith("mAP of 5")]
+    assert table and table[-1] in output
+    result = json.loads((workdir / "evaluation.json").read_text())
+    assert result["step"] == 6 and "NMS" in result["protocol"]
+
+
+@pytest.mark.slow
+def test_load_needs_no_config_and_gives_boxes_in_pixels(trained):
+    detector = jaxdet.load(trained[0])
+    assert detector.classes == ("disc", "ring", "square", "triangle", "cross")
+    picture = np.random.default_rng(0).integers(0, 255, (90, 200, 3), np.uint8)
+    found = detector(picture)
+    assert len(found.boxes) == len(found.scores) == len(found.names) > 0
+    assert (found.boxes >= 0).all() and (found.boxes <= [200, 90, 200, 90]).all()
+    assert found.boxes.max() > 1.5  # not fractions
+    (again,) = detector.detect([picture])
+    np.testing.assert_allclose(again.boxes, found.boxes)
+    many = detector.detect([picture] * 3 + [picture[:, :50]] * 7)
+    np.testing.assert_allclose(many[2].boxes, found.boxes, atol=1e-2)
+    with pytest.raises(ValueError, match="expected RGB uint8"):
+        detector(np.zeros((3, 3)))
+
+
+@pytest.mark.slow
+def test_predict_writes_pictures_and_coco_results(shapes, trained, tmp_path):
+    from jaxdet import visualize
+
+    dataset = data.open("shapes_val", dir=shapes)
+    for i in range(2):
+        visualize.save_png(tmp_path / "in" / f"{i}.png", dataset.image(i))
+    options = [f"--workdir={trained[0]}", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
+    run(*options, module="jaxdet.predict")
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert {"image_id", "category_id", "bbox", "score"} <= set(results[0])
+    assert len([p for p in (tmp_path / "out").iterdir() if p.suffix in (".png", ".jpg")]) == 2
+
+
+@pytest.mark.slow
+def test_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(shapes, tmp_path):
+    train(shapes, tmp_path / "w", "--until=2")
+    # The recipe must stay, so the numbers are broken where they lie: a rate that overflows.
+    output = train(shapes, tmp_path / "v", "--config.schedule.peak=1e30", ok=False)
+    assert "not finite at step" in output and "train_0" in output
+    assert "Traceback" not in output
+    assert checkpoint.Checkpoints(tmp_path / "w").latest() == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.schedule.stepz=3"], "did you mean config.schedule.steps?"),
+        (["--config.sed=3"], "did you mean config.seed?"),
+        (["--config.schedule.steps=many"], "many"),
+        (["--config.model.backbone.name=plan"], "did you mean 'plain'?"),
+        (["--config.data.train=shapes_trian"], "did you mean 'shapes_train'?"),
+        (["--config.evaluation.metric=vok"], "did you mean 'voc'?"),
+        (["--config.data.batch_size=0"], "expected a positive multiple"),
+        (["--mode=evaluate"], "mode"),
+        (["--mode=eval"], "no checkpoint in"),
+        (["stray"], "unknown arguments"),
+    ],
+)
+def test_refuses_with_one_clear_line(shapes, tmp_path, arguments, message):
+    output = train(shapes, tmp_path / "w", *arguments, ok=False)
+    assert message in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "w" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_another_recipe_in_the_same_workdir_is_refused(shapes, trained):
+    workdir, _ = trained
+    output = train(shapes, workdir, "--config.seed=1", ok=False)
+    assert "config.seed was 0, is 1" in output and "Traceback" not in output
