@@ -122,7 +122,7 @@ def make_peer(checkout: pathlib.Path, logits, codes, truth, labels, priors):
         parts = criterion(logits, codes, torch.stack([of_one for _, of_one in pairs]), wanted)
         loss = sum(parts)
         loss.backward()
-        return float(loss)
+        return loss.item()
 
     return run
 

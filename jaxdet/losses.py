@@ -21,7 +21,7 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
 
 def hard_negatives(
-    background_loss: Array, positive: Array, ignore: Array, *, ratio: int = 3
+    background_loss: Array, positive: Array, ignore: Array, *, ratio: float = 3
 ) -> Array:
     """The negatives [A] of one picture that count: `ratio` per positive, the worst of them.
 
@@ -56,7 +56,7 @@ def multibox(
     anchors: Anchors,
     *,
     variances: tuple[float, float] = (0.1, 0.2),
-    negative_ratio: int = 3,
+    negative_ratio: float = 3,
 ) -> dict[str, tuple[Array, Array]]:
     """Box and class loss of a batch, each a (sum, count); count is the batch's positives.
 

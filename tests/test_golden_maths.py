@@ -15,7 +15,7 @@ from jaxdet.types import Anchors, Objects, Raw
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden" / "lufficc"
 pytestmark = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason=f"no reference arrays in {FOLDER}, see docs"
+    not FOLDER.is_dir(), reason="the reference arrays are not beside this checkout"
 )
 
 PRIORS = {
