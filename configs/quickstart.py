@@ -23,6 +23,6 @@ def get_config() -> ConfigDict:
     config.data.update(train="shapes_train", eval="shapes_val", canvas=320, max_objects=32)
     config.schedule = dict(name="cosine", steps=1200, peak=1e-2, end=0.0)
     config.schedule.update(warmup=50, warmup_start=0.1)
-    config.augment.update(expand_max=2.0, brightness=16.0, swap_probability=0.0)
+    config.augment.update(expand_max=1.5, crop_min_ious=(), swap_probability=0.0)
     config.every.update(log=20, picture=300, checkpoint=300, evaluation=600)
     return config
