@@ -21,8 +21,10 @@ def get_config() -> ConfigDict:
     detector.update(strides=(8, 16, 32, 64), scales=(0.1, 0.2, 0.4, 0.6, 0.8))
     detector.ratios = ((2.0,),) * 4
     config.data.update(train="shapes_train", eval="shapes_val", canvas=320, max_objects=32)
-    config.schedule = dict(name="cosine", steps=1200, peak=1e-2, end=0.0)
+    config.data.batch_size = 16
+    config.schedule = dict(name="cosine", steps=1500, peak=4e-3, end=0.0)
     config.schedule.update(warmup=50, warmup_start=0.1)
+    config.optimiser = dict(name="adamw", weight_decay=1e-4, clip_norm=0.0)
     config.augment.update(expand_max=1.5, crop_min_ious=(), swap_probability=0.0)
-    config.every.update(log=20, picture=300, checkpoint=300, evaluation=600)
+    config.every.update(log=20, picture=300, checkpoint=300, evaluation=750)
     return config

@@ -1,9 +1,12 @@
 """Convolutions, in the form that is fast on the backend at hand: lax's own, except on the CPU.
 
-XLA's depthwise convolution on the CPU is one to two orders of magnitude slower than nine shifted
-multiply-adds, which it fuses into one pass over memory; hence the second form here. The choice is
-made when a function is traced. Both forms give the same numbers up to rounding.
+There XLA's depthwise convolution is one to two orders of magnitude slower than nine shifted
+multiply-adds, which fuse into one pass over memory, and the gradient of a 3x3 kernel takes about
+twice as long as the sum of matrix products that it is. The choice is made when a function is
+traced. Both forms give the same numbers up to rounding (`benchmarks/forward.py` times them).
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +20,18 @@ def conv(
 ) -> jax.Array:
     """x [B, H, W, I] with a kernel [k, k, I, O], `padding` pixels of zeros on every side."""
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
-        return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
+        # As a matrix product, of two axes: with four, XLA transposes x for the kernel's gradient.
+        return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
+    # The heads' few output channels are better off with lax's form.
+    if jax.default_backend() == "cpu" and stride == 1 and kernel.shape[3] >= kernel.shape[2]:
+        return conv_banded(x, kernel, padding, dilation)
+    return conv_lax(x, kernel, stride, padding, dilation)
+
+
+def conv_lax(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, dilation: int
+) -> jax.Array:
+    """`conv` as XLA has it."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -26,6 +40,51 @@ def conv(
         rhs_dilation=(dilation, dilation),
         dimension_numbers=_LAYOUT,
     )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv_banded(x: jax.Array, kernel: jax.Array, padding: int, dilation: int) -> jax.Array:
+    """`conv` at stride 1, whose kernel gradient is summed over bands of rows that fit the cache."""
+    return conv_lax(x, kernel, 1, padding, dilation)
+
+
+def _banded_forward(x, kernel, padding, dilation):
+    return conv_banded(x, kernel, padding, dilation), (x, kernel)
+
+
+def _banded_backward(padding, dilation, saved, dy):
+    x, kernel = saved
+    (dx,) = jax.vjp(lambda x: conv_lax(x, kernel, 1, padding, dilation), x)[1](dy)
+    return dx, _banded_gradient(x, dy, kernel.shape[0], padding, dilation)
+
+
+conv_banded.defvjp(_banded_forward, _banded_backward)
+
+
+def _banded_gradient(x, dy, size, padding, dilation):
+    """The sum over all pixels of what each tap saw times dy, as one matrix product a band."""
+    batch, height, width, features = dy.shape
+    rows = min(height, max(1, 4096 // width))  # of a band
+    bands, more = -(-height // rows), -height % rows
+    halo = dilation * (size - 1)
+    x = jnp.pad(x, ((0, 0), (padding, padding + more), (padding, padding), (0, 0)))
+    dy = jnp.pad(dy, ((0, 0), (0, more), (0, 0), (0, 0)))
+    seen_shape = (1, rows + halo, width + halo, x.shape[3])
+
+    def add_band(i, total):
+        corner = (i // bands, i % bands * rows, 0, 0)
+        seen = lax.dynamic_slice(x, corner, seen_shape)[0]
+        taps = [
+            seen[u : u + rows, v : v + width].reshape(-1, x.shape[3])
+            for u in range(0, halo + 1, dilation)
+            for v in range(0, halo + 1, dilation)
+        ]
+        band = lax.dynamic_slice(dy, corner, (1, rows, width, features)).reshape(-1, features)
+        return total + lax.dot_general(jnp.stack(taps), band, (((1,), (0,)), ((), ())))
+
+    zeros = jnp.zeros((size * size, x.shape[3], features), x.dtype)
+    total = lax.fori_loop(0, batch * bands, add_band, zeros)
+    return total.reshape(size, size, x.shape[3], features)
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
@@ -48,8 +107,8 @@ def depthwise_lax(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    windows = _windows(_padded(x), stride)
-    return sum(w * k.reshape(1, 1, 1, -1) for w, k in zip(windows, kernel.reshape(9, -1)))
+    windows, taps = _windows(_padded(x), stride), kernel.reshape(9, -1)
+    return sum(w * k.reshape(1, 1, 1, -1) for w, k in zip(windows, taps, strict=True))
 
 
 depthwise_shifted = jax.custom_vjp(_shifted, nondiff_argnums=(2,))

@@ -5,7 +5,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import Conv, he_fan_in
+from jaxdet.layers import Conv, he_fan_in, max_pool
 
 
 class VGG(nn.Module):
@@ -32,17 +32,11 @@ class VGG(nn.Module):
                 x = nn.relu(conv(channels, name=f"conv{block}_{i}")(x))
             maps.append(x)
             if block < 5:
-                x = _halve(x, round_up=block == 3)
-        x = nn.max_pool(x, (3, 3), (1, 1), ((1, 1), (1, 1)))
+                x = max_pool(x, 2, stride=2, round_up=block == 3)  # pool3: 75 to 38
+        x = max_pool(x, 3, stride=1, padding=1)
         x = nn.relu(conv(1024, dilation=6, name="fc6")(x))
         x = nn.relu(conv(1024, 1, name="fc7")(x))
         return maps[3], x
-
-
-def _halve(x: jax.Array, *, round_up: bool) -> jax.Array:
-    """2x2 max pooling; an odd side rounds down, or up (75 to 38, as SSD300 needs at pool3)."""
-    more = [(0, side % 2 if round_up else 0) for side in x.shape[1:3]]
-    return nn.max_pool(x, (2, 2), (2, 2), more)
 
 
 vgg16 = partial(VGG, convs=(2, 2, 3, 3, 3))
