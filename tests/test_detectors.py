@@ -1,0 +1,163 @@
+"""What every detector must do, on networks thin enough for a test: every family, backbone, neck."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from test_configs import CONFIGS, load
+
+from jaxdet import build
+from jaxdet.boxes import pairwise_iou
+from jaxdet.types import Objects
+
+CLASSES = ("a", "b", "c")
+# COCO's and the 512s differ in boxes only, which test_configs counts.
+NAMES = ["quickstart", "ssd300_voc", "mobilenet_v2_ssd320_voc"]
+
+
+@functools.cache
+def thin(name):
+    """A recipe's detector an eighth as wide, with its variables."""
+    (path,) = [path for path in CONFIGS if path.stem == name]
+    config = ConfigDict(load(path).get_config())
+    for part in ("backbone", "neck"):
+        block = config.model[part]
+        if "channels" in block:
+            block.channels = tuple(max(8, c // 8) for c in block.channels)
+        else:
+            block.width = 0.125
+    detector = build.detector(config, CLASSES)
+    return detector, detector.init(jax.random.key(0))
+
+
+def objects(boxes, slots=4):
+    count = len(boxes)
+    padded = np.zeros((1, slots, 4), np.float32)
+    padded[0, :count] = np.reshape(boxes, (-1, 4))
+    mask = (np.arange(slots) < count)[None]
+    labels = np.where(mask, np.arange(slots)[None] % len(CLASSES), 0).astype(np.int32)
+    return Objects(padded, labels, mask, mask.astype(np.float32))
+
+
+def picture(size, seed=0):
+    return np.random.default_rng(seed).uniform(0, 255, (1, size, size, 3)).astype(np.float32)
+
+
+def total(detector, variables, pixels, truth):
+    losses, _ = detector.loss(variables, pixels, truth)
+    return sum(value / jnp.maximum(count, 1) for value, count in losses.values())
+
+
+@functools.cache
+def gradient(name):
+    """The compiled loss and gradient of a recipe on two pictures with the same objects."""
+    detector, variables = thin(name)
+
+    def loss(params, truth):
+        now = {**variables, "params": params}
+        pixels = jnp.concatenate([picture(detector.size), picture(detector.size, 1)])
+        twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), truth)
+        raw, _ = detector.net.apply(now, pixels, train=True, mutable=["batch_stats"])
+        everywhere = jnp.square(raw.boxes).mean() + jnp.square(raw.logits).mean()
+        return total(detector, now, pixels, twice), everywhere
+
+    both = jax.jit(jax.jacrev(loss))  # of the loss, and of a sum that every output has a part in
+    return lambda truth: both(variables["params"], truth)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_gets_a_finite_gradient(name):
+    truth = objects([[0.1, 0.1, 0.25, 0.22], [0.2, 0.3, 0.9, 0.95], [0.05, 0.5, 0.5, 0.9]])
+    of_loss, of_everything = gradient(name)(truth)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(of_loss))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(of_everything):
+        assert np.isfinite(leaf).all() and np.any(leaf != 0), path
+    assert np.any(jax.tree.leaves(of_loss["head"])[0] != 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_no_objects_give_no_gradient_and_no_nan(name):
+    of_loss, _ = gradient(name)(objects([]))  # no positives, hence no negatives (section 2.2)
+    assert all((np.asarray(g) == 0).all() for g in jax.tree.leaves(of_loss))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_have_a_fixed_shape_and_sensible_values(name):
+    detector, variables = thin(name)
+    found = jax.jit(detector.predict)(variables, picture(detector.size))
+    kept = found.boxes.shape[1]
+    assert found.scores.shape == found.labels.shape == found.valid.shape == (1, kept)
+    scores = np.asarray(found.scores)[0][np.asarray(found.valid)[0]]
+    assert (np.diff(scores) <= 0).all() and ((scores > 0) & (scores <= 1)).all()
+    assert (np.asarray(found.labels) < len(CLASSES)).all()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "mobilenet_v2_ssd320_voc"])
+def test_another_size_gives_other_anchors(name):
+    detector, variables = thin(name)
+    half = detector.size // 2
+    raw = jax.eval_shape(
+        lambda: detector.net.apply(variables, jnp.zeros((1, half, half, 3)), train=False)
+    )
+    assert raw.boxes.shape[1] == len(detector.anchors_at(half).boxes)
+    assert len(detector.anchors_at(half).boxes) < len(detector.anchors_at(detector.size).boxes)
+
+
+@pytest.mark.slow
+def test_bfloat16_stays_close_to_float32():
+    detector, variables = thin("quickstart")
+    (path,) = [path for path in CONFIGS if path.stem == "quickstart"]
+    half = detector.net.clone(dtype=jnp.bfloat16)
+    pixels = picture(detector.size)
+    full_raw = detector.net.apply(variables, pixels, train=False)
+    half_raw = half.apply(variables, pixels, train=False)
+    assert half_raw.logits.dtype == jnp.float32
+    spread = np.std(full_raw.logits)
+    assert 0 < np.abs(half_raw.logits - full_raw.logits).max() < 0.2 * spread
+
+
+@pytest.mark.slow
+def test_overfits_one_picture():
+    """After some steps on one picture its objects are found, to IoU > 0.9."""
+    import optax
+
+    detector, variables = thin("quickstart")
+    boxes = np.array([[0.1, 0.15, 0.35, 0.4], [0.5, 0.3, 0.95, 0.9]], np.float32)
+    pixels = np.full((1, detector.size, detector.size, 3), 90.0, np.float32)
+    for box, colour in zip(boxes, ([250, 20, 20], [20, 20, 250]), strict=True):
+        x1, y1, x2, y2 = (box * detector.size).astype(int)
+        pixels[:, y1:y2, x1:x2] = colour
+    truth = objects(boxes)
+    tx = optax.adam(1e-2)
+
+    @jax.jit
+    def step(carry, _):
+        variables, optimiser = carry
+        grad = jax.grad(lambda p: total(detector, {**variables, "params": p}, pixels, truth))
+        updates, optimiser = tx.update(grad(variables["params"]), optimiser)
+        _, stats = detector.loss(variables, pixels, truth)
+        params = optax.apply_updates(variables["params"], updates)
+        return ({"params": params, "batch_stats": stats}, optimiser), None
+
+    start = (variables, tx.init(variables["params"]))
+    (variables, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, None, length=150))(start)
+    found = jax.jit(detector.predict)(variables, pixels)
+    best = np.asarray(found.boxes)[0, :2]
+    ious = np.asarray(pairwise_iou(boxes, best))
+    assert (ious.max(axis=1) > 0.9).all(), ious
+    assert set(np.asarray(found.labels)[0, :2].tolist()) == {0, 1}
+
+
+def test_every_file_of_the_walked_folders_can_be_named_in_a_config():
+    package = pathlib.Path(build.__file__).parent
+    for folder in ("backbones", "necks", "heads"):
+        files = {p.stem for p in (package / folder).glob("*.py")} - {"__init__"}
+        assert set(build.files(folder)) == files
+    assert build.files("detectors") == ["ssd"]
