@@ -29,9 +29,7 @@ def predict_step(detector: Detector, mesh: Mesh, *, letterbox: bool) -> Callable
     """
 
     def step(variables: dict[str, Any], batch: Batch) -> Detections:
-        return view_and_predict(
-            detector, variables, batch.image, batch.size, letterbox=letterbox
-        )
+        return view_and_predict(detector, variables, batch.image, batch.size, letterbox=letterbox)
 
     return parallel.pmap(step, mesh)
 

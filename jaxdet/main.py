@@ -58,7 +58,7 @@ def parse(argv: list[str]) -> list[str]:
 def _unknown_key(argv: list[str]) -> str | None:
     """What to say of the first --config.KEY that the recipe does not have."""
     options = [argument.lstrip("-").partition("=") for argument in argv]
-    path = dict((name, value) for name, _, value in options)["config"]
+    path = {name: value for name, _, value in options}["config"]
     known = workdir.flat(runpy.run_path(path)["get_config"]().to_dict())
     for name, _, _ in options:
         key = name.removeprefix("config.")

@@ -37,7 +37,9 @@ def adamw(
 
 def is_frozen(path: str, patterns: Sequence[str]) -> bool:
     """Whether a path such as `backbone/conv1_1/kernel` matches a pattern or lies below one."""
-    return any(fnmatch.fnmatchcase(path, p) or fnmatch.fnmatchcase(path, f"{p}/*") for p in patterns)
+    return any(
+        fnmatch.fnmatchcase(path, p) or fnmatch.fnmatchcase(path, f"{p}/*") for p in patterns
+    )
 
 
 def frozen_mask(params: Any, patterns: Sequence[str]) -> Any:

@@ -10,13 +10,23 @@ import jax
 from clu import parameter_overview
 from jax.sharding import Mesh
 
-from jaxdet import augment, build, checkpoint, data, evaluate, optim, parallel, schedules, state
-from jaxdet import logs, workdir
+from jaxdet import (
+    augment,
+    build,
+    checkpoint,
+    data,
+    evaluate,
+    logs,
+    optim,
+    parallel,
+    schedules,
+    state,
+    workdir,
+)
 from jaxdet.convert import weights
 from jaxdet.detectors.detector import Detector
 from jaxdet.step import View, train_step
 from jaxdet.types import Batch
-
 
 PREVIEW = 12  # pictures of a batch that TensorBoard shows
 

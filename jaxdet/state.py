@@ -23,9 +23,7 @@ class TrainState:
         return self.variables if self.ema is None else self.ema
 
 
-def create(
-    variables: dict[str, Any], tx: optax.GradientTransformation, *, ema: bool
-) -> TrainState:
+def create(variables: dict[str, Any], tx: optax.GradientTransformation, *, ema: bool) -> TrainState:
     """The state before the first step."""
     variables = {"batch_stats": {}, **variables}
     return TrainState(

@@ -1,10 +1,14 @@
-"""Settings for every test: strict broadcasting, eight fake devices, a compilation cache."""
+"""Settings and fixtures of all tests: strict broadcasting, eight devices, a compilation cache."""
 
 import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import pytest
+
+from jaxdet import data
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -26,3 +30,58 @@ def shared() -> pathlib.Path:
     if not SHARED.exists():
         pytest.skip(f"{SHARED.name}/ with real data is not beside this checkout")
     return SHARED
+
+
+SMALL = [
+    "--config.model.size=64",
+    "--config.model.backbone.channels=(8,8,8,8,8)",
+    "--config.model.neck.channels=(8,)",
+    "--config.data.batch_size=8",
+    "--config.evaluation.batch_size=40",
+    "--config.schedule.warmup=2",
+    "--config.schedule.steps=6",
+    "--config.every.checkpoint=100",
+    "--config.every.log=2",
+]
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """The generated sets, prepared once."""
+    folder = tmp_path_factory.mktemp("prepared")
+    for name in ("shapes_train", "shapes_val"):
+        data.open(name, dir=folder)
+    return folder
+
+
+def run(*arguments, module="jaxdet.main", ok=True, **environment):
+    """Runs a module of ours; its output, stdout and stderr together."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode == 0) == ok, done.stdout[-3000:]
+    return done.stdout
+
+
+def train(shapes, workdir, *arguments, **options):
+    return run(
+        "--config=configs/quickstart.py",
+        f"--workdir={workdir}",
+        f"--config.data.dir={shapes}",
+        *SMALL,
+        *arguments,
+        **options,
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(shapes, tmp_path_factory):
+    """A workdir after six steps, and what the command said."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    return workdir, train(shapes, workdir)

@@ -1,4 +1,4 @@
-"""From config to values: what is misspelt or of the wrong type is refused, with the nearest name."""
+"""From config to values: a wrong name or type is refused, with the nearest name."""
 
 import types as python_types
 
@@ -27,7 +27,10 @@ def test_lists_become_tuples_at_any_depth():
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"name": "skale", "factor": 1}, r"config\.a\.name: there is no 'skale'; did you mean 'scale'"),
+        (
+            {"name": "skale", "factor": 1},
+            r"config\.a\.name: there is no 'skale'; did you mean 'scale'",
+        ),
         ({"name": "scale", "factr": 1}, r"config\.a: there is no 'factr'; did you mean 'factor'"),
         ({"name": "scale", "factor": "1"}, r"config\.a\.factor is '1', expected float"),
         ({"name": "scale", "factor": True}, r"config\.a\.factor is True, expected float"),

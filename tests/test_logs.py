@@ -21,7 +21,11 @@ def test_a_resumed_run_cuts_what_it_will_write_again(tmp_path):
     log = logs.Log(tmp_path, resumed_at=2)
     log.scalars(3, "train", {"loss": 9.0})
     log.close()
-    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(1, 0.5), (2, 1.0), (3, 9)]
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [
+        (1, 0.5),
+        (2, 1.0),
+        (3, 9),
+    ]
 
 
 def test_tensorboard_gets_scalars_and_pictures(tmp_path):

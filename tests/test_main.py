@@ -1,71 +1,14 @@
 """The command line, as a user meets it: train, resume, evaluate, predict, and clear refusals."""
 
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
+from conftest import run, train
 
 import jaxdet
-from conftest import ROOT
 from jaxdet import checkpoint, data, logs
-
-SMALL = [
-    "--config.model.size=64",
-    "--config.model.backbone.channels=(8,8,8,8,8)",
-    "--config.model.neck.channels=(8,)",
-    "--config.data.batch_size=8",
-    "--config.evaluation.batch_size=40",
-    "--config.schedule.warmup=2",
-    "--config.schedule.steps=6",
-    "--config.every.checkpoint=100",
-    "--config.every.log=2",
-]
-
-
-@pytest.fixture(scope="session")
-def shapes(tmp_path_factory):
-    """The generated sets, prepared once."""
-    folder = tmp_path_factory.mktemp("prepared")
-    for name in ("shapes_train", "shapes_val"):
-        data.open(name, dir=folder)
-    return folder
-
-
-def run(*arguments, module="jaxdet.main", ok=True, **environment):
-    """Runs a module of ours; its output, stdout and stderr together."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    assert (done.returncode == 0) == ok, done.stdout[-3000:]
-    return done.stdout
-
-
-def train(shapes, workdir, *arguments, **options):
-    return run(
-        "--config=configs/quickstart.py",
-        f"--workdir={workdir}",
-        f"--config.data.dir={shapes}",
-        *SMALL,
-        *arguments,
-        **options,
-    )
-
-
-@pytest.fixture(scope="session")
-def trained(shapes, tmp_path_factory):
-    """A workdir after six steps, and what the command said."""
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    return workdir, train(shapes, workdir)
 
 
 @pytest.mark.slow
@@ -156,8 +99,8 @@ def test_predict_writes_pictures_and_coco_results(shapes, trained, tmp_path):
     dataset = data.open("shapes_val", dir=shapes)
     for i in range(2):
         visualize.save_png(tmp_path / "in" / f"{i}.png", dataset.image(i))
-    options = [f"--workdir={trained[0]}", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
-    run(*options, module="jaxdet.predict")
+    places = {"workdir": trained[0], "input": tmp_path / "in", "output": tmp_path / "out"}
+    run(*(f"--{k}={v}" for k, v in places.items()), module="jaxdet.predict")
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert {"image_id", "category_id", "bbox", "score"} <= set(results[0])
     assert len([p for p in (tmp_path / "out").iterdir() if p.suffix in (".png", ".jpg")]) == 2

@@ -1,4 +1,4 @@
-"""The step on a network small enough to reason about: what is divided by what, and what is frozen."""
+"""The step on a network small enough to reason about: what is divided, and what is frozen."""
 
 import types as python_types
 from functools import partial
@@ -77,9 +77,7 @@ def run(steps=3, *, norm=False, mesh=None, frozen=(), ema_decay=0.0, batches=Non
     detector, variables = toy_detector(norm)
     tx = optim.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=1e-2)
     tx = optim.freeze(tx, variables["params"], frozen)
-    step = train_step(
-        detector, tx, view, seed=0, frozen=frozen, ema_decay=ema_decay, **options
-    )
+    step = train_step(detector, tx, view, seed=0, frozen=frozen, ema_decay=ema_decay, **options)
     now = state.create(variables, tx, ema=ema_decay > 0)
     step = parallel.pmap(step, mesh) if mesh else jax.jit(step)
     for number in range(steps):

@@ -30,6 +30,4 @@ def test_what_only_reports_may_change(tmp_path):
 
 
 def test_an_added_key_is_a_difference():
-    assert workdir.differences({}, {"a": {"b": 1}}) == {
-        "a.b": "config.a.b was '(absent)', is 1"
-    }
+    assert workdir.differences({}, {"a": {"b": 1}}) == {"a.b": "config.a.b was '(absent)', is 1"}

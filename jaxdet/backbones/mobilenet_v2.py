@@ -66,7 +66,7 @@ class MobileNetV2(nn.Module):
 
 
 def _rounded(channels: float) -> int:
-    """The nearest multiple of 8 that is not more than a tenth below, as the authors' code has it."""
+    """The nearest multiple of 8, unless it is more than a tenth below: as in the authors' code."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import jax
 
-from jaxdet import anchors, assign, codec, losses, nms
+from jaxdet import anchors, assign, codec, losses
 from jaxdet.detectors.detector import Detector
 from jaxdet.detectors.net import Net
 from jaxdet.types import Anchors, Raw
@@ -26,9 +26,10 @@ def ssd(
 ) -> Detector:
     """SSD with one level of default boxes per map of the network.
 
-    `net` makes the network from the number of default boxes per cell of every level. `scales` are the sides of the small square boxes as fractions of the picture, one per level and
-    one more for the last level's large square (section 2.2); `strides` in pixels at `size`;
-    `ratios` the aspect ratios beside 1. `select` is `nms.multiclass` with its thresholds.
+    `net` makes the network from the number of default boxes per cell of every level. `scales`
+    are the sides of the small square boxes as fractions of the picture, one per level and one
+    more for the last level's large square (section 2.2); `strides` in pixels; `ratios` the aspect
+    ratios beside 1. `select` is `nms.multiclass` with its thresholds.
     """
     return Detector(
         net=net(anchors.boxes_per_cell(ratios)),

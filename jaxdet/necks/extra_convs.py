@@ -7,7 +7,7 @@ from jaxdet.layers import ConvNorm
 
 
 class ExtraConvs(nn.Module):
-    """The maps of the backbone, and one more, half the size of the one before, per channel count."""
+    """The maps of the backbone, and one more, half the size of the last, per channel count."""
 
     channels: tuple[int, ...]
 
