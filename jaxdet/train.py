@@ -1,6 +1,8 @@
 """The training loop: steps, numbers, pictures, evaluations, checkpoints."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ def train(config: Any, folder: Path, *, until: int | None = None) -> Run:
     meter = Meter(run)
     with tqdm(total=last, initial=first, desc="training", unit="step", dynamic_ncols=True) as bar:
         for number in range(first + 1, last + 1):
-            batch = next(run.iterator)
+            with meter.waiting():
+                batch = next(run.iterator)
             run.state, scalars = run.step(run.state, parallel.shard_batch(batch, run.mesh))
             meter.add(number, batch.id, scalars)
             bar.update()
@@ -64,7 +67,14 @@ class Meter:
         self._run = run
         self._pending: tuple[int, np.ndarray, dict[str, jax.Array]] | None = None
         self._window: list[dict[str, float]] = []
-        self._since = time.perf_counter()
+        self._since, self._waited = time.perf_counter(), 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts what happens inside as time that the next step waited for its input."""
+        began = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - began
 
     def leave_out(self, seconds: float) -> None:
         """Keeps time that was not spent on steps out of the pictures per second."""
@@ -82,8 +92,10 @@ class Meter:
         mean = {name: float(np.mean([w[name] for w in window])) for name in window[0]}
         now = time.perf_counter()
         elapsed, self._since = now - self._since, now
+        waited, self._waited = self._waited, 0.0
         rate = len(window) * self._run.config.data.batch_size / elapsed
-        self._run.log.scalars(number, "train", {**mean, "pictures_per_second": rate})
+        speed = {"pictures_per_second": rate, "share_waiting_for_input": waited / elapsed}
+        self._run.log.scalars(number, "train", {**mean, **speed})
         return {"loss": f"{mean['loss']:.3f}", "pictures/s": f"{rate:.1f}"}
 
     def _settle(self) -> None:
