@@ -16,8 +16,8 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "ssd300_voc": (VOC, 26_285_486, 8_732),
     "ssd512_voc": (VOC, 27_188_676, 24_564),
     "mobilenet_v2_ssd320_voc": (VOC, 3_304_708, 3_234),
-    "ssd300_coco": (COCO, 34_305_188 + 2_816, 8_732),
-    "ssd512_coco": (COCO, None, 24_564),
+    "ssd300_coco": (COCO, 34_305_206, 8_732),
+    "ssd512_coco": (COCO, 36_038_196, 24_564),
     "quickstart": (SHAPES, None, None),
 }
 

@@ -1,0 +1,94 @@
+"""The CPU's forms of convolution against lax's, and lax's against loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdet import convolve
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def looped(x, kernel, *, stride, padding, dilation):
+    """What PyTorch's Conv2d computes, one output pixel at a time."""
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    size = len(kernel)
+    reach = dilation * (size - 1) + 1
+    height, width = ((side - reach) // stride + 1 for side in x.shape[1:3])
+    y = np.zeros((len(x), height, width, kernel.shape[3]))
+    for row in range(height):
+        for column in range(width):
+            top, left = row * stride, column * stride
+            seen = x[:, top : top + reach : dilation, left : left + reach : dilation]
+            y[:, row, column] = np.einsum("bijc,ijco->bo", seen, kernel)
+    return y
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "dilation"),
+    [(1, 1, 0, 1), (3, 1, 1, 1), (3, 2, 1, 1), (3, 1, 0, 1), (4, 1, 1, 1), (3, 1, 2, 2)],
+)
+def test_conv_equals_loops(size, stride, padding, dilation):
+    x, kernel = normal(0, 2, 7, 6, 3), normal(1, size, size, 3, 5)
+    how = dict(stride=stride, padding=padding, dilation=dilation)
+    found = convolve.conv(x, kernel, **how)
+    np.testing.assert_allclose(found, looped(np.array(x), np.array(kernel), **how), atol=1e-5)
+
+
+def gradients(function, x, kernel):
+    y, pull = jax.vjp(function, x, kernel)
+    return y, *pull(normal(9, *y.shape))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "padding", "dilation"),
+    # At 1366 columns a band has two rows: the third band of five rows is half empty.
+    [(5, 6, 1, 1), (9, 8, 2, 2), (8, 7, 0, 1), (5, 1366, 1, 1), (6, 2100, 1, 1)],
+)
+def test_banded_kernel_gradient_equals_lax(height, width, padding, dilation):
+    x, kernel = normal(0, 2, height, width, 2), normal(1, 3, 3, 2, 4)
+    ours = gradients(lambda x, k: convolve.conv_banded(x, k, padding, dilation), x, kernel)
+    lax = gradients(lambda x, k: convolve.conv_lax(x, k, 1, padding, dilation), x, kernel)
+    for a, b in zip(ours, lax, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("sides", [(6, 6), (7, 5), (1, 4)])
+def test_shifted_depthwise_equals_lax(sides, stride):
+    x, kernel = normal(0, 3, *sides, 5), normal(1, 3, 3, 1, 5)
+    ours = gradients(lambda x, k: convolve.depthwise_shifted(x, k, stride), x, kernel)
+    lax = gradients(lambda x, k: convolve.depthwise_lax(x, k, stride), x, kernel)
+    for a, b in zip(ours, lax, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_equals_loops(stride):
+    x, kernel = normal(0, 2, 6, 5, 3), normal(1, 3, 3, 1, 3)
+    dense = np.einsum("ijc,co->ijco", kernel[:, :, 0], np.eye(3))
+    expected = looped(np.array(x), dense, stride=stride, padding=1, dilation=1)
+    np.testing.assert_allclose(convolve.depthwise(x, kernel, stride=stride), expected, atol=1e-5)
+
+
+def test_the_cpu_takes_its_own_forms(monkeypatch):
+    """And no other backend does."""
+    x, square, deep = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2)), jnp.ones((3, 3, 1, 2))
+
+    def compiled():
+        return str(
+            jax.make_jaxpr(
+                lambda x: (
+                    convolve.conv(x, square, padding=1),
+                    convolve.depthwise(x, deep),
+                )
+            )(x)
+        )
+
+    assert compiled().count("custom_vjp_call") == 2
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compiled().count("custom_vjp_call") == 0
+    assert compiled().count("conv_general_dilated[") == 2

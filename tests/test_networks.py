@@ -1,0 +1,207 @@
+"""Layers, backbones, necks, heads and the net that joins them."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdet import layers
+from jaxdet.backbones.mobilenet_v2 import InvertedResidual, mobilenet_v2
+from jaxdet.backbones.vgg16 import vgg16
+from jaxdet.detectors.net import Net
+from jaxdet.heads.ssd import flatten_levels, ssd
+from jaxdet.heads.ssdlite import ssdlite
+from jaxdet.necks.mobilenet_extras import mobilenet_extras
+from jaxdet.necks.vgg_extras import vgg_extras
+from jaxdet.necks.vgg_extras_512 import vgg_extras_512
+
+KEY = jax.random.key(0)
+PIXELS = dict(mean=(123.0, 117.0, 104.0), scale=(1.0, 1.0, 1.0))
+
+NETS = {
+    "ssd300": Net(vgg16(), vgg_extras(), ssd(20, (4, 6, 6, 6, 4, 4)), **PIXELS),
+    "ssd512": Net(vgg16(), vgg_extras_512(), ssd(20, (4, 6, 6, 6, 6, 4, 4)), **PIXELS),
+    "ssdlite320": Net(mobilenet_v2(), mobilenet_extras(), ssdlite(20, (6,) * 6), **PIXELS),
+}
+
+
+def shapes(net, size, **kwargs):
+    pixels = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    return jax.eval_shape(lambda x: net.init_with_output(KEY, x, **kwargs), pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "grids", "anchors", "parameters"),
+    [
+        ("ssd300", 300, (38, 19, 10, 5, 3, 1), 8732, 26_285_486),
+        ("ssd512", 512, (64, 32, 16, 8, 4, 2, 1), 24564, 27_188_676),
+        ("ssdlite320", 320, (20, 10, 5, 3, 2, 1), 3234, 3_304_708),
+        ("ssdlite320", 256, (16, 8, 4, 2, 1, 1), 6 * (256 + 64 + 16 + 4 + 1 + 1), 3_304_708),
+    ],
+)
+def test_sizes_are_the_references(name, size, grids, anchors, parameters):
+    net = NETS[name]
+    raw, variables = shapes(net, size, train=False)
+    maps, _ = shapes(net, size, method="maps")
+    assert tuple(m.shape[1] for m in maps) == tuple(m.shape[2] for m in maps) == grids
+    assert raw.boxes.shape == (2, anchors, 4)
+    assert raw.logits.shape == (2, anchors, 21)
+    assert sum(x.size for x in jax.tree.leaves(variables["params"])) == parameters
+    assert set(variables["params"]) == {"backbone", "neck", "head"}
+
+
+@pytest.mark.parametrize("size", [256, 320])
+@pytest.mark.parametrize("backbone", [vgg16(), mobilenet_v2(), mobilenet_v2(width=0.35)])
+def test_backbones_declare_their_strides(backbone, size):
+    maps, _ = shapes(backbone, size, train=False)
+    assert [round(size / m.shape[1]) for m in maps] == list(backbone.strides)
+
+
+class Same(nn.Module):
+    """Gives back what it gets, as a level."""
+
+    def __call__(self, x, train):
+        return x if isinstance(x, tuple) else (x,)
+
+
+class Pair(nn.Module):
+    """The level itself, as boxes and as logits."""
+
+    def __call__(self, maps, train):
+        return maps[0], maps[0] * (2.0 if train else 1.0)
+
+
+def test_net_normalises_pixels():
+    net = Net(Same(), Same(), Pair(), mean=(1.0, 2.0, 3.0), scale=(2.0, 4.0, 8.0))
+    pixels = np.full((1, 1, 1, 3), 11, np.uint8)
+    raw = net.apply({}, pixels, train=True)
+    np.testing.assert_allclose(raw.boxes[0, 0, 0], [5, 9 / 4, 1])
+    np.testing.assert_allclose(raw.logits[0, 0, 0], [10, 9 / 2, 2])
+
+
+def test_levels_are_flattened_by_row_column_anchor():
+    def grid(rows, columns, level):
+        row, column, anchor, field = np.ogrid[:rows, :columns, :3, :2]
+        codes = 10_000 * level + 1000 * row + 100 * column + 10 * anchor + field
+        return jnp.array(codes.reshape(1, rows, columns, 6))
+
+    flat = flatten_levels([grid(2, 2, 1), grid(1, 1, 2)], 2)
+    assert flat.shape == (1, 3 * 5, 2)
+    assert flat[0, :7, 0].tolist() == [10000, 10010, 10020, 10100, 10110, 10120, 11000]
+    assert flat[0, -1].tolist() == [20020, 20021]
+
+
+@pytest.mark.parametrize("head", [ssd, ssdlite])
+def test_heads_refuse_a_wrong_number_of_levels(head):
+    with pytest.raises(ValueError, match="2 maps, but anchors for 3 levels"):
+        head(2, (1, 1, 1)).init(KEY, (jnp.ones((1, 2, 2, 4)), jnp.ones((1, 1, 1, 4))), False)
+
+
+def test_batch_norm_by_hand():
+    x = jnp.array([1.0, 3.0, 5.0, 7.0]).reshape(2, 1, 2, 1)  # mean 4, variance 5, unbiased 20 / 3
+    norm = layers.BatchNorm()
+    variables = {
+        "params": {"scale": jnp.array([2.0]), "bias": jnp.array([1.0])},
+        "batch_stats": {"mean": jnp.array([10.0]), "var": jnp.array([3.0])},
+    }
+    y, updates = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+    expected = 1 + 2 * (np.array([1, 3, 5, 7]) - 4) / np.sqrt(5 + 1e-5)
+    np.testing.assert_allclose(y.ravel(), expected, rtol=1e-6)
+    np.testing.assert_allclose(updates["batch_stats"]["mean"], [0.9 * 10 + 0.1 * 4], rtol=1e-6)
+    np.testing.assert_allclose(updates["batch_stats"]["var"], [0.9 * 3 + 0.1 * 20 / 3], rtol=1e-6)
+    y, updates = norm.apply(variables, x, train=False, mutable=["batch_stats"])
+    expected = 1 + 2 * (np.array([1, 3, 5, 7]) - 10) / np.sqrt(3 + 1e-5)
+    np.testing.assert_allclose(y.ravel(), expected, rtol=1e-6)
+    assert updates["batch_stats"]["mean"] == 10
+
+
+def test_batch_norm_gradient_equals_flax():
+    x = 5 + jax.random.normal(KEY, (3, 4, 5, 6))
+    ours, theirs = layers.BatchNorm(), nn.BatchNorm(momentum=0.9, use_running_average=False)
+    variables = theirs.init(KEY, x)
+    weights = jax.random.normal(jax.random.key(1), x.shape)
+
+    def loss(norm, params, x, **kwargs):
+        y, _ = norm.apply({**variables, "params": params}, x, mutable=["batch_stats"], **kwargs)
+        return (y * weights).sum()
+
+    take = lambda *args, **kw: jax.grad(loss, (1, 2))(*args, variables["params"], x, **kw)
+    for a, b in zip(
+        jax.tree.leaves(take(ours, train=True)), jax.tree.leaves(take(theirs)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_batch_norm_keeps_float32_statistics_of_bfloat16_maps():
+    x = 300 + jax.random.normal(KEY, (2, 8, 8, 1))  # bfloat16 has steps of 2 at 300
+    norm = layers.BatchNorm()
+    variables = norm.init(KEY, x, train=True)
+    assert variables["batch_stats"]["mean"] == 0  # initialising is no step
+    half = x.astype(jnp.bfloat16)
+    y, updates = norm.apply(variables, half, train=True, mutable=["batch_stats"])
+    assert y.dtype == jnp.bfloat16
+    mean = updates["batch_stats"]["mean"]
+    assert mean.dtype == jnp.float32
+    exact = np.asarray(half, np.float64).mean()
+    assert float(mean[0]) == pytest.approx(0.1 * exact, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "stride", "padding", "round_up", "out"),
+    [(7, 2, 2, 0, False, 3), (7, 2, 2, 0, True, 4), (6, 2, 2, 0, True, 3), (5, 3, 1, 1, False, 5)],
+)
+def test_max_pool_equals_loops(side, size, stride, padding, round_up, out):
+    x = np.array(jax.random.normal(KEY, (2, side, side, 3)))
+    y = layers.max_pool(x, size, stride=stride, padding=padding, round_up=round_up)
+    assert y.shape == (2, out, out, 3)
+    for row in range(out):
+        for column in range(out):
+            rows, columns = (
+                slice(max(i * stride - padding, 0), i * stride - padding + size)
+                for i in (row, column)
+            )
+            np.testing.assert_array_equal(y[:, row, column], x[:, rows, columns].max((1, 2)))
+
+
+def test_max_pool_gradient_goes_to_the_maximum():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    gradient = jax.grad(lambda x: layers.max_pool(x, 2, stride=2).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], np.kron(np.ones((2, 2)), [[0, 0], [0, 1]]))
+
+
+def test_relu6_stops_at_both_ends():
+    x = jnp.array([-1.0, 0.0, 2.0, 6.0, 9.0])
+    assert layers.relu6(x).tolist() == [0, 0, 2, 6, 6]
+    assert jax.grad(lambda x: layers.relu6(x).sum())(x).tolist() == [0, 0, 1, 0, 0]
+
+
+def test_l2_norm_by_hand():
+    x = jnp.array([[3.0, 4.0], [0.0, 0.0]]).reshape(1, 2, 1, 2)
+    norm = layers.L2Norm()
+    variables = norm.init(KEY, x)
+    np.testing.assert_allclose(norm.apply(variables, x)[0, :, 0], [[12, 16], [0, 0]], rtol=1e-6)
+    gradient = jax.grad(lambda x: norm.apply(variables, nn.relu(x)).sum())(x)
+    assert jnp.isfinite(gradient).all()  # a root would be vertical at the empty pixel
+
+
+def test_inverted_residual_adds_its_input():
+    x = jax.random.normal(KEY, (1, 4, 4, 8))
+    for features, stride, adds in ((8, 1, True), (8, 2, False), (16, 1, False)):
+        block = InvertedResidual(features, stride, 6)
+        variables = block.init(KEY, x, train=False)
+        zeros = jax.tree.map(jnp.zeros_like, variables["params"])
+        y = block.apply({**variables, "params": zeros}, x, train=False)
+        np.testing.assert_array_equal(y, x if adds else jnp.zeros_like(y))
+
+
+def test_initialisation_is_the_references():
+    """He by fan out before BatchNorm (std sqrt(2 / outputs)), Xavier in SSD's own layers."""
+    x = jnp.zeros((1, 8, 8, 256))
+    kernel = layers.ConvNorm(64).init(KEY, x, train=False)["params"]["conv"]["kernel"]
+    assert np.std(kernel) == pytest.approx((2 / 64) ** 0.5, rel=0.03)
+    params = layers.Conv(128).init(KEY, x)["params"]
+    limit = (6 / (9 * 256 + 9 * 128)) ** 0.5
+    assert np.abs(params["kernel"]).max() == pytest.approx(limit, rel=0.01)
+    assert np.std(params["kernel"]) == pytest.approx(limit / 3**0.5, rel=0.02)
+    assert not params["bias"].any()
