@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
         root="",
         canvas=512,
         max_objects=64,
+        keep_difficult=False,
         batch_size=32,
     )
     config.augment = dict(

@@ -3,7 +3,7 @@
 There XLA's depthwise convolution is one to two orders of magnitude slower than nine shifted
 multiply-adds, which fuse into one pass over memory, and the gradient of a 3x3 kernel takes about
 twice as long as the sum of matrix products that it is. The choice is made when a function is
-traced. Both forms give the same numbers up to rounding (`benchmarks/forward.py` times them).
+traced. Both forms give the same numbers up to rounding (`benchmarks/convolve.py` times them).
 """
 
 import functools

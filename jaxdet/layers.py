@@ -104,7 +104,7 @@ def normalise_batch(
     """x normalised by its own mean and biased variance, and these two (float32 [C]).
 
     The two are for the running statistics: no gradient passes through them. That of y is written
-    out (section 3 of the paper), which saves a sixth of a MobileNet's training step on a CPU.
+    out (section 3 of the paper), which saves about a tenth of a MobileNet step on a CPU.
     """
     return _normalise_batch_forward(x, scale, bias, epsilon)[0]
 

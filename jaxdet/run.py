@@ -78,6 +78,7 @@ def start(config: Any, folder: Path) -> Run:
         batch_size=config.data.batch_size,
         canvas=config.data.canvas,
         max_objects=config.data.max_objects,
+        keep_difficult=config.data.keep_difficult,
         seed=config.seed,
     )
     first = state.create(variables, tx, ema=config.step.ema_decay > 0)

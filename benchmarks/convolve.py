@@ -1,0 +1,58 @@
+"""The two forms of every convolution that has two: forward plus gradient, milliseconds.
+
+    python benchmarks/convolve.py [--repeats 5]
+
+What `jaxdet/convolve.py` chooses by; run it again when XLA changes, or on another backend.
+"""
+
+import argparse
+
+import jax
+from timing import median_ms, report
+
+from jaxdet import convolve
+
+DEPTHWISE = [(8, 160, 96, 2), (8, 80, 144, 1), (8, 20, 576, 1)]  # batch, side, channels, stride
+CONV = [(2, 300, 64, 64), (2, 75, 256, 256), (2, 38, 512, 512), (2, 38, 512, 84)]  # ..., I, O
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    for batch, side, channels, stride in DEPTHWISE:
+        shapes = (batch, side, side, channels), (3, 3, 1, channels)
+        for form in (convolve.depthwise_lax, convolve.depthwise_shifted):
+            ms = training_ms(lambda x, kernel: form(x, kernel, stride), shapes, repeats)  # noqa: B023
+            more = dict(batch=batch, side=side, channels=channels, stride=stride)
+            report(form.__name__, ms, "ms", **more)
+    for batch, side, channels, features in CONV:
+        shapes = (batch, side, side, channels), (3, 3, channels, features)
+        for form in (conv_lax, conv_banded):
+            ms = training_ms(form, shapes, repeats)
+            report(form.__name__, ms, "ms", batch=batch, side=side, io=[channels, features])
+
+
+def conv_lax(x, kernel):
+    return convolve.conv_lax(x, kernel, 1, 1, 1)
+
+
+def conv_banded(x, kernel):
+    return convolve.conv_banded(x, kernel, 1, 1)
+
+
+def training_ms(function, shapes, repeats: int) -> float:
+    """A forward pass and both gradients."""
+    x, kernel = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate(shapes))
+    dy = jax.random.normal(jax.random.key(2), jax.eval_shape(function, x, kernel).shape)
+
+    @jax.jit
+    def once(x, kernel, dy):
+        y, pull = jax.vjp(function, x, kernel)
+        return y, *pull(dy)
+
+    return median_ms(once, x, kernel, dy, repeats=repeats)
+
+
+if __name__ == "__main__":
+    main()
