@@ -3,14 +3,19 @@
     python benchmarks/forward.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=8
 
 Weights are fresh and pictures are noise, so scores are all alike; `benchmarks/postprocess.py` times
-NMS with realistic candidates."""
+NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD):
+its forward pass, softmax and decoding (no NMS) are timed in turn with all of ours.
+"""
 
 import argparse
 import pathlib
 import runpy
+import time
 
 import jax
-from timing import median_ms, report
+import numpy as np
+import peer
+from timing import report
 
 from jaxdet import build
 
@@ -23,20 +28,66 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--peer", type=pathlib.Path)
     options = parser.parse_args()
 
     config = runpy.run_path(options.config)["get_config"]()
     config.model.dtype = options.dtype
+    name = pathlib.Path(options.config).stem
+    programs = make_ours(config, options.batch_size)
+    if options.peer:
+        programs["peer"] = make_peer(options.peer, name, options.batch_size)
+    times = {what: [] for what in programs}
+    for _ in range(options.repeats):  # in turn, so that all meet the same machine
+        for what, run in programs.items():
+            start = time.perf_counter()
+            run()
+            times[what].append(1e3 * (time.perf_counter() - start) / options.batch_size)
+    more = {"batch": options.batch_size, "dtype": options.dtype}
+    for what, each in times.items():
+        report(f"{what}/{name}", float(np.median(each)), "ms/picture", **more)
+    if options.peer:
+        ratio = np.median(np.divide(times["peer"], times["predict"]))
+        report(f"ratio/{name}", float(ratio), "times the peer's speed", **more)
+
+
+def make_ours(config, batch_size: int) -> dict:
+    """Our network alone, and with decoding and NMS; warm, and waiting for their results."""
     detector = build.detector(config, tuple(f"class {i}" for i in range(CLASSES)))
     variables = detector.init(jax.random.key(0))
-    shape = (options.batch_size, detector.size, detector.size, 3)
+    shape = (batch_size, detector.size, detector.size, 3)
     pixels = jax.random.uniform(jax.random.key(1), shape, maxval=255)
-    forward = jax.jit(lambda v, x: detector.net.apply(v, x, train=False))
-    name, more = pathlib.Path(options.config).stem, {"batch": options.batch_size}
-    for what, function in (("forward", forward), ("predict", jax.jit(detector.predict))):
-        ms = median_ms(function, variables, pixels, repeats=options.repeats)
-        per_picture = ms / options.batch_size
-        report(f"{what}/{name}", per_picture, "ms/picture", dtype=options.dtype, **more)
+    functions = {
+        "forward": jax.jit(lambda v, x: detector.net.apply(v, x, train=False)),
+        "predict": jax.jit(detector.predict),
+    }
+    programs = {}
+    for what, function in functions.items():
+        programs[what] = lambda f=function: jax.block_until_ready(f(variables, pixels))
+        programs[what]()
+    return programs
+
+
+def make_peer(checkout: pathlib.Path, name: str, batch_size: int):
+    """The reference's forward pass, softmax and decoding."""
+    import torch
+
+    cfg, model = peer.build(checkout, name)
+    from ssd.modeling.anchors.prior_box import PriorBox
+    from ssd.utils import box_utils
+
+    model.eval()
+    priors, size = PriorBox(cfg)(), cfg.INPUT.IMAGE_SIZE
+    images = torch.rand(batch_size, 3, size, size) * 255 - 110
+
+    def run() -> None:
+        with torch.no_grad():
+            logits, codes = model.box_head.predictor(model.backbone(images))
+            torch.nn.functional.softmax(logits, dim=2)
+            box_utils.convert_locations_to_boxes(codes, priors, 0.1, 0.2)
+
+    run()
+    return run
 
 
 if __name__ == "__main__":

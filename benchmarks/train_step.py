@@ -10,15 +10,13 @@ timed in turn with ours, and the ratio printed.
 """
 
 import argparse
-import importlib.util
 import pathlib
 import runpy
-import sys
 import time
-import types
 
 import jax
 import numpy as np
+import peer
 from timing import report
 
 from jaxdet import build, run, state
@@ -43,18 +41,18 @@ def main() -> None:
     name = pathlib.Path(options.config).stem
     batch = random_batch(options.batch_size, config.data.canvas)
     ours, flops = make_ours(config, batch)
-    peer = make_peer(options.peer, name, batch) if options.peer else None
+    theirs = make_peer(options.peer, name, batch) if options.peer else None
     ours_times, peer_times = [], []
     for _ in range(options.repeats):  # in turn, so that both meet the same machine
         ours_times.append(seconds(ours))
-        if peer:
-            peer_times.append(seconds(peer))
+        if theirs:
+            peer_times.append(seconds(theirs))
     rate = options.batch_size / np.median(ours_times)
     more = {"batch": options.batch_size, "dtype": options.dtype, "gflop_a_step": flops / 1e9}
     if options.peak_tflops:
         more["share_of_peak"] = flops / np.median(ours_times) / options.peak_tflops / 1e12
     report(f"train_step/{name}", rate, "pictures/s", **more)
-    if peer:
+    if theirs:
         their_rate = options.batch_size / np.median(peer_times)
         report(f"train_step/{name}/peer", their_rate, "pictures/s", batch=options.batch_size)
         ratio = np.median(np.divide(peer_times, ours_times))
@@ -112,25 +110,10 @@ def make_peer(checkout: pathlib.Path, name: str, batch: Batch):
     """The reference's forward, loss, backward and update on pictures of the same size."""
     import torch
 
-    sys.path.insert(0, str(checkout))
-    if importlib.util.find_spec("torchvision") is None:
-        # The reference imports it for NMS and data loading, which training does not call.
-        parts = {"ops": types.SimpleNamespace(nms=None), "transforms": None}
-        stand_in = types.ModuleType("torchvision")
-        stand_in.__dict__.update(parts, __version__="0.3.0")
-        sys.modules["torchvision"] = stand_in
-    from ssd.config import cfg
-    from ssd.modeling.detector import build_detection_model
+    cfg, model = peer.build(checkout, name)
     from ssd.solver.build import make_optimizer
 
-    yaml = {
-        "ssd300_voc": "vgg_ssd300_voc0712",
-        "ssd512_voc": "vgg_ssd512_voc0712",
-        "mobilenet_v2_ssd320_voc": "mobilenet_v2_ssd320_voc0712",
-    }[name]
-    cfg.merge_from_file(str(checkout / "configs" / f"{yaml}.yaml"))
-    cfg.MODEL.BACKBONE.PRETRAINED = False
-    model = build_detection_model(cfg).train()
+    model.train()
     optimiser = make_optimizer(cfg, model, 1e-3)
     images = torch.rand(len(batch.id), 3, cfg.INPUT.IMAGE_SIZE, cfg.INPUT.IMAGE_SIZE) * 255 - 110
     targets = peer_targets(cfg, batch)

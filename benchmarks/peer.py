@@ -1,0 +1,32 @@
+"""The public PyTorch reference (lufficc/SSD) as a peer to time against, from a checkout of it.
+
+Needs torch importable beside jaxdet and yacs; nothing of it is part of this project.
+"""
+
+import importlib.util
+import pathlib
+import sys
+import types
+
+YAML = {
+    "ssd300_voc": "vgg_ssd300_voc0712",
+    "ssd512_voc": "vgg_ssd512_voc0712",
+    "mobilenet_v2_ssd320_voc": "mobilenet_v2_ssd320_voc0712",
+}
+
+
+def build(checkout: pathlib.Path, name: str):
+    """The reference's config and fresh model for one of our recipes."""
+    sys.path.insert(0, str(checkout))
+    if importlib.util.find_spec("torchvision") is None:
+        # The reference imports it for NMS and data loading, which are not timed.
+        parts = {"ops": types.SimpleNamespace(nms=None), "transforms": None}
+        stand_in = types.ModuleType("torchvision")
+        stand_in.__dict__.update(parts, __version__="0.3.0")
+        sys.modules["torchvision"] = stand_in
+    from ssd.config import cfg
+    from ssd.modeling.detector import build_detection_model
+
+    cfg.merge_from_file(str(checkout / "configs" / f"{YAML[name]}.yaml"))
+    cfg.MODEL.BACKBONE.PRETRAINED = False
+    return cfg, build_detection_model(cfg)
