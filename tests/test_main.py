@@ -69,8 +69,8 @@ def assert_same_state(a, b):
 def test_evaluates_the_newest_checkpoint(shapes, trained):
     workdir, training_output = trained
     output = train(shapes, workdir, "--mode=eval")
-    table = [line for line in training_output.splitlines() if line.startswith("mAP of 5")]
-    assert table and table[-1] in output
+    rows = [line for line in training_output.splitlines() if line.startswith("disc ")]
+    assert len(rows) == 1 and rows[0] in output
     result = json.loads((workdir / "evaluation.json").read_text())
     assert result["step"] == 6 and "NMS" in result["protocol"]
 
