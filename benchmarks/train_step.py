@@ -141,10 +141,9 @@ def peer_targets(cfg, batch: Batch):
             batch.objects.boxes, batch.objects.labels, batch.objects.mask, strict=True
         )
     ]
-    boxes, labels = (
-        torch.stack([torch.as_tensor(x) for x in part]) for part in zip(*pairs, strict=True)
-    )
-    return {"boxes": boxes, "labels": labels}
+    boxes, labels = zip(*pairs, strict=True)
+    stack = lambda arrays: torch.stack([torch.as_tensor(array) for array in arrays])
+    return {"boxes": stack(boxes), "labels": stack(labels).long()}
 
 
 if __name__ == "__main__":
