@@ -12,7 +12,7 @@ from configs import ssd300_voc
 
 
 def get_config() -> ConfigDict:
-    """SSD's recipe with a network of ten convolutions."""
+    """SSD's recipe with a network of nine convolutions."""
     config = ssd300_voc.get_config()
     config.model.update(size=160, mean=(128.0,) * 3, scale=(64.0,) * 3)
     config.model.backbone = dict(name="plain", channels=(16, 32, 64, 96, 128))
