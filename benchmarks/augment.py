@@ -6,14 +6,11 @@ Pictures are noise of 500 x 375 on the canvas, three objects each, padded to 64.
 """
 
 import argparse
-import json
-import platform
-import statistics
-import time
 from functools import partial
 
 import jax
 import numpy as np
+from timing import median_ms, report
 
 from jaxdet import augment
 from jaxdet.types import Batch, Objects
@@ -35,16 +32,9 @@ def main() -> None:
         ("train_view", train, (key, batch)),
         ("eval_view", evaluate, (batch.image, batch.size)),
     ):
-        seconds = median_seconds(view, inputs, arguments.repeats)
-        figure = {
-            "name": f"{name}_{arguments.canvas}_to_{arguments.output}",
-            "value": round(1e3 * seconds / arguments.batch, 3),
-            "unit": "ms/picture",
-            "batch": arguments.batch,
-            "machine": f"{jax.devices()[0].device_kind}, {platform.machine()}",
-            "jax": jax.__version__,
-        }
-        print(json.dumps(figure), flush=True)
+        ms = median_ms(view, *inputs, repeats=arguments.repeats) / arguments.batch
+        name = f"{name}_{arguments.canvas}_to_{arguments.output}"
+        report(name, ms, "ms/picture", batch=arguments.batch)
 
 
 def make_batch(batch: int, canvas: int) -> Batch:
@@ -63,17 +53,6 @@ def make_batch(batch: int, canvas: int) -> Batch:
     )
     valid = np.ones(batch, bool)
     return Batch(image, np.minimum(size, canvas), objects, id=np.arange(batch), valid=valid)
-
-
-def median_seconds(function, inputs, repeats: int) -> float:
-    """Median time of a compiled call, compilation excluded."""
-    jax.block_until_ready(function(*inputs))
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(function(*inputs))
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the maths benchmarks take a time and print it."""
+"""How the benchmarks take a time and print it."""
 
 import json
 import os

@@ -21,13 +21,9 @@ FOLDER = "checkpoints"
 class Checkpoints:
     """The checkpoints of one workdir; the newest `keep` are kept."""
 
-    def __init__(self, workdir: str | Path, *, keep: int = 2, read_only: bool = False):
+    def __init__(self, workdir: str | Path, *, keep: int = 2):
         self.folder = epath.Path(workdir).resolve() / FOLDER
-        if read_only and not self.folder.exists():
-            raise ValueError(f"no checkpoint in {workdir}: expected a folder {FOLDER}/ there")
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=not read_only, read_only=read_only
-        )
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def latest(self) -> int | None:
@@ -60,10 +56,6 @@ class Checkpoints:
             ),
         )
         return restored["state"]
-
-    def wait(self) -> None:
-        """Returns when everything that was saved is on disk."""
-        self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits and lets go of the folder."""

@@ -148,7 +148,9 @@ def evaluate_newest(config: Any, folder: Path) -> dict[str, Any]:
             f"{config.data.eval} has {dataset.classes}"
         )
     mesh = parallel.mesh()
-    parallel.check_batch_size(config.evaluation.batch_size, mesh, key="evaluation.batch_size")
+    parallel.check_batch_size(
+        config.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
+    )
     compiled = predict_step(detector, mesh, letterbox=config.evaluation.letterbox)
     variables = parallel.replicate(variables, mesh)
     result, table, sheet_ = evaluate(config, detector, compiled, variables, dataset, mesh)

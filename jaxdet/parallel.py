@@ -46,9 +46,13 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, *, key: str) -> None:
-    """ValueError unless the devices can share `batch_size` equally."""
-    if batch_size < 1 or batch_size % mesh.size:
+def check_batch_size(batch_size: int, mesh: Mesh, *, key: str, micro_batches: int = 1) -> None:
+    """ValueError unless the devices can share every micro-batch of `batch_size` equally."""
+    if micro_batches < 1:
+        raise ValueError(f"{key} is split into {micro_batches} micro-batches, expected at least 1")
+    parts = mesh.size * micro_batches
+    if batch_size < 1 or batch_size % parts:
         raise ValueError(
-            f"{key} is {batch_size}, expected a positive multiple of the {mesh.size} devices"
+            f"{key} is {batch_size}, expected a positive multiple of {parts} "
+            f"({mesh.size} devices x {micro_batches} micro-batches)"
         )

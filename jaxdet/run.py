@@ -68,9 +68,15 @@ def start(config: Any, folder: Path) -> Run:
         train_step, config.step, "step", dict(detector=detector, tx=tx, view=view, seed=config.seed)
     )
     build.check_name(config.evaluation.metric, evaluate.METRICS, "config.evaluation.metric")
-    micro = config.data.batch_size // config.step.accumulate
-    parallel.check_batch_size(micro, mesh, key="data.batch_size / step.accumulate")
-    parallel.check_batch_size(config.evaluation.batch_size, mesh, key="evaluation.batch_size")
+    parallel.check_batch_size(
+        config.data.batch_size,
+        mesh,
+        key="config.data.batch_size",
+        micro_batches=config.step.accumulate,
+    )
+    parallel.check_batch_size(
+        config.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
+    )
 
     workdir.claim(folder, checkpoint.plain(config))
     iterator = data.train_batches(
