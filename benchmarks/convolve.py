@@ -12,7 +12,13 @@ from timing import median_ms, report
 
 from jaxdet import convolve
 
-DEPTHWISE = [(8, 160, 96, 2), (8, 80, 144, 1), (8, 20, 576, 1)]  # batch, side, channels, stride
+DEPTHWISE = [  # batch, side, channels, kernel, stride
+    (8, 160, 96, 3, 2),
+    (8, 80, 144, 3, 1),
+    (8, 20, 576, 3, 1),
+    (8, 40, 120, 5, 1),
+    (8, 20, 672, 5, 2),
+]
 CONV = [(2, 300, 64, 64), (2, 75, 256, 256), (2, 38, 512, 512), (2, 38, 512, 84)]  # ..., I, O
 
 
@@ -20,11 +26,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    for batch, side, channels, stride in DEPTHWISE:
-        shapes = (batch, side, side, channels), (3, 3, 1, channels)
+    for batch, side, channels, size, stride in DEPTHWISE:
+        shapes, padding = [(batch, side, side, channels), (size, size, 1, channels)], size // 2
+        how = stride, ((padding, padding),) * 2
         for form in (convolve.depthwise_lax, convolve.depthwise_shifted):
-            ms = training_ms(lambda x, kernel: form(x, kernel, stride), shapes, repeats)  # noqa: B023
-            more = dict(batch=batch, side=side, channels=channels, stride=stride)
+            ms = training_ms(lambda x, kernel: form(x, kernel, *how), shapes, repeats)  # noqa: B023
+            more = dict(batch=batch, side=side, channels=channels, size=size, stride=stride)
             report(form.__name__, ms, "ms", **more)
     for batch, side, channels, features in CONV:
         shapes = (batch, side, side, channels), (3, 3, channels, features)

@@ -12,6 +12,8 @@ YAML = {
     "ssd300_voc": "vgg_ssd300_voc0712",
     "ssd512_voc": "vgg_ssd512_voc0712",
     "mobilenet_v2_ssd320_voc": "mobilenet_v2_ssd320_voc0712",
+    "mobilenet_v3_ssd320_voc": "mobilenet_v3_ssd320_voc0712",
+    "efficientnet_b3_ssd300_voc": "efficient_net_b3_ssd300_voc0712",
 }
 
 

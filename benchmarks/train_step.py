@@ -91,8 +91,8 @@ def make_ours(config, batch: Batch):
     """Our step as a function without arguments that waits for its result, and its FLOP count."""
     detector = build.detector(config, tuple(f"class {i}" for i in range(CLASSES)))
     variables = detector.init(jax.random.key(0))
-    tx = run.optimiser(config, variables["params"])
-    step = train_step(detector, tx, run.train_view(config), seed=0)
+    tx = run.optimiser(config)
+    step = train_step(detector, tx, run.train_view(config, detector.size), seed=0)
     now = state.create(variables, tx, ema=False)
     compiled = jax.jit(step, donate_argnums=0).lower(now, batch).compile()
     batch = jax.device_put(batch)

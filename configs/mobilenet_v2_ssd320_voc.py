@@ -3,8 +3,8 @@
     python -m jaxdet.main --config=configs/mobilenet_v2_ssd320_voc.py --workdir=runs/mobilenet_v2 \
         --config.data.root=VOCdevkit --config.init_from=mobilenet_v2_imagenet.safetensors
 
-Published: 68.9 mAP on VOC2007 test, 11-point (lufficc/SSD, this recipe). Measured here on 1,500
-pictures only: see docs/results.md.
+Published: 68.9 mAP on VOC2007 test, 11-point (lufficc/SSD, this recipe).
+Measured here: on 1,500 pictures only, see docs/results.md.
 """
 
 from ml_collections import ConfigDict

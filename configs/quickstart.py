@@ -2,8 +2,8 @@
 
     python -m jaxdet.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-Reaches an AP50 (mAP at IoU 0.5) of at least 0.90 on `shapes_val` within four minutes; what was
-measured is in docs/results.md.
+Published: nothing. Measured here: AP50 (mAP at IoU 0.5) 94.5 on `shapes_val` in under three
+minutes, see docs/results.md.
 """
 
 from ml_collections import ConfigDict

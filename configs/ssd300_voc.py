@@ -4,8 +4,7 @@
         --config.data.root=VOCdevkit --config.init_from=vgg16_imagenet.safetensors
 
 Published: 77.2 mAP (paper, Table 1) and 77.7 (lufficc/SSD, this recipe) on VOC2007 test, 11-point,
-trained on VOC2007 trainval + VOC2012 trainval from ImageNet weights. Not yet measured here: see
-docs/results.md for what was.
+trained on VOC2007 trainval + VOC2012 trainval from ImageNet weights. Measured here: no.
 """
 
 from ml_collections import ConfigDict
@@ -53,11 +52,13 @@ def get_config() -> ConfigDict:
         saturation=(0.5, 1.5),
         hue=18.0,
         swap_probability=0.5,
+        mixup_alpha=0.0,
     )
     config.schedule = dict(name="step_decay", steps=120_000, boundaries=(80_000, 100_000))
     config.schedule.update(peak=1e-3, factor=0.1, warmup=500, warmup_start=1 / 3)
     config.optimiser = dict(name="sgd", momentum=0.9, weight_decay=5e-4, clip_norm=0.0)
-    config.step = dict(accumulate=1, ema_decay=0.0, frozen=())
+    config.step = dict(accumulate=1, ema_decay=0.0, frozen=(), unfreeze_at=0)
+    config.step.update(synchronised=True, sizes=(), resize_every=10)
     config.evaluation = dict(metric="voc", batch_size=32, letterbox=False)
     config.evaluation.update(score_threshold=0.01, iou_threshold=0.45, max_kept=100)
     config.every = dict(log=50, picture=2_000, checkpoint=2_000, evaluation=10_000, keep=2)

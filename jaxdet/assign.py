@@ -1,5 +1,8 @@
 """Which anchor answers for which object."""
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -52,11 +55,82 @@ def _best(anchors: Anchors, objects: Objects) -> tuple[Array, Array, Array]:
             best_anchor.at[n].set(jnp.where(highest > 0, first, count)),
         )
 
-    slots = objects.mask.shape[0]
-    last = jnp.where(objects.mask, jnp.arange(slots) + 1, 0).max()
     return lax.fori_loop(
         0,
-        last,
+        _end(objects),
         visit,
-        (jnp.zeros(count), jnp.zeros(count, jnp.int32), jnp.full(slots, count)),
+        (jnp.zeros(count), jnp.zeros(count, int), jnp.full(len(objects.mask), count)),
     )
+
+
+def by_shape(anchors: Anchors, objects: Objects, *, ignore_iou: float = math.inf) -> Targets:
+    """Assign the objects of one picture to the priors of their cells (YOLO9000, section 2).
+
+    Of all priors in the cell of every level that holds its centre, an object gets the one whose
+    shape fits best (IoU with both at one place; equal IoU: the first). The others there whose IoU
+    is above `ignore_iou` are ignored. Where objects want the same anchor differently, the last
+    decides. An object without area, or with its centre outside the picture, is left out.
+    """
+    priors = _at_origin(anchors.boxes[:, 2:])
+    count = len(priors)
+
+    def choose(inside: Array, sides: Array) -> tuple[Array, Array]:
+        iou = boxes.pairwise_iou(priors, _at_origin(sides)[None])[:, 0]  # [A]
+        iou = jnp.where(inside, iou, -1.0)
+        first = jnp.where(iou == iou.max(), jnp.arange(count), count).min()
+        return inside & (jnp.arange(count) == first), iou > ignore_iou
+
+    return _one_by_one(anchors, objects, choose)
+
+
+def by_cell(anchors: Anchors, objects: Objects) -> Targets:
+    """Every anchor in the cell of an object's centre answers for it (YOLO, section 2).
+
+    Of several objects in one cell the last counts; which are left out is as in `by_shape`.
+    """
+    return _one_by_one(anchors, objects, lambda inside, sides: (inside, inside))
+
+
+def _one_by_one(
+    anchors: Anchors, objects: Objects, choose: Callable[[Array, Array], tuple[Array, Array]]
+) -> Targets:
+    """The targets when objects say in turn which anchors they choose, and which they only claim.
+
+    `choose` gets which anchors' cells hold an object's centre [A], and its sides [2]; it returns
+    two masks [A]. A claimed anchor that its last object did not choose is ignored. A loop, not a
+    table [A, N], for the reasons of `_best`.
+    """
+    objects = jax.tree.map(jnp.asarray, objects)
+    boxes_cxcywh = boxes.to_cxcywh(objects.boxes)
+    sound = objects.mask & (boxes_cxcywh[:, 2:] > 0).all(axis=-1)
+    # Cells as whole numbers: with rounded borders some centres would have two cells, some none.
+    columns_rows = jnp.round(1 / anchors.cell[:, 2:])  # [A, 2]
+    cell = jnp.round(anchors.cell[:, :2] * columns_rows)
+
+    def visit(n, state):
+        owner, positive = state
+        place = jnp.floor(boxes_cxcywh[n, :2][None] * columns_rows)
+        inside = (place == cell).all(axis=-1) & sound[n]
+        chosen, claimed = choose(inside, boxes_cxcywh[n, 2:])
+        claimed |= chosen
+        return jnp.where(claimed, n, owner), jnp.where(claimed, chosen, positive)
+
+    start = jnp.full(len(cell), -1), jnp.zeros(len(cell), bool)
+    owner, positive = lax.fori_loop(0, _end(objects), visit, start)
+    return Targets(
+        boxes=objects.boxes[owner],
+        labels=objects.labels[owner],
+        positive=positive,
+        ignore=(owner >= 0) & ~positive,
+        weight=objects.weight[owner],
+    )
+
+
+def _end(objects: Objects) -> Array:
+    """The number of slots up to the last object."""
+    return jnp.where(objects.mask, jnp.arange(objects.mask.shape[0]) + 1, 0).max()
+
+
+def _at_origin(sides: Array) -> Array:
+    """Boxes [..., 4] of the given sides [..., 2], all with one corner in common."""
+    return jnp.concatenate([jnp.zeros_like(sides), sides], axis=-1)

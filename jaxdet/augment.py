@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdet import boxes as boxes_
-from jaxdet import colour
+from jaxdet import colour, mix
 from jaxdet import window as window_
 from jaxdet.types import Array, Batch, Objects
 from jaxdet.window import Window
@@ -33,12 +33,14 @@ def ssd_train_view(
     saturation: tuple[float, float] = (0.5, 1.5),
     hue: float = 18.0,
     swap_probability: float = 0.5,
+    mixup_alpha: float = 0.0,
     fill: tuple[float, float, float] = MEAN,
 ) -> tuple[Array, Objects]:
     """What SSD trains on: pixels [B, output, output, 3] float32 in 0 to 255, and their objects.
 
     The keywords are those of `sample_window` and `colour.distort`, with SSD's values; `fill` is the
-    colour outside the picture, which is not distorted.
+    colour outside the picture, which is not distorted. With `mixup_alpha` above 0 neighbours in the
+    batch are blended (`mix.mixup`), and N doubles.
     """
     if expand_max < 1:
         raise ValueError(f"expand_max is {expand_max}, expected at least 1")
@@ -70,7 +72,10 @@ def ssd_train_view(
         return _filled(pixels, inside, fill), window_.move_objects(objects, window)
 
     keys = jax.random.split(key, len(batch.image))  # one a picture, whatever the number of devices
-    return jax.vmap(view)(keys, batch.image, batch.size, batch.objects)
+    pixels, objects = jax.vmap(view)(keys, batch.image, batch.size, batch.objects)
+    if mixup_alpha > 0:
+        pixels, objects = mix.mixup(jax.random.fold_in(key, 0), pixels, objects, alpha=mixup_alpha)
+    return pixels, objects
 
 
 def eval_view(

@@ -40,3 +40,13 @@ def pairwise_iou(a: Array, b: Array, *, epsilon: float = 0.0) -> Array:
     shared = pairwise_intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - shared + epsilon
     return jnp.where(union > 0, shared / jnp.where(union > 0, union, 1), 0.0)
+
+
+def paired_iou(a: Array, b: Array) -> Array:
+    """Intersection over union of boxes a [..., 4] and b [..., 4], one with one: [...]."""
+    corners = jnp.concatenate(
+        [jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])], axis=-1
+    )
+    shared = area(corners)
+    union = area(a) + area(b) - shared
+    return jnp.where(union > 0, shared / jnp.where(union > 0, union, 1), 0.0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import grain.checkpoint
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -60,6 +61,21 @@ class Checkpoints:
     def close(self) -> None:
         """Waits and lets go of the folder."""
         self._manager.close()
+
+
+def write(workdir: str | Path, variables: dict[str, Any], description: dict[str, Any]) -> str:
+    """Variables alone, as the checkpoint of step 0; returns its path.
+
+    Nothing to train on from: there is no optimiser and no input iterator in it.
+    """
+    path = epath.Path(workdir).resolve() / FOLDER / "0"
+    state = TrainState(step=np.zeros((), np.int32), variables=variables, optimiser=(), ema=None)
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), description=ocp.args.JsonSave(description)
+    )
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(path, args=args)
+    return str(path)
 
 
 def read(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any], int]:

@@ -1,6 +1,6 @@
 """Convolutions, in the form that is fast on the backend at hand: lax's own, except on the CPU.
 
-There XLA's depthwise convolution is one to two orders of magnitude slower than nine shifted
+There XLA's depthwise convolution is one to two orders of magnitude slower than shifted
 multiply-adds, which fuse into one pass over memory, and the gradient of a 3x3 kernel takes about
 twice as long as the sum of matrix products that it is. The choice is made when a function is
 traced. Both forms give the same numbers up to rounding (`benchmarks/convolve.py` times them).
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+Padding = tuple[tuple[int, int], tuple[int, int]]  # above and below, left and right
 
 
 def conv(
@@ -65,8 +67,10 @@ def _banded_gradient(x, dy, size, padding, dilation):
     """The sum over all pixels of what each tap saw times dy, as one matrix product a band."""
     batch, height, width, features = dy.shape
     # A band's taps are nine times as large as what they see: 9 MiB, of an L3 cache of 32, was best.
-    rows = min(height, max(1, 2**18 // (width * x.shape[3])))
-    bands, more = -(-height // rows), -height % rows
+    rows = max(1, 2**18 // (width * max(x.shape[3], features)))
+    bands = -(-height // rows)
+    rows = -(-height // bands)  # bands of one size, with as little filled up as can be
+    more = bands * rows - height
     halo = dilation * (size - 1)
     x = jnp.pad(x, ((0, 0), (padding, padding + more), (padding, padding), (0, 0)))
     dy = jnp.pad(dy, ((0, 0), (0, more), (0, 0), (0, 0)))
@@ -82,67 +86,69 @@ def _banded_gradient(x, dy, size, padding, dilation):
         ]
         band = lax.dynamic_slice(dy, corner, (1, rows, width, features)).reshape(-1, features)
         return total + jnp.einsum(
-            "tpi,po->tio", jnp.stack(taps), band, preferred_element_type=jnp.float32
+            "tpi,po->tio", jnp.stack(taps), band, preferred_element_type=total.dtype
         )
 
-    zeros = jnp.zeros((size * size, x.shape[3], features), jnp.float32)
+    full = jnp.promote_types(x.dtype, jnp.float32)
+    zeros = jnp.zeros((size * size, x.shape[3], features), full)
     total = lax.fori_loop(0, batch * bands, add_band, zeros)
     return total.reshape(size, size, x.shape[3], features).astype(x.dtype)
 
 
-def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
-    """x [B, H, W, C] with a kernel [3, 3, 1, C], a pixel of zeros on every side."""
+def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:
+    """x [B, H, W, C] with a kernel [k, k, 1, C], `padding` pixels of zeros on each side."""
     if jax.default_backend() == "cpu":
-        return depthwise_shifted(x, kernel, stride)
-    return depthwise_lax(x, kernel, stride)
+        return depthwise_shifted(x, kernel, stride, padding)
+    return depthwise_lax(x, kernel, stride, padding)
 
 
-def depthwise_lax(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def depthwise_lax(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     """`depthwise` as a grouped convolution."""
     return lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
-        [(1, 1)] * 2,
+        padding,
         feature_group_count=x.shape[-1],
         dimension_numbers=_LAYOUT,
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise_shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`depthwise` as nine shifted multiply-adds."""
-    windows, taps = _windows(_padded(x), stride), kernel.reshape(9, -1)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def depthwise_shifted(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """`depthwise` as k x k shifted multiply-adds."""
+    size = kernel.shape[0]
+    windows, taps = _windows(_padded(x, padding), size, stride), kernel.reshape(size * size, -1)
     return sum(w * k.reshape(1, 1, 1, -1) for w, k in zip(windows, taps, strict=True))
 
 
-def _shifted_forward(x, kernel, stride):
-    return depthwise_shifted(x, kernel, stride), (x, kernel)
+def _shifted_forward(x, kernel, stride, padding):
+    return depthwise_shifted(x, kernel, stride, padding), (x, kernel)
 
 
-def _shifted_backward(stride, saved, dy):
+def _shifted_backward(stride, padding, saved, dy):
     x, kernel = saved
-    return _input_gradient(dy, kernel, stride, x.shape), _kernel_gradient(x, dy, stride)
+    dx = _input_gradient(dy, kernel, stride, padding, x.shape)
+    return dx, _kernel_gradient(x, dy, kernel.shape[0], stride, padding)
 
 
 depthwise_shifted.defvjp(_shifted_forward, _shifted_backward)
 
 
-def _input_gradient(dy, kernel, stride, shape):
+def _input_gradient(dy, kernel, stride, padding, shape):
     """The same convolution with the kernel turned round, of dy with zeros between its pixels."""
+    edges = []
+    for side, n, (low, _) in zip(shape[1:3], dy.shape[1:3], padding, strict=True):
+        reach = stride * (n - 1) + 1  # of dy, spread out
+        edges.append((kernel.shape[0] - 1 - low, low + side - reach))
     if stride > 1:
-        zero = jnp.zeros((), dy.dtype)
-        gaps = [(0, side - (stride * (n - 1) + 1), stride - 1) for side, n in _sides(shape, dy)]
-        dy = lax.pad(dy, zero, [(0, 0, 0), *gaps, (0, 0, 0)])
-    return depthwise_shifted(dy, kernel[::-1, ::-1], 1)
+        gaps = ((0, 0, 0), *[(0, 0, stride - 1)] * 2, (0, 0, 0))
+        dy = lax.pad(dy, jnp.zeros((), dy.dtype), gaps)
+    return depthwise_shifted(dy, kernel[::-1, ::-1], 1, tuple(edges))
 
 
-def _sides(shape, dy):
-    return zip(shape[1:3], dy.shape[1:3], strict=True)
-
-
-def _kernel_gradient(x, dy, stride):
-    """Nine sums over pixels, a picture at a time so that it stays in the cache.
+def _kernel_gradient(x, dy, size, stride, padding):
+    """A sum over pixels for every tap, a picture at a time so that it stays in the cache.
 
     The sums are products with ones because XLA would fuse the multiplication into a plain sum and
     then walk through memory channel by channel.
@@ -150,25 +156,29 @@ def _kernel_gradient(x, dy, stride):
 
     def picture(total, both):
         x, dy = both  # [H, W, C] each
-        dy = dy.astype(jnp.float32)
-        ones = jnp.ones((1, dy.shape[0] * dy.shape[1]), jnp.float32)
-        sums = [ones @ (w[0] * dy).reshape(-1, dy.shape[-1]) for w in _windows(x[None], stride)]
+        dy = dy.astype(total.dtype)
+        ones = jnp.ones((1, dy.shape[0] * dy.shape[1]), total.dtype)
+        windows = _windows(x[None], size, stride)
+        sums = [ones @ (w[0] * dy).reshape(-1, dy.shape[-1]) for w in windows]
         return total + jnp.stack(sums), None
 
-    zeros = jnp.zeros((9, 1, x.shape[-1]), jnp.float32)
-    total, _ = lax.scan(picture, zeros, (_padded(x), dy))
-    return total.reshape(3, 3, 1, -1).astype(x.dtype)
+    full = jnp.promote_types(x.dtype, jnp.float32)
+    zeros = jnp.zeros((size * size, 1, x.shape[-1]), full)
+    total, _ = lax.scan(picture, zeros, (_padded(x, padding), dy))
+    return total.reshape(size, size, 1, -1).astype(x.dtype)
 
 
-def _padded(x: jax.Array) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+def _padded(x: jax.Array, padding: Padding) -> jax.Array:
+    """x with zeros around it, or cropped where `padding` is negative."""
+    edges = [(low, high, 0) for low, high in ((0, 0), *padding, (0, 0))]
+    return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
-def _windows(padded: jax.Array, stride: int) -> list[jax.Array]:
-    """What the nine taps of a 3x3 kernel see, row by row: views [B, H', W', C] of a padded x."""
-    height, width = (side - 2 for side in padded.shape[1:3])
+def _windows(padded: jax.Array, size: int, stride: int) -> list[jax.Array]:
+    """What the taps of a kernel see, row by row: views [B, H', W', C] of a padded x."""
+    height, width = (side - size + 1 for side in padded.shape[1:3])
     return [
         padded[:, i : i + height : stride, j : j + width : stride]
-        for i in range(3)
-        for j in range(3)
+        for i in range(size)
+        for j in range(size)
     ]

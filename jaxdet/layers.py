@@ -2,7 +2,8 @@
 
 Parameters are float32; a layer computes in the dtype of its input. Padding is PyTorch's, the same
 number of pixels on every side, because pretrained weights expect it: SAME pads (0, 1) at stride 2
-where PyTorch pads (1, 1), and would shift every feature.
+where PyTorch pads (1, 1), and would shift every feature. A network whose weights come from
+TensorFlow says padding="SAME".
 """
 
 import functools
@@ -21,16 +22,36 @@ he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
+def relu6(x: jax.Array) -> jax.Array:
+    """x between 0 and 6; the gradient at both ends is zero, as in PyTorch."""
+    return jax.lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype))
+
+
+# Darknet's, and so that of all YOLOs (Redmon et al. 2015, arXiv:1506.02640, equation 2).
+leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.1)
+
+
+def hard_sigmoid(x: jax.Array) -> jax.Array:
+    """Straight from 0 at -3 to 1 at 3 (Howard et al. 2019, arXiv:1905.02244, section 5.2)."""
+    return relu6(x + 3) / 6
+
+
+def hard_swish(x: jax.Array) -> jax.Array:
+    """x times its hard sigmoid."""
+    return x * hard_sigmoid(x)
+
+
 class Conv(nn.Module):
     """A convolution with a square kernel.
 
-    `padding` defaults to what keeps the size at stride 1: (size - 1) // 2 x dilation.
+    `padding` is a number of pixels on every side, "SAME" (TensorFlow's), or by default what keeps
+    the size at stride 1: (size - 1) // 2 x dilation.
     """
 
     features: int
     size: int = 3
     stride: int = 1
-    padding: int | None = None
+    padding: int | str | None = None
     dilation: int = 1
     use_bias: bool = True
     kernel_init: Initializer = xavier_uniform
@@ -40,6 +61,9 @@ class Conv(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         padding = (self.size - 1) // 2 * self.dilation if self.padding is None else self.padding
+        if padding == "SAME":
+            reach = self.dilation * (self.size - 1) + 1
+            x, padding = jnp.pad(x, ((0, 0), *_same(x, reach, self.stride), (0, 0))), 0
         x = convolve.conv(
             x, kernel.astype(x.dtype), stride=self.stride, padding=padding, dilation=self.dilation
         )
@@ -47,17 +71,36 @@ class Conv(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """A 3x3 convolution of every channel with a kernel of its own, padded by one pixel."""
+    """A convolution of every channel with a square kernel of its own; `padding` as in `Conv`."""
 
     stride: int = 1
+    size: int = 3
+    padding: int | str | None = None
     use_bias: bool = False
     kernel_init: Initializer = xavier_uniform
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (3, 3, 1, x.shape[-1]))
-        x = convolve.depthwise(x, kernel.astype(x.dtype), stride=self.stride)
+        kernel = self.param("kernel", self.kernel_init, (self.size, self.size, 1, x.shape[-1]))
+        if self.padding == "SAME":
+            padding = _same(x, self.size, self.stride)
+        else:
+            each = (self.size - 1) // 2 if self.padding is None else self.padding
+            padding = ((each, each),) * 2
+        x = convolve.depthwise(x, kernel.astype(x.dtype), stride=self.stride, padding=padding)
         return _add_bias(self, x) if self.use_bias else x
+
+
+def _same(x: jax.Array, reach: int, stride: int) -> convolve.Padding:
+    """TensorFlow's SAME: H / stride rows and W / stride columns, rounded up, come out.
+
+    `reach` is the side that a kernel covers; an odd pixel goes below and to the right.
+    """
+    out = [-(-side // stride) for side in x.shape[1:3]]
+    more = [
+        max((n - 1) * stride + reach - side, 0) for n, side in zip(out, x.shape[1:3], strict=True)
+    ]
+    return tuple((m // 2, m - m // 2) for m in more)
 
 
 def _add_bias(module: nn.Module, x: jax.Array) -> jax.Array:
@@ -70,25 +113,30 @@ class BatchNorm(nn.Module):
 
     It differs from `nn.BatchNorm` in that the running variance takes the unbiased variance of the
     batch. The batch is the global one: under `jit` over a mesh the sums cross the devices by
-    themselves, so no axis is named. Statistics are float32 whatever the dtype of the input.
+    themselves, so no axis is named. Statistics are float32, or float64 where the input is.
+    With `groups` that many equal parts of the batch are normalised each by itself, and the running
+    statistics follow the mean of theirs: what not to synchronise over as many devices means.
     """
 
     momentum: float = 0.9  # share of the old statistics; PyTorch's momentum is 1 - this
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, groups: int = 1) -> jax.Array:
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         if train:
-            y, mean, var = normalise_batch(x, scale, bias, self.epsilon)
+            parts = x.reshape(groups, -1, *x.shape[1:])
+            normalise = jax.vmap(lambda part: normalise_batch(part, scale, bias, self.epsilon))
+            y, mean, var = normalise(parts)
+            y = y.reshape(x.shape)
             if not self.is_initializing():
-                n = x.size // x.shape[-1]
-                self._update(running_mean, mean)
-                self._update(running_var, var * (n / max(n - 1, 1)))
+                n = parts[0].size // x.shape[-1]
+                self._update(running_mean, mean.mean(0))
+                self._update(running_var, var.mean(0) * (n / max(n - 1, 1)))
             return y
         factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
         return _normalise(x, running_mean.value, factor, bias)
@@ -97,11 +145,22 @@ class BatchNorm(nn.Module):
         running.value = self.momentum * running.value + (1 - self.momentum) * new
 
 
+def norm_in_groups(groups: int):
+    """A context in which every BatchNorm normalises `groups` parts of the batch by themselves."""
+
+    def intercept(call, args, kwargs, context):
+        if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
+            kwargs = {**kwargs, "groups": groups}
+        return call(*args, **kwargs)
+
+    return nn.intercept_methods(intercept)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def normalise_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """x normalised by its own mean and biased variance, and these two (float32 [C]).
+    """x normalised by its own mean and biased variance, and these two ([C], float32 at least).
 
     The two are for the running statistics: no gradient passes through them. That of y is written
     out (section 3 of the paper), which saves about a tenth of a MobileNet step on a CPU.
@@ -110,7 +169,7 @@ def normalise_batch(
 
 
 def _normalise_batch_forward(x, scale, bias, epsilon):
-    full = x.astype(jnp.float32)
+    full = _full(x)
     mean = full.mean((0, 1, 2))
     var = jnp.square(full - _as_map(mean)).mean((0, 1, 2))
     inverse = jax.lax.rsqrt(var + epsilon)
@@ -120,8 +179,8 @@ def _normalise_batch_forward(x, scale, bias, epsilon):
 
 def _normalise_batch_backward(epsilon, saved, gradients):
     x, scale, mean, inverse = saved
-    dy = gradients[0].astype(jnp.float32)
-    centred = x.astype(jnp.float32) - _as_map(mean)
+    dy = _full(gradients[0])
+    centred = _full(x) - _as_map(mean)
     dbias = dy.sum((0, 1, 2))
     dscale = (dy * centred).sum((0, 1, 2)) * inverse
     n = x.size // x.shape[-1]
@@ -135,8 +194,13 @@ normalise_batch.defvjp(_normalise_batch_forward, _normalise_batch_backward)
 
 
 def _normalise(x, mean, factor, bias):
-    y = (x.astype(jnp.float32) - _as_map(mean)) * _as_map(factor) + _as_map(bias)
+    y = (_full(x) - _as_map(mean)) * _as_map(factor) + _as_map(bias)
     return y.astype(x.dtype)
+
+
+def _full(x: jax.Array) -> jax.Array:
+    """x with float32 precision at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _as_map(channels: jax.Array) -> jax.Array:
@@ -144,11 +208,16 @@ def _as_map(channels: jax.Array) -> jax.Array:
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, then BatchNorm; the activation is the caller's."""
+    """Convolution without bias, then BatchNorm; the activation is the caller's.
+
+    `norm` makes the BatchNorm: `functools.partial(BatchNorm, epsilon=...)` for another one.
+    """
 
     features: int
     size: int = 1
     stride: int = 1
+    padding: int | str | None = None
+    norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -156,22 +225,46 @@ class ConvNorm(nn.Module):
             self.features,
             self.size,
             self.stride,
+            self.padding,
             use_bias=False,
             kernel_init=he_fan_out,
             name="conv",
         )(x)
-        return BatchNorm(name="norm")(x, train=train)
+        return self.norm(name="norm")(x, train=train)
 
 
 class DepthwiseNorm(nn.Module):
-    """3x3 depthwise convolution without bias, then BatchNorm."""
+    """Depthwise convolution without bias, then BatchNorm; `norm` as in `ConvNorm`."""
 
     stride: int = 1
+    size: int = 3
+    padding: int | str | None = None
+    norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = DepthwiseConv(self.stride, kernel_init=he_fan_out, name="conv")(x)
-        return BatchNorm(name="norm")(x, train=train)
+        x = DepthwiseConv(
+            self.stride, self.size, self.padding, kernel_init=he_fan_out, name="conv"
+        )(x)
+        return self.norm(name="norm")(x, train=train)
+
+
+class SqueezeExcite(nn.Module):
+    """Every channel scaled by what the means of all say (Hu et al. 2017, arXiv:1709.01507).
+
+    `hidden` is the width of the layer between; `gate` makes the scale.
+    """
+
+    hidden: int
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    gate: Callable[[jax.Array], jax.Array] = hard_sigmoid
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        conv = functools.partial(Conv, size=1, kernel_init=he_fan_out)
+        means = x.mean((1, 2), keepdims=True)  # [B, 1, 1, C]
+        hidden = self.activation(conv(self.hidden, name="reduce")(means))
+        return x * self.gate(conv(x.shape[-1], name="expand")(hidden))
 
 
 class L2Norm(nn.Module):
@@ -185,33 +278,16 @@ class L2Norm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.constant(self.initial_scale), (x.shape[-1],))
-        squares = jnp.square(x.astype(jnp.float32)).sum(-1, keepdims=True)
+        squares = jnp.square(_full(x)).sum(-1, keepdims=True)
         # A root would have no gradient at a pixel whose features are all zero.
         y = x * jax.lax.rsqrt(jnp.maximum(squares, 1e-20)) * _as_map(scale)
         return y.astype(x.dtype)
 
 
-def relu6(x: jax.Array) -> jax.Array:
-    """x between 0 and 6; the gradient at both ends is zero, as in PyTorch."""
-    return jax.lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype))
+def round_channels(channels: float) -> int:
+    """The nearest multiple of 8, unless it is more than a tenth below (code of arXiv:1801.04381).
 
-
-def max_pool(
-    x: jax.Array, size: int, *, stride: int, padding: int = 0, round_up: bool = False
-) -> jax.Array:
-    """The maximum of every size x size window, `padding` pixels of nothing on every side.
-
-    A window that does not fit whole is left out, or kept if `round_up` (PyTorch's ceil_mode).
-    As maxima of shifted maps, which is several times faster than `nn.max_pool` where a gradient is
-    taken on a CPU; equal maxima share their gradient.
+    MobileNets and EfficientNets round all channel counts so when they are multiplied.
     """
-    for axis in (1, 2):
-        over = (x.shape[axis] + 2 * padding - size) % stride
-        more = stride - over if round_up and over else 0
-        edges = [(0, 0)] * 4
-        edges[axis] = (padding, padding + more)
-        x = jnp.pad(x, edges, constant_values=-jnp.inf)
-        end = x.shape[axis] - size + 1
-        shifted = [jax.lax.slice_in_dim(x, i, end + i, stride, axis) for i in range(size)]
-        x = functools.reduce(jnp.maximum, shifted)
-    return x
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * channels else nearest + 8

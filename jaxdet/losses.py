@@ -63,9 +63,10 @@ def multibox(
     raw.logits [B, A, K + 1] have the background in column 0, targets are [B, A, ...]. Boxes:
     smooth L1 of the codes of positive anchors. Classes: cross entropy of positive anchors and of
     `negative_ratio` times as many hard negatives, chosen per picture. A positive counts with its
-    object's weight. Float32, whatever the network's dtype.
+    object's weight. Float32 at least, whatever the network's dtype.
     """
-    logits, codes = raw.logits.astype(jnp.float32), raw.boxes.astype(jnp.float32)
+    full = jnp.promote_types(raw.logits.dtype, jnp.float32)
+    logits, codes = raw.logits.astype(full), raw.boxes.astype(full)
     normaliser = jax.nn.logsumexp(logits, axis=-1)  # [B, A], shared by both uses below
     background_loss = lax.stop_gradient(normaliser - logits[..., 0])
     negative = jax.vmap(lambda *of_one: hard_negatives(*of_one, ratio=negative_ratio))(

@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
-import jax
 import optax
 
 
@@ -49,20 +48,10 @@ def frozen_mask(params: Any, patterns: Sequence[str]) -> Any:
         if not any(is_frozen(path, (pattern,)) for path in paths):
             parts = sorted({"/".join(path.split("/")[:2]) for path in paths})
             raise ValueError(
-                f"optimiser.frozen: no parameter matches {pattern!r}; there are {', '.join(parts)}"
+                f"step.frozen: no parameter matches {pattern!r}; there are {', '.join(parts)}"
             )
     mask = {path: is_frozen(path, patterns) for path in paths}
     return flax.traverse_util.unflatten_dict(mask, sep="/")
-
-
-def freeze(
-    tx: optax.GradientTransformation, params: Any, patterns: Sequence[str]
-) -> optax.GradientTransformation:
-    """`tx` that leaves the parameters under `patterns` alone and keeps no state for them."""
-    if not patterns:
-        return tx
-    labels = jax.tree.map(lambda f: "frozen" if f else "trained", frozen_mask(params, patterns))
-    return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, labels)
 
 
 def freeze_statistics(patterns: Sequence[str]):

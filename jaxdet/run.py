@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 from clu import parameter_overview
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from jaxdet import (
@@ -25,7 +27,7 @@ from jaxdet import (
 )
 from jaxdet.convert import weights
 from jaxdet.detectors.detector import Detector
-from jaxdet.step import View, train_step
+from jaxdet.step import View, programs
 from jaxdet.types import Batch
 
 PREVIEW = 12  # pictures of a batch that TensorBoard shows
@@ -42,7 +44,7 @@ class Run:
     train_set: data.Dataset
     eval_set: data.Dataset
     iterator: Iterator[Batch]
-    step: Callable  # (state, batch) -> (state, scalars), compiled for the mesh
+    program: Callable  # step number -> compiled (state, batch) -> (state, scalars)
     predict: Callable  # (variables, batch) -> Detections, compiled for the mesh
     preview: Callable  # (key, batch) -> what the network sees of it, and the anchors that match
     state: state.TrainState
@@ -57,16 +59,15 @@ class Run:
 
 def start(config: Any, folder: Path) -> Run:
     """Builds the run of `config` in `folder`; ValueError for a config that cannot work."""
-    mesh = parallel.mesh()
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
     detector = build.detector(config, train_set.classes)
     variables = initial_variables(config, detector)
-    tx = optimiser(config, variables["params"])
-    view = train_view(config)
-    step = build.call(
-        train_step, config.step, "step", dict(detector=detector, tx=tx, view=view, seed=config.seed)
-    )
+    optim.frozen_mask(variables["params"], build.as_tuples(config.step.frozen))  # or it says so
+    mesh = parallel.mesh()
+    tx, view_at = optimiser(config), partial(train_view, config)
+    given = dict(detector=detector, tx=tx, view_at=view_at, mesh=mesh, seed=config.seed)
+    program = build.call(programs, config.step, "step", given)
     build.check_name(config.evaluation.metric, evaluate.METRICS, "config.evaluation.metric")
     parallel.check_batch_size(
         config.data.batch_size,
@@ -90,6 +91,11 @@ def start(config: Any, folder: Path) -> Run:
     first = state.create(variables, tx, ema=config.step.ema_decay > 0)
     first = parallel.replicate(first, mesh)
     checkpoints = checkpoint.Checkpoints(folder, keep=config.every.keep)
+    if checkpoints.latest() == 0:
+        raise ValueError(
+            f"{folder} holds converted weights, nothing to resume; train in another --workdir "
+            f"with --config.init_from={folder}"
+        )
     resumed_at = checkpoints.latest() or 0
     if resumed_at:
         first = checkpoints.restore(first, iterator)
@@ -102,9 +108,9 @@ def start(config: Any, folder: Path) -> Run:
         train_set=train_set,
         eval_set=eval_set,
         iterator=iterator,
-        step=parallel.pmap(step, mesh, donate=True),
+        program=program,
         predict=evaluate.predict_step(detector, mesh, letterbox=config.evaluation.letterbox),
-        preview=jax.jit(partial(_preview, detector, view)),
+        preview=jax.jit(partial(_preview, detector, view_at(detector.size))),
         state=first,
         checkpoints=checkpoints,
         log=logs.Log(folder, resumed_at=resumed_at),
@@ -125,12 +131,20 @@ def open_datasets(config: Any) -> tuple[data.Dataset, data.Dataset]:
 
 
 def initial_variables(config: Any, detector: Detector) -> dict[str, Any]:
-    """Seeded fresh variables, with the backbone of `config.init_from` where that is given."""
+    """Seeded fresh variables, with what `config.init_from` has where that is given.
+
+    That is the backbone of an ImageNet classifier (a file), or all of another run (its workdir)
+    but layers of the head that have another number of classes.
+    """
     variables = detector.init(jax.random.key(config.seed))
-    if config.init_from:
-        variables = weights.load_backbone(
-            config.init_from, variables, backbone=config.model.backbone.name
-        )
+    if config.init_from and Path(config.init_from).is_dir():
+        loaded = flatten_dict(checkpoint.read(config.init_from)[1])
+        entries = [("/".join(path), path, array) for path, array in loaded.items()]
+        variables, fresh = weights.adopt(entries, variables)
+        print(f"weights from {config.init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
+    elif config.init_from:
+        backbone = config.model.backbone.name
+        variables = weights.load_backbone(config.init_from, variables, backbone=backbone)
         print(f"backbone weights from {config.init_from}", flush=True)
     print(
         f"{detector.net.backbone.__class__.__name__} detector: "
@@ -141,16 +155,15 @@ def initial_variables(config: Any, detector: Detector) -> dict[str, Any]:
     return variables
 
 
-def optimiser(config: Any, params: Any):
-    """The optax transformation of `config.schedule`, `config.optimiser` and `step.frozen`."""
+def optimiser(config: Any) -> optax.GradientTransformation:
+    """The optax transformation of `config.schedule` and `config.optimiser`."""
     rate = build.named(schedules, config.schedule, "schedule", {})
-    tx = build.named(optim, config.optimiser, "optimiser", {"rate": rate})
-    return optim.freeze(tx, params, build.as_tuples(config.step.frozen))
+    return build.named(optim, config.optimiser, "optimiser", {"rate": rate})
 
 
-def train_view(config: Any) -> View:
-    """The device augmentation of `config.augment`: (key, batch) -> (pixels, objects)."""
-    given = dict(key=None, batch=None, output=config.model.size, fill=tuple(config.model.mean))
+def train_view(config: Any, size: int) -> View:
+    """The device augmentation of `config.augment` for an input of `size` pixels."""
+    given = dict(key=None, batch=None, output=size, fill=tuple(config.model.mean))
     options = build.arguments(augment, config.augment, "augment", given)
     function = getattr(augment, config.augment.name)
     return partial(function, output=given["output"], fill=given["fill"], **options)

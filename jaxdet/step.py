@@ -1,13 +1,16 @@
 """One training step: augment, forward, backward, update; a pure function of state and batch."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import Mesh
 
-from jaxdet import optim
+from jaxdet import layers, optim, parallel
 from jaxdet.detectors.detector import Detector, Losses
 from jaxdet.state import TrainState
 from jaxdet.types import Batch, Objects
@@ -24,39 +27,102 @@ def train_step(
     frozen: Sequence[str] = (),
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    norm_groups: int = 1,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The step as a function (state, batch) -> (state, scalars).
 
     Args:
-      view: augments a batch on the device, keyed by `fold_in(seed, step)`, so that a resumed run
-        repeats itself.
+      view: augments a batch on the device. It and the network draw from `fold_in(seed, step)`, so
+        that a resumed run repeats itself.
       frozen: patterns of parameter paths whose weights and batch statistics stay as they are.
       accumulate: micro-batches per update; their gradients add up to that of the whole batch
         (BatchNorm sees a micro-batch at a time).
       ema_decay: of the moving average in `state.ema`; 0 for none.
+      norm_groups: parts of the batch that BatchNorm sees by themselves.
     """
 
-    def losses_of(params, batch_stats, pixels, objects):
+    def losses_of(params, batch_stats, key, pixels, objects):
         variables = {"params": params, "batch_stats": batch_stats}
-        with optim.freeze_statistics(frozen):
-            return detector.loss(variables, pixels, objects)
+        with optim.freeze_statistics(frozen), layers.norm_in_groups(norm_groups):
+            return detector.loss(variables, pixels, objects, key=key)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        pixels, objects = view(key, batch)
+        view_key, loss_key = step_keys(seed, state.step)
+        whole = (loss_key, *view(view_key, batch))
         params, batch_stats = state.variables["params"], state.variables["batch_stats"]
+        mask = optim.frozen_mask(params, frozen)
         gradients, batch_stats, scalars = _gradients(
-            losses_of, params, batch_stats, pixels, objects, frozen=frozen, accumulate=accumulate
+            losses_of, params, batch_stats, whole, mask=mask, accumulate=accumulate
         )
-        updates, optimiser = tx.update(gradients, state.optimiser, params)
+        # Without gradient and without weight the optimiser neither moves nor remembers anything.
+        thawed = jax.tree.map(lambda p, f: jnp.zeros_like(p) if f else p, params, mask)
+        updates, optimiser = tx.update(gradients, state.optimiser, thawed)
         variables = {"params": optax.apply_updates(params, updates), "batch_stats": batch_stats}
         ema = state.ema
         if ema is not None:
-            ema = optax.incremental_update(variables, ema, 1.0 - ema_decay)
+            ema = jax.tree.map(lambda e, v: e + (1 - ema_decay) * (v - e), ema, variables)
         scalars["gradient_norm"] = optax.tree.norm(gradients)
         return TrainState(state.step + 1, variables, optimiser, ema), scalars
 
     return step
+
+
+def step_keys(seed: int, step: int | jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The keys that the view and the network draw from at a step, counted from 0."""
+    view_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+    return view_key, loss_key
+
+
+def programs(
+    detector: Detector,
+    tx: optax.GradientTransformation,
+    view_at: Callable[[int], View],
+    mesh: Mesh,
+    *,
+    seed: int,
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+    synchronised: bool = True,
+    frozen: tuple[str, ...] = (),
+    unfreeze_at: int = 0,
+    sizes: tuple[int, ...] = (),
+    resize_every: int = 10,
+) -> Callable[[int], Callable]:
+    """The compiled step for every step number, counted from 1: one for each size and freezing.
+
+    Args:
+      view_at: the view for an input of so many pixels.
+      synchronised: whether BatchNorm sees the batch of all devices or that of its own.
+      frozen: as in `train_step`; until step `unfreeze_at` where that is not 0, then nothing is.
+      sizes: sides of the input to choose from every `resize_every` steps; empty for the
+        detector's own.
+    """
+    if resize_every < 1:
+        raise ValueError(f"step.resize_every is {resize_every}, expected at least 1")
+    groups = 1 if synchronised else mesh.size
+    options = dict(seed=seed, accumulate=accumulate, ema_decay=ema_decay, norm_groups=groups)
+
+    @functools.cache
+    def compiled(size: int, frozen: tuple[str, ...]) -> Callable:
+        step = train_step(detector, tx, view_at(size), frozen=frozen, **options)
+        return parallel.pmap(step, mesh, donate=True)
+
+    def program(number: int) -> Callable:
+        size = size_at(number, sizes, every=resize_every, seed=seed) or detector.size
+        thawed = unfreeze_at and number > unfreeze_at
+        return compiled(size, () if thawed else frozen)
+
+    return program
+
+
+def size_at(number: int, sizes: tuple[int, ...], *, every: int, seed: int) -> int | None:
+    """The side of the input at step `number`: one of `sizes` for every `every` steps, at random.
+
+    YOLO9000's multi-scale training (Redmon and Farhadi 2016, arXiv:1612.08242, section 2). It
+    depends on the step alone, so a resumed run repeats itself. None where there are no `sizes`.
+    """
+    block = (number - 1) // every
+    return int(np.random.default_rng([seed, block]).choice(sizes)) if sizes else None
 
 
 def divide(losses: Losses, counts: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -64,26 +130,30 @@ def divide(losses: Losses, counts: dict[str, jax.Array]) -> dict[str, jax.Array]
     return {name: total / jnp.maximum(counts[name], 1.0) for name, (total, _) in losses.items()}
 
 
-def _gradients(losses_of, params, batch_stats, pixels, objects, *, frozen, accumulate):
-    """The gradient of the summed losses of all micro-batches, the statistics, the scalars."""
+def _gradients(losses_of, params, batch_stats, whole, *, mask, accumulate):
+    """The gradient of the summed losses of all micro-batches, the statistics, the scalars.
+
+    `whole` is the batch as `losses_of` takes it: key, pixels, objects; `mask` is True at frozen
+    parameters, whose gradient is zero.
+    """
 
     def total(params, batch_stats, counts, micro):
-        if frozen:
-            mask = optim.frozen_mask(params, frozen)
-            params = jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, mask)
+        params = jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, mask)
         losses, batch_stats = losses_of(params, batch_stats, *micro)
         means = divide(losses, counts or {name: count for name, (_, count) in losses.items()})
         return sum(means.values()), (means, batch_stats)
 
     if accumulate == 1:
         grad = jax.value_and_grad(total, has_aux=True)
-        (loss, (means, batch_stats)), gradients = grad(params, batch_stats, None, (pixels, objects))
+        (loss, (means, batch_stats)), gradients = grad(params, batch_stats, None, whole)
         return gradients, batch_stats, {"loss": loss, **means}
 
+    key, *pictures = whole
     # Micro-batch i takes every accumulate-th picture, so that each stays spread over the devices.
     micros = jax.tree.map(
-        lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), (pixels, objects)
+        lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), pictures
     )
+    micros = (jax.random.split(key, accumulate), *micros)
     # What to divide by is known only over the whole batch, so it is counted first. For detectors
     # whose targets do not depend on the network, the compiler drops the forward pass here.
     count = jax.lax.map(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from jaxdet import evaluate, parallel, visualize
 from jaxdet.run import Run, start
+from jaxdet.step import step_keys
 from jaxdet.types import Batch
 
 
@@ -29,7 +30,8 @@ def train(config: Any, folder: Path, *, until: int | None = None) -> Run:
         for number in range(first + 1, last + 1):
             with meter.waiting():
                 batch = next(run.iterator)
-            run.state, scalars = run.step(run.state, parallel.shard_batch(batch, run.mesh))
+            step = run.program(number)
+            run.state, scalars = step(run.state, parallel.shard_batch(batch, run.mesh))
             meter.add(number, batch.id, scalars)
             bar.update()
             report(run, meter, bar, batch, number, last=number == last)
@@ -125,7 +127,7 @@ def run_evaluation(run: Run, number: int) -> None:
 
 def training_sheet(run: Run, batch: Batch, number: int) -> np.ndarray:
     """What the network saw at step `number`: pictures, objects and the anchors they match."""
-    key = jax.random.fold_in(jax.random.key(run.config.seed), number - 1)
-    pixels, objects, positive = jax.device_get(run.preview(key, batch))
+    view_key, _ = step_keys(run.config.seed, number - 1)
+    pixels, objects, positive = jax.device_get(run.preview(view_key, batch))
     anchors = run.detector.anchors_at(pixels.shape[1])
     return visualize.batch_sheet(pixels, objects, anchors, positive, classes=run.train_set.classes)

@@ -48,7 +48,7 @@ class Anchors:
 
 @flax.struct.dataclass
 class Raw:
-    """What a network says before decoding; float32."""
+    """What a network says before decoding; float32 at least."""
 
     boxes: Array  # [B, A, 4] box codes
     logits: Array  # [B, A, K] or, with a background class in column 0, [B, A, K + 1]

@@ -124,6 +124,37 @@ def batch_sheet(
     return sheet(pictures, columns=columns, cell=cell)
 
 
+def shape_chart(sides: np.ndarray, shapes: np.ndarray, *, side: int) -> np.ndarray:
+    """Boxes by width and height: a dot for each of `sides` [n, 2], `shapes` [k, 2] outlined.
+
+    `side` is what the chart is wide and high, in the unit of the sides. RGB [H, W, 3].
+    """
+    extent, margin = 640, 40
+    chart = np.full((extent + 2 * margin,) * 2 + (3,), 255, np.uint8)
+    place = lambda width, height: (
+        margin + round(extent * width / side),
+        margin + round(extent * (1 - height / side)),
+    )
+    few = sides[np.random.default_rng(0).permutation(len(sides))[:20_000]]
+    for width, height in few:
+        cv2.circle(chart, place(width, height), 1, (150, 180, 220), -1, cv2.LINE_AA)
+    cv2.rectangle(chart, place(0, 0), place(side, side), (0, 0, 0), 1)
+    for width, height in shapes:
+        cv2.rectangle(chart, place(0, 0), place(width, height), (220, 80, 40), 1)
+        cv2.circle(chart, place(width, height), 5, (200, 30, 30), -1, cv2.LINE_AA)
+        _write(chart, f"{width:.0f} x {height:.0f}", place(width, height))
+    _write(chart, f"width 0 to {side} pixels", (margin, extent + 2 * margin - 14))
+    _write(chart, f"height 0 to {side} pixels", (margin, margin - 14))
+    return chart
+
+
+def _write(chart: np.ndarray, text: str, at: tuple[int, int]) -> None:
+    x, y = at
+    cv2.putText(
+        chart, text, (x + 6, y - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA
+    )
+
+
 def save_png(path: str | Path, image: np.ndarray) -> None:
     """Writes a picture as PNG, and makes the folder that it goes into."""
     encoded = cv2.imencode(".png", image[..., ::-1])[1]

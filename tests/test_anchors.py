@@ -56,12 +56,15 @@ def test_one_row_of_two_cells_by_hand():
 
 def test_clip_cuts_sides_and_centres_and_not_corners():
     wide = ONE | {"min_sizes": (80,), "max_sizes": (90,)}
-    free = anchors.default_boxes(((1, 3),), **wide, clip=False).boxes
+    free = anchors.default_boxes(((1, 3),), **wide, clip="none").boxes
     clipped = anchors.default_boxes(((1, 3),), **wide).boxes
     assert free[:, 0].max() == 1.25
     assert free[:, 2].max() == np.float32(1.6)
     np.testing.assert_array_equal(clipped, free.clip(0, 1))
     assert (clipped[:, 0] - clipped[:, 2] / 2).min() < 0
+    narrow = anchors.default_boxes(((1, 3),), **wide, clip="sides").boxes
+    np.testing.assert_array_equal(narrow[:, :2], free[:, :2])
+    np.testing.assert_array_equal(narrow[:, 2:], clipped[:, 2:])
 
 
 def test_boxes_per_cell_counts_what_is_made():
@@ -70,6 +73,11 @@ def test_boxes_per_cell_counts_what_is_made():
     cells = [rows * columns for rows, columns in GRIDS300]
     per_cell = anchors.boxes_per_cell(SSD300["ratios"])
     assert sum(c * b for c, b in zip(cells, per_cell, strict=True)) == 8732
+
+
+def test_unknown_clip_is_refused():
+    with pytest.raises(ValueError, match="clip is 'corners', expected one of all, sides, none"):
+        anchors.default_boxes(((1, 1),), **ONE, clip="corners")
 
 
 def test_lists_of_different_length_are_refused():

@@ -39,8 +39,12 @@ def test_conv_equals_loops(size, stride, padding, dilation):
 
 
 def gradients(function, x, kernel):
-    y, pull = jax.vjp(function, x, kernel)
-    return y, *pull(normal(9, *y.shape))
+    @jax.jit
+    def run(x, kernel, dy):
+        y, pull = jax.vjp(function, x, kernel)
+        return y, *pull(dy)
+
+    return run(x, kernel, normal(9, *jax.eval_shape(function, x, kernel).shape))
 
 
 @pytest.mark.parametrize(
@@ -56,12 +60,25 @@ def test_banded_kernel_gradient_equals_lax(height, width, channels, padding, dil
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-3)
 
 
+ONE, SAME = ((1, 1), (1, 1)), ((0, 1), (1, 1))  # TensorFlow's SAME at stride 2: 3x3 on 6 x 5
+
+
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("sides", [(6, 6), (7, 5), (1, 4)])
-def test_shifted_depthwise_equals_lax(sides, stride):
-    x, kernel = normal(0, 3, *sides, 5), normal(1, 3, 3, 1, 5)
-    ours = gradients(lambda x, k: convolve.depthwise_shifted(x, k, stride), x, kernel)
-    lax = gradients(lambda x, k: convolve.depthwise_lax(x, k, stride), x, kernel)
+@pytest.mark.parametrize(
+    ("sides", "size", "padding"),
+    [
+        ((6, 5), 3, ONE),
+        ((1, 4), 3, ONE),
+        ((6, 5), 3, SAME),
+        ((6, 5), 3, ((0, 0), (2, 0))),
+        ((7, 6), 5, ((2, 2), (2, 2))),
+        ((3, 4), 5, ((1, 2), (2, 1))),
+    ],
+)
+def test_shifted_depthwise_equals_lax(sides, size, padding, stride):
+    x, kernel = normal(0, 3, *sides, 5), normal(1, size, size, 1, 5)
+    ours = gradients(lambda x, k: convolve.depthwise_shifted(x, k, stride, padding), x, kernel)
+    lax = gradients(lambda x, k: convolve.depthwise_lax(x, k, stride, padding), x, kernel)
     for a, b in zip(ours, lax, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
@@ -73,7 +90,7 @@ def test_bfloat16_gradients_are_summed_in_float32(form):
     kernel = jnp.ones((3, 3, 1, 1), jnp.bfloat16)
     function = {
         "banded": lambda k: convolve.conv_banded(x, k, 1, 1),
-        "shifted": lambda k: convolve.depthwise_shifted(x, k, 1),
+        "shifted": lambda k: convolve.depthwise_shifted(x, k, 1, ONE),
     }[form]
     y, pull = jax.vjp(function, kernel)
     (gradient,) = pull(jnp.ones_like(y))
@@ -81,12 +98,13 @@ def test_bfloat16_gradients_are_summed_in_float32(form):
     assert gradient[1, 1, 0, 0] == 1200
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_depthwise_equals_loops(stride):
-    x, kernel = normal(0, 2, 6, 5, 3), normal(1, 3, 3, 1, 3)
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_depthwise_equals_loops(size, stride):
+    x, kernel, each = normal(0, 2, 6, 5, 3), normal(1, size, size, 1, 3), size // 2
     dense = np.einsum("ijc,co->ijco", kernel[:, :, 0], np.eye(3))
-    expected = looped(np.array(x), dense, stride=stride, padding=1, dilation=1)
-    np.testing.assert_allclose(convolve.depthwise(x, kernel, stride=stride), expected, atol=1e-5)
+    expected = looped(np.array(x), dense, stride=stride, padding=each, dilation=1)
+    found = convolve.depthwise(x, kernel, stride=stride, padding=((each, each),) * 2)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_cpu_takes_its_own_forms(monkeypatch):
@@ -98,7 +116,7 @@ def test_the_cpu_takes_its_own_forms(monkeypatch):
             jax.make_jaxpr(
                 lambda x: (
                     convolve.conv(x, square, padding=1),
-                    convolve.depthwise(x, deep),
+                    convolve.depthwise(x, deep, padding=ONE),
                 )
             )(x)
         )

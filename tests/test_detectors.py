@@ -1,5 +1,6 @@
 """What every detector must do, on networks thin enough for a test: every family, backbone, neck."""
 
+import dataclasses
 import functools
 import pathlib
 
@@ -14,9 +15,11 @@ from jaxdet import build
 from jaxdet.boxes import pairwise_iou
 from jaxdet.types import Objects
 
+KEY = jax.random.key(0)
 CLASSES = ("a", "b", "c")
 # COCO's and the 512s differ in boxes only, which test_configs counts.
-NAMES = ["quickstart", "ssd300_voc", "mobilenet_v2_ssd320_voc"]
+NAMES = ["quickstart", "ssd300_voc", "mobilenet_v2_ssd320_voc", "efficientnet_b3_ssd300_voc"]
+NAMES += ["ssdlite320_mobilenet_v2_coco", "mobilenet_v3_ssd320_voc"]
 
 
 @functools.cache
@@ -30,8 +33,10 @@ def thin(name):
             block.channels = tuple(max(8, c // 8) for c in block.channels)
         else:
             block.width = 0.125
+        if block.name == "efficientnet_b3":
+            block.depth = 0.3  # 8 blocks, not 26
     detector = build.detector(config, CLASSES)
-    return detector, detector.init(jax.random.key(0))
+    return detector, detector.init(KEY)
 
 
 def objects(boxes, slots=4):
@@ -48,7 +53,7 @@ def picture(size, seed=0):
 
 
 def total(detector, variables, pixels, truth):
-    losses, _ = detector.loss(variables, pixels, truth)
+    losses, _ = detector.loss(variables, pixels, truth, key=KEY)
     return sum(value / jnp.maximum(count, 1) for value, count in losses.values())
 
 
@@ -61,7 +66,9 @@ def gradient(name):
         now = {**variables, "params": params}
         pixels = jnp.concatenate([picture(detector.size), picture(detector.size, 1)])
         twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), truth)
-        raw, _ = detector.net.apply(now, pixels, train=True, mutable=["batch_stats"])
+        raw, _ = detector.net.apply(
+            now, pixels, train=True, mutable=["batch_stats"], rngs={"dropout": KEY}
+        )
         everything = jnp.square(raw.boxes).mean() + jnp.square(raw.logits).mean()
         return total(detector, now, pixels, twice) + share * everything
 
@@ -124,6 +131,22 @@ def test_bfloat16_stays_close_to_float32():
 
 
 @pytest.mark.slow
+def test_loss_in_float64_is_that_in_float32():
+    """Matching and mining included, when JAX's float64 is switched on."""
+    detector, variables = thin("quickstart")
+    truth = objects([[0.1, 0.1, 0.25, 0.22], [0.2, 0.3, 0.9, 0.95]])
+    take = jax.jit(total, static_argnums=0)
+    single = take(detector, variables, picture(detector.size), truth)
+    with jax.enable_x64(True):
+        double = dataclasses.replace(detector, net=detector.net.clone(dtype=jnp.float64))
+        variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), variables)
+        exact = take(double, variables, picture(detector.size), truth)
+    assert exact.dtype == jnp.float64
+    assert float(exact) == pytest.approx(float(single), rel=1e-4)
+    assert float(exact) != float(single)
+
+
+@pytest.mark.slow
 def test_overfits_one_picture():
     """After some steps on one picture its objects are found, to IoU > 0.9."""
     import optax
@@ -142,7 +165,7 @@ def test_overfits_one_picture():
         variables, optimiser = carry
         grad = jax.grad(lambda p: total(detector, {**variables, "params": p}, pixels, truth))
         updates, optimiser = tx.update(grad(variables["params"]), optimiser)
-        _, stats = detector.loss(variables, pixels, truth)
+        _, stats = detector.loss(variables, pixels, truth, key=KEY)
         params = optax.apply_updates(variables["params"], updates)
         return ({"params": params, "batch_stats": stats}, optimiser), None
 

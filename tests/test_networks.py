@@ -147,29 +147,6 @@ def test_batch_norm_keeps_float32_statistics_of_bfloat16_maps():
     assert float(mean[0]) == pytest.approx(0.1 * exact, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("side", "size", "stride", "padding", "round_up", "out"),
-    [(7, 2, 2, 0, False, 3), (7, 2, 2, 0, True, 4), (6, 2, 2, 0, True, 3), (5, 3, 1, 1, False, 5)],
-)
-def test_max_pool_equals_loops(side, size, stride, padding, round_up, out):
-    x = np.array(jax.random.normal(KEY, (2, side, side, 3)))
-    y = layers.max_pool(x, size, stride=stride, padding=padding, round_up=round_up)
-    assert y.shape == (2, out, out, 3)
-    for row in range(out):
-        for column in range(out):
-            rows, columns = (
-                slice(max(i * stride - padding, 0), i * stride - padding + size)
-                for i in (row, column)
-            )
-            np.testing.assert_array_equal(y[:, row, column], x[:, rows, columns].max((1, 2)))
-
-
-def test_max_pool_gradient_goes_to_the_maximum():
-    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-    gradient = jax.grad(lambda x: layers.max_pool(x, 2, stride=2).sum())(x)
-    np.testing.assert_array_equal(gradient[0, :, :, 0], np.kron(np.ones((2, 2)), [[0, 0], [0, 1]]))
-
-
 def test_relu6_stops_at_both_ends():
     x = jnp.array([-1.0, 0.0, 2.0, 6.0, 9.0])
     assert layers.relu6(x).tolist() == [0, 0, 2, 6, 6]

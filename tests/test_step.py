@@ -10,19 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdet import optim, parallel, schedules, state
-from jaxdet.step import train_step
+from jaxdet import layers, optim, parallel, schedules, state
+from jaxdet import step as step_
+from jaxdet.step import step_keys, train_step
 from jaxdet.types import Batch, Objects
 
 BATCH, SLOTS = 16, 3
-
-
-class BatchNorm(nn.Module):
-    """A normalisation by the name that freezing looks for."""
-
-    @nn.compact
-    def __call__(self, x, train):
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
 
 
 class Toy(nn.Module):
@@ -32,7 +25,7 @@ class Toy(nn.Module):
     def __call__(self, x, train):
         x = nn.Dense(4, name="backbone")(x)
         if self.norm:
-            x = BatchNorm(name="norm")(x, train=train)
+            x = layers.BatchNorm(name="norm")(x[:, None, None], train=train)[:, 0, 0]
         return nn.Dense(1, name="head")(x)[..., 0]
 
 
@@ -40,7 +33,7 @@ def toy_detector(norm=False):
     """Fits the sum of a picture's boxes, once an object: counts differ from picture to picture."""
     net = Toy(norm=norm)
 
-    def loss(variables, pixels, objects):
+    def loss(variables, pixels, objects, *, key):
         said, updates = net.apply(variables, pixels, train=True, mutable=["batch_stats"])
         error = (objects.boxes.sum(-1) - said[:, None]) ** 2
         return {
@@ -49,7 +42,7 @@ def toy_detector(norm=False):
         }, updates.get("batch_stats", {})
 
     variables = net.init(jax.random.key(1), jnp.zeros((1, 5)), train=False)
-    return python_types.SimpleNamespace(loss=loss), variables
+    return python_types.SimpleNamespace(size=8, loss=loss), variables
 
 
 def toy_batch(seed=0, objects=True):
@@ -76,7 +69,6 @@ def view(key, batch):
 def run(steps=3, *, norm=False, mesh=None, frozen=(), ema_decay=0.0, batches=None, **options):
     detector, variables = toy_detector(norm)
     tx = optim.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=1e-2)
-    tx = optim.freeze(tx, variables["params"], frozen)
     step = train_step(detector, tx, view, seed=0, frozen=frozen, ema_decay=ema_decay, **options)
     now = state.create(variables, tx, ema=ema_decay > 0)
     step = parallel.pmap(step, mesh) if mesh else jax.jit(step)
@@ -123,6 +115,29 @@ def test_accumulation_on_eight_devices_equals_one_device():
     assert_close(one.variables, many.variables, 1e-6)
 
 
+def test_every_micro_batch_draws_for_itself_and_counts_what_it_draws():
+    """The loss is (a draw times w, the draw): the draws of counting and of gradients cancel."""
+
+    def loss(variables, pixels, objects, *, key):
+        drawn, w = 1 + jax.random.uniform(key), variables["params"]["w"]
+        return {"box": (drawn * w, drawn), "class": (drawn, jnp.float32(1))}, {}
+
+    tx = optax.sgd(0.1)
+    step = train_step(python_types.SimpleNamespace(loss=loss), tx, view, seed=3, accumulate=4)
+    now = state.create({"params": {"w": jnp.float32(2)}}, tx, ema=False)
+    for number in range(2):  # another step draws otherwise
+        now, scalars = jax.jit(step)(now, toy_batch())
+        _, loss_key = step_keys(3, number)
+        draws = [1 + jax.random.uniform(key) for key in jax.random.split(loss_key, 4)]
+        assert float(scalars["class"]) == pytest.approx(np.mean(draws), rel=1e-6)
+        assert float(scalars["gradient_norm"]) == pytest.approx(1, rel=1e-6)
+
+
+def test_the_network_draws_otherwise_than_the_view():
+    keys = [jax.random.key_data(key) for step in (0, 1) for key in step_keys(0, step)]
+    assert len({tuple(np.asarray(key)) for key in keys}) == 4
+
+
 def test_no_objects_no_nan():
     _, now, scalars = run(batches=partial(toy_batch, objects=False))
     assert np.isfinite(list(scalars.values())).all()
@@ -152,6 +167,70 @@ def test_unfrozen_statistics_move():
         lambda a, b: np.any(a != b), before["batch_stats"], after.variables["batch_stats"]
     )
     assert all(jax.tree.leaves(moved))
+
+
+def test_a_frozen_part_is_as_new_when_it_thaws():
+    """It neither moves nor gathers momentum, decay or average; then it goes on like the rest."""
+    _, frozen, _ = run(2, frozen=("backbone",), ema_decay=0.9)
+    variables, _, _ = run(1)
+    for tree in (frozen.variables, frozen.ema):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            tree["params"]["backbone"],
+            variables["params"]["backbone"],
+        )
+    traces = [leaf for leaf in jax.tree.leaves(frozen.optimiser) if leaf.ndim]
+    assert any(not leaf.any() for leaf in traces) and any(leaf.any() for leaf in traces)
+
+
+def programs_of(**options):
+    """What `step.programs` makes of each size and freezing: (the view's size, frozen)."""
+    detector, variables = toy_detector()
+    tx = optim.sgd(schedules.constant(steps=9, peak=0.1))
+    seen = []
+
+    def view_at(size):
+        seen.append(size)
+        return view
+
+    mesh = parallel.mesh()
+    return step_.programs(detector, tx, view_at, mesh, seed=0, **options), seen
+
+
+def test_one_program_for_every_size_made_once():
+    program, seen = programs_of(sizes=(320, 352, 384), resize_every=10)
+    made = [program(number) for number in range(1, 201)]
+    assert sorted(seen) == [320, 352, 384]
+    for start in range(0, 200, 10):
+        assert len({id(p) for p in made[start : start + 10]}) == 1
+    sizes = [step_.size_at(n, (320, 352, 384), every=10, seed=0) for n in range(1, 201)]
+    assert sizes == [step_.size_at(n, (320, 352, 384), every=10, seed=0) for n in range(1, 201)]
+    assert sizes != [step_.size_at(n, (320, 352, 384), every=10, seed=1) for n in range(1, 201)]
+
+
+def test_batch_norm_in_groups_is_batch_norm_of_each_part():
+    _, whole, _ = run(1, norm=True)
+    _, parts, _ = run(1, norm=True, norm_groups=4, mesh=parallel.mesh())
+    detector, variables = toy_detector(norm=True)
+    batch = toy_batch(0)
+    part = BATCH // 4
+    seen = [
+        Toy(norm=True).apply(
+            variables, batch.image[i : i + part], train=True, mutable=["batch_stats"]
+        )[1]["batch_stats"]
+        for i in range(0, BATCH, part)
+    ]
+    expected = jax.tree.map(lambda *x: np.mean(x, axis=0), *seen)
+    assert_close(parts.variables["batch_stats"], expected, 1e-6)
+    same = jax.tree.map(np.allclose, parts.variables["params"], whole.variables["params"])
+    assert not all(jax.tree.leaves(same))
+
+
+def test_thaws_after_the_step_named():
+    program, seen = programs_of(frozen=("backbone",), unfreeze_at=3)
+    assert program(1) is program(3) and program(3) is not program(4) and program(4) is program(99)
+    program, _ = programs_of(frozen=("backbone",))
+    assert program(1) is program(99)
 
 
 def test_frozen_pattern_without_a_match_is_an_error_that_names_the_parts():

@@ -1,9 +1,12 @@
 """MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381, section 4)."""
 
+from collections.abc import Callable
+from functools import partial
+
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import ConvNorm, DepthwiseNorm, relu6
+from jaxdet.layers import BatchNorm, ConvNorm, DepthwiseNorm, relu6, round_channels
 
 # Table 2: expansion, channels, blocks, stride of the first.
 _STAGES = (
@@ -21,20 +24,23 @@ class InvertedResidual(nn.Module):
     """Widen by a 1x1 convolution, filter by a depthwise one, narrow by a linear 1x1 (section 3.3).
 
     `expansion` is the widened channel count over that of the input; at 1 there is no widening.
+    `norm` makes the BatchNorms.
     """
 
     features: int
     stride: int
     expansion: float
+    norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        conv = partial(ConvNorm, norm=self.norm)
         channels, y = x.shape[-1], x
         if self.expansion != 1:
             wide = round(channels * self.expansion)
-            y = relu6(ConvNorm(wide, name="expand")(y, train=train))
-        y = relu6(DepthwiseNorm(self.stride, name="depthwise")(y, train=train))
-        y = ConvNorm(self.features, name="project")(y, train=train)
+            y = relu6(conv(wide, name="expand")(y, train=train))
+        y = relu6(DepthwiseNorm(self.stride, norm=self.norm, name="depthwise")(y, train=train))
+        y = conv(self.features, name="project")(y, train=train)
         return x + y if self.stride == 1 and channels == self.features else y
 
 
@@ -42,33 +48,31 @@ class MobileNetV2(nn.Module):
     """Returns the last map of stride 16 (96 channels) and the last before the classifier (1280).
 
     `width` multiplies the channel counts, rounded to multiples of 8; the last 1280 never shrink.
+    `norm` makes the BatchNorms.
     """
 
     width: float = 1.0
+    norm: Callable[..., nn.Module] = BatchNorm
 
     strides = (16, 32)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        x = relu6(ConvNorm(_rounded(32 * self.width), 3, 2, name="stem")(x, train=train))
+        conv = partial(ConvNorm, norm=self.norm)
+        x = relu6(conv(round_channels(32 * self.width), 3, 2, name="stem")(x, train=train))
         block, stride, maps = 0, 2, {}  # maps: the newest of each stride
         for expansion, channels, count, first_stride in _STAGES:
             for i in range(count):
                 block += 1
                 step = first_stride if i == 0 else 1
-                x = InvertedResidual(
-                    _rounded(channels * self.width), step, expansion, name=f"block{block}"
-                )(x, train=train)
+                features = round_channels(channels * self.width)
+                x = InvertedResidual(features, step, expansion, self.norm, name=f"block{block}")(
+                    x, train=train
+                )
                 stride *= step
                 maps[stride] = x
-        last = ConvNorm(round(1280 * max(1.0, self.width)), name="last")
+        last = conv(round(1280 * max(1.0, self.width)), name="last")
         return maps[16], relu6(last(x, train=train))
-
-
-def _rounded(channels: float) -> int:
-    """The nearest multiple of 8, unless it is more than a tenth below: as in the authors' code."""
-    nearest = max(8, int(channels + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * channels else nearest + 8
 
 
 mobilenet_v2 = MobileNetV2

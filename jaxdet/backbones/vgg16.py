@@ -5,7 +5,8 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import Conv, he_fan_in, max_pool
+from jaxdet.layers import Conv, he_fan_in
+from jaxdet.pool import max_pool
 
 
 class VGG(nn.Module):

@@ -9,7 +9,7 @@ for batch in data.train_batches(dataset, batch_size=32, canvas=512, max_objects=
 from jaxdet.data.batches import eval_batches, train_batches
 from jaxdet.data.builder import prepare
 from jaxdet.data.check import Picture
-from jaxdet.data.dataset import Dataset, open
+from jaxdet.data.dataset import Dataset, classes, open
 from jaxdet.data.decode import decode, read_image, to_canvas
 from jaxdet.data.source import Source
 
@@ -17,6 +17,7 @@ __all__ = [
     "Dataset",
     "Picture",
     "Source",
+    "classes",
     "decode",
     "eval_batches",
     "open",

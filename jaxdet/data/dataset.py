@@ -95,6 +95,21 @@ def open(
     return Dataset(names, parts[0].classes, parts, columns, part_of)
 
 
+def classes(
+    names: str, *, dir: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
+) -> tuple[str, ...]:
+    """The class names of datasets that `open` knows by the same arguments.
+
+    Those of VOC and COCO as published are known without opening, or downloading, anything.
+    """
+    first = names.split("+")[0].strip()
+    if root is None and not builder.is_prepared(pathlib.Path(dir).expanduser(), first):
+        for module in _SETS:
+            if module.find(first, None) is not None:
+                return module.CLASSES
+    return open(names, dir=dir, root=root).classes
+
+
 def _find(name: str, dir: pathlib.Path, root: pathlib.Path | None) -> list[Source]:
     is_prepared = builder.is_prepared(dir, name)
     if root is not None or not is_prepared:

@@ -40,16 +40,25 @@ class Detector:
         return _anchors_at(self, size)
 
     def loss(
-        self, variables: dict[str, Any], pixels: Array, objects: Objects, *, train: bool = True
+        self,
+        variables: dict[str, Any],
+        pixels: Array,
+        objects: Objects,
+        *,
+        key: jax.Array,
+        train: bool = True,
     ) -> tuple[Losses, dict[str, Any]]:
         """The losses of a batch as sums and counts, and the new batch statistics.
 
-        `pixels` [B, H, H, 3] are 0..255 RGB, `objects` [B, N, ...] fractions of them. Nothing is
-        divided here: sums and counts add up over devices and micro-batches, means do not.
+        `pixels` [B, H, H, 3] are 0..255 RGB, `objects` [B, N, ...] fractions of them; `key` draws
+        what layers drop in training. Nothing is divided here: sums and counts add up over devices
+        and micro-batches, means do not.
         """
         anchors = self.anchors_at(pixels.shape[1])
         targets = jax.vmap(functools.partial(self.assign, anchors))(objects)
-        raw, updates = self.net.apply(variables, pixels, train=train, mutable=["batch_stats"])
+        raw, updates = self.net.apply(
+            variables, pixels, train=train, mutable=["batch_stats"], rngs={"dropout": key}
+        )
         return self.losses(raw, targets, anchors), updates.get("batch_stats", {})
 
     def predict(self, variables: dict[str, Any], pixels: Array) -> Detections:

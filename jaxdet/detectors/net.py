@@ -12,8 +12,8 @@ from jaxdet.types import Array, Raw
 class Net(nn.Module):
     """From pixels to raw predictions; parameter paths read backbone/..., neck/..., head/....
 
-    Pixels are RGB in 0..255 and normalised here, `(x - mean) / scale`. Parameters are float32; the
-    layers compute in `dtype`, and what comes out is float32.
+    Pixels are RGB in 0..255 and normalised here, `(x - mean) / scale`. The layers compute in
+    `dtype`; the normalisation, and what comes out, is float32 at least.
     """
 
     backbone: nn.Module
@@ -25,12 +25,18 @@ class Net(nn.Module):
 
     def __call__(self, pixels: Array, *, train: bool) -> Raw:
         """Raw predictions for `pixels` [B, H, W, 3]; `train` is for BatchNorm."""
-        boxes, logits = self.head(self.maps(pixels, train=train), train)
-        return Raw(boxes=boxes.astype(jnp.float32), logits=logits.astype(jnp.float32))
+        # Boxes, logits and, of a YOLO, objectness.
+        raw = self.head(self.maps(pixels, train=train), train)
+        return Raw(*(x.astype(self._full) for x in raw))
 
     def maps(self, pixels: Array, *, train: bool = False) -> tuple[jax.Array, ...]:
         """The maps that the head sees, fine to coarse."""
-        mean = jnp.array(self.mean, jnp.float32).reshape(1, 1, 1, 3)
-        scale = jnp.array(self.scale, jnp.float32).reshape(1, 1, 1, 3)
-        x = (jnp.asarray(pixels, jnp.float32) - mean) / scale
+        mean = jnp.array(self.mean, self._full).reshape(1, 1, 1, 3)
+        scale = jnp.array(self.scale, self._full).reshape(1, 1, 1, 3)
+        x = (jnp.asarray(pixels, self._full) - mean) / scale
         return self.neck(self.backbone(x.astype(self.dtype), train), train)
+
+    @property
+    def _full(self) -> Any:
+        """`dtype`, or float32 where that is less."""
+        return jnp.promote_types(self.dtype, jnp.float32)

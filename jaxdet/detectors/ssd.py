@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from jaxdet import anchors, assign, codec, losses
 from jaxdet.detectors.detector import Detector
@@ -22,6 +23,8 @@ def ssd(
     variances: tuple[float, float] = (0.1, 0.2),
     match_iou: float = 0.5,
     negative_ratio: int = 3,
+    clip_anchors: str = "all",
+    clip_detections: bool = False,
     select: partial,
 ) -> Detector:
     """SSD with one level of default boxes per map of the network.
@@ -29,21 +32,25 @@ def ssd(
     `net` makes the network from the number of default boxes per cell of every level. `scales`
     are the sides of the small square boxes as fractions of the picture, one per level and one
     more for the last level's large square (section 2.2); `strides` in pixels; `ratios` the aspect
-    ratios beside 1. `select` is `nms.multiclass` with its thresholds.
+    ratios beside 1; `clip_anchors` as `clip` in `anchors.default_boxes`; `clip_detections` cuts
+    boxes at the border of the picture, before NMS. `select` is `nms.multiclass` with its
+    thresholds.
     """
     return Detector(
         net=net(anchors.boxes_per_cell(ratios)),
         size=size,
         classes=classes,
-        anchors=partial(_default_boxes, strides=strides, scales=scales, ratios=ratios),
+        anchors=partial(
+            _default_boxes, strides=strides, scales=scales, ratios=ratios, clip=clip_anchors
+        ),
         assign=partial(assign.match, iou_threshold=match_iou),
         losses=partial(losses.multibox, variances=variances, negative_ratio=negative_ratio),
-        decode=partial(_decode, variances=variances),
+        decode=partial(_decode, variances=variances, clip=clip_detections),
         nms=select,
     )
 
 
-def _default_boxes(grids, size, *, strides, scales, ratios) -> Anchors:
+def _default_boxes(grids, size, *, strides, scales, ratios, clip) -> Anchors:
     sides = [scale * size for scale in scales]
     return anchors.default_boxes(
         grids,
@@ -52,9 +59,11 @@ def _default_boxes(grids, size, *, strides, scales, ratios) -> Anchors:
         min_sizes=sides[:-1],
         max_sizes=sides[1:],
         ratios=ratios,
+        clip=clip,
     )
 
 
-def _decode(raw: Raw, anchors: Anchors, *, variances) -> tuple[jax.Array, jax.Array]:
+def _decode(raw: Raw, anchors: Anchors, *, variances, clip) -> tuple[jax.Array, jax.Array]:
     scores = jax.nn.softmax(raw.logits)[..., 1:]  # [B, A, K]; column 0 is the background
-    return codec.decode(raw.boxes, anchors.boxes, variances=variances), scores
+    boxes = codec.decode(raw.boxes, anchors.boxes, variances=variances)
+    return jnp.clip(boxes, 0, 1) if clip else boxes, scores

@@ -1,0 +1,54 @@
+"""What the commands that take a recipe share: their flags, and one clear line for a mistake."""
+
+import difflib
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from jaxdet import workdir
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, a file of configs/.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and pictures.")
+
+
+def run(work: Callable[[], None], *, required: Sequence[str]) -> None:
+    """Parses the flags and does the work; a user's mistake ends with one clear line."""
+    flags.mark_flags_as_required(required)
+    app.run(partial(_main, work), flags_parser=_parse)
+
+
+def _main(work: Callable[[], None], argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"jaxdet: unknown arguments {argv[1:]}, expected flags such as --config=FILE")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # the libraries below talk a lot
+    try:
+        work()
+    except (ValueError, FloatingPointError, FileNotFoundError) as error:
+        logging.debug("where it happened", exc_info=True)  # shown with --verbosity=1
+        sys.exit(f"jaxdet: {error}")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses flags; an unknown config key is refused with the nearest one there is."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:
+        sys.exit(f"jaxdet: {_unknown_key(argv) or error}")
+
+
+def _unknown_key(argv: list[str]) -> str | None:
+    """What to say of the first --config.KEY that the recipe does not have."""
+    options = [argument.lstrip("-").partition("=") for argument in argv]
+    path = {name: value for name, _, value in options}["config"]
+    known = workdir.flat(runpy.run_path(path)["get_config"]().to_dict())
+    for name, _, _ in options:
+        key = name.removeprefix("config.")
+        if key != name and key not in known:
+            (near,) = difflib.get_close_matches(key, known, n=1, cutoff=0)
+            return f"{path} has no config.{key}; did you mean config.{near}?"
+    return None

@@ -1,0 +1,30 @@
+"""Names of github.com/amdegroot/ssd.pytorch, by which the Caffe weights of SSD's authors go round.
+
+`ssd300_mAP_77.43_v2.pth` fits the recipe `ssd300_voc`; `vgg16_reducedfc.pth`, which SSD's training
+begins from, is a backbone. Both expect RGB less (123, 117, 104), and default boxes as ours.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxdet.convert.torchvision import VGG16_CONVS
+
+_LAYERS = {**VGG16_CONVS, 31: "fc6", 33: "fc7"}  # position -> the paper's name
+
+_ssd300 = {
+    **{f"vgg.{i}": f"backbone/{name}" for i, name in _LAYERS.items()},
+    "L2Norm": "neck/norm4_3",
+    **{f"extras.{i}": f"neck/conv{8 + i // 2}_{1 + i % 2}" for i in range(8)},
+    **{f"conf.{i}": f"head/logits{i}" for i in range(6)},
+    **{f"loc.{i}": f"head/boxes{i}" for i in range(6)},
+}
+
+MODELS = {"vgg16": _ssd300}  # by the name of the recipe's backbone
+
+BACKBONES = {"vgg16": {str(i): name for i, name in _LAYERS.items()}}
+
+
+def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`weights` as they are: the background is first, and all orders are ours."""
+    return dict(weights)

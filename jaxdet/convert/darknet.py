@@ -1,0 +1,142 @@
+"""Files of Darknet (github.com/pjreddie/darknet): YOLOv2, YOLOv3, and what they begin from.
+
+A file has no names: after a header come the arrays of one convolution after the other, in the order
+of the .cfg. Here is that of `yolov2.cfg`, which needs a recipe with the neck `passthrough_darknet`,
+and of `yolov3.cfg`; also of the backbones `darknet19_448.conv.23` and `darknet53.conv.74`.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+
+Path_ = tuple[str, ...]
+Place = tuple[Path_, tuple[int, ...]]  # where an array belongs, and its shape there
+
+_darknet19 = [
+    f"conv{block}_{i}"
+    for block, count in enumerate((1, 1, 3, 3, 5, 5), start=1)
+    for i in range(1, count + 1)
+]
+_darknet53 = ["stem"]
+for stage, count in enumerate((1, 2, 8, 8, 4), start=1):
+    blocks = [f"block{stage}_{i}" for i in range(1, count + 1)]
+    _darknet53 += [f"down{stage}", *(f"{b}/{part}" for b in blocks for part in ("narrow", "widen"))]
+
+BACKBONES = {"darknet19": _darknet19, "darknet53": _darknet53}
+
+_passthrough = ["neck/conv1", "neck/conv2", "neck/darknet_reorg", "neck/conv3", "head/level0"]
+_coarse, _middle, _fine = (
+    [*(f"neck/conv{i}_{j}" for j in range(1, 7)), f"head/level{i}"] for i in (2, 1, 0)
+)
+
+MODELS = {  # by the recipe's backbone
+    "darknet19": [*(f"backbone/{name}" for name in _darknet19), *_passthrough],
+    "darknet53": [
+        *(f"backbone/{name}" for name in _darknet53),
+        *(*_coarse, "neck/up1", *_middle, "neck/up0", *_fine),
+    ],
+}
+
+# The arrays of a layer, in a file's order. With a BatchNorm there is no bias of the convolution.
+_ARRAYS = (
+    ("params", "norm", "bias"),
+    ("params", "norm", "scale"),
+    ("batch_stats", "norm", "mean"),
+    ("batch_stats", "norm", "var"),
+    ("params", "conv", "bias"),
+    ("params", "conv", "kernel"),
+)
+
+
+def is_darknet(file: str | os.PathLike[str]) -> bool:
+    """Whether a file's name is one of Darknet's: `yolov3.weights`, `darknet53.conv.74`."""
+    return re.search(r"\.(weights|conv\.\d+)$", Path(file).name) is not None
+
+
+def read(file: str | os.PathLike[str]) -> np.ndarray:
+    """All numbers of a file after its header, flat float32.
+
+    ValueError where there is no such file, or where they are not finite.
+    """
+    if not Path(file).is_file():
+        raise ValueError(f"there is no weights file {file}")
+    header = np.fromfile(file, "<i4", 3)
+    if len(header) < 3:
+        raise ValueError(f"{file} is no file of Darknet: it ends within the header")
+    major, minor, _ = header.tolist()
+    wide = major * 10 + minor >= 2 and max(major, minor) < 1000  # Darknet's own rule
+    numbers = np.fromfile(file, "<f4", offset=12 + (8 if wide else 4))  # number of pictures seen
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{file}: not all numbers are finite")
+    return numbers
+
+
+def order(backbone: str) -> Sequence[str]:
+    """The layers of a backbone as they follow each other in a file; ValueError if unknown."""
+    if backbone not in BACKBONES:
+        raise ValueError(f"Darknet has {', '.join(BACKBONES)}, not {backbone!r}")
+    return BACKBONES[backbone]
+
+
+def entries(
+    file: str | os.PathLike[str], order: Sequence[str], variables: Mapping[str, Any]
+) -> list[tuple[str, Path_, np.ndarray]]:
+    """(name for messages, our path, array) of everything in `file`, for `weights.adopt`.
+
+    `order` are our layers as they follow each other in the file; their shapes come from
+    `variables`. The last layers may be for another number of classes, which follows from the
+    length. ValueError where the length does not fit, or a variance is negative.
+    """
+    numbers = read(file)
+    places = [place for layer in order for place in _places(layer, variables)]
+    expected = sum(math.prod(shape) for _, shape in places)
+    if len(numbers) != expected:
+        places = _with_outputs(places, len(numbers) - expected)
+    if places is None:
+        raise ValueError(f"{file} has {len(numbers)} numbers, the network has {expected}")
+    found, start = [], 0
+    for path, shape in places:
+        end = start + math.prod(shape)
+        array = _as_ours(numbers[start:end], shape)
+        if path[-1] == "var" and array.min() < 0:
+            raise ValueError(f"{file} is for another network: {'/'.join(path)} would be negative")
+        found.append((f"numbers {start} to {end}", path, array))
+        start = end
+    return found
+
+
+def _places(layer: str, variables: Mapping[str, Any]) -> list[Place]:
+    flat = flax.traverse_util.flatten_dict(variables)
+    paths = [(kind, *layer.split("/"), *leaf) for kind, *leaf in _ARRAYS]
+    if not any(path in flat for path in paths):
+        raise ValueError(f"the recipe's network has no {layer}, which Darknet's has")
+    return [(path, flat[path].shape) for path in paths if path in flat]
+
+
+def _with_outputs(places: Sequence[Place], more: int) -> list[Place] | None:
+    """`places` where the head's layers have so many more outputs that there are `more` numbers.
+
+    None where no number of outputs, the same for all of them, does that.
+    """
+    last = [shape for path, shape in places if path[1] == "head"]
+    outputs, each = {shape[-1] for shape in last}, sum(math.prod(shape[:-1]) for shape in last)
+    if len(outputs) != 1 or more % each or outputs.pop() + more // each <= 0:
+        return None
+    return [
+        (path, (*shape[:-1], shape[-1] + more // each) if path[1] == "head" else shape)
+        for path, shape in places
+    ]
+
+
+def _as_ours(numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Kernels come by output, input, row and column."""
+    if len(shape) == 1:
+        return numbers
+    height, width, inputs, outputs = shape
+    return numbers.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0)

@@ -1,0 +1,87 @@
+"""Names of mmdetection (3.3): its SSD300 and SSD512 on VGG16, and its SSDLite on MobileNetV2.
+
+Bring their weights to the recipes `ssd300_coco_mmdet`, `ssd512_coco_mmdet` and
+`ssdlite320_mobilenet_v2_coco`, which have mmdetection's default boxes and pixels.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxdet.convert.torchvision import MOBILENET_V2_BLOCKS, VGG16_CONVS
+
+
+def _conv_norm(theirs: str, ours: str) -> dict[str, str]:
+    return {f"{theirs}.conv": f"{ours}/conv", f"{theirs}.bn": f"{ours}/norm"}
+
+
+def _all(*tables: Mapping[str, str]) -> dict[str, str]:
+    return {name: path for table in tables for name, path in table.items()}
+
+
+_HEADS = {"cls_convs": "logits", "reg_convs": "boxes"}
+_BLOCK = {"expand_conv": "expand", "depthwise_conv": "depthwise", "linear_conv": "project"}
+_DOWN = {"0": "narrow", "1.depthwise_conv": "depthwise", "1.pointwise_conv": "widen"}
+
+# SSD300 and SSD512, which has one level more.
+_vgg16 = {
+    **{f"backbone.features.{i}": f"backbone/{name}" for i, name in VGG16_CONVS.items()},
+    "backbone.features.31": "backbone/fc6",
+    "backbone.features.33": "backbone/fc7",
+    "neck.l2_norm": "neck/norm4_3",
+    **{
+        f"neck.extra_layers.{i}.{j}.conv": f"neck/conv{8 + i}_{1 + j}"
+        for i in range(5)
+        for j in range(2)
+    },
+    **{
+        f"bbox_head.{theirs}.{i}.0": f"head/{ours}{i}"
+        for theirs, ours in _HEADS.items()
+        for i in range(7)
+    },
+}
+
+_mobilenet_v2 = _all(
+    _conv_norm("backbone.conv1", "backbone/stem"),
+    *(
+        _conv_norm(f"backbone.layer{stage + 1}.{i}.{theirs}", f"backbone/block{number}/{ours}")
+        for number, (stage, i) in enumerate(MOBILENET_V2_BLOCKS, start=1)
+        for theirs, ours in _BLOCK.items()
+        if stage or ours != "expand"
+    ),
+    _conv_norm("backbone.conv2", "backbone/last"),
+    *(
+        _conv_norm(f"neck.extra_layers.{i}.{theirs}", f"neck/down{i + 1}/{ours}")
+        for i in range(4)
+        for theirs, ours in _DOWN.items()
+    ),
+    *(
+        _conv_norm(f"bbox_head.{theirs}.{i}.0", f"head/{ours}{i}/depthwise")
+        | {f"bbox_head.{theirs}.{i}.1": f"head/{ours}{i}/pointwise"}
+        for theirs, ours in _HEADS.items()
+        for i in range(6)
+    ),
+)
+
+MODELS = {"mobilenet_v2_mmdet": _mobilenet_v2, "vgg16": _vgg16}  # by the recipe's backbone
+
+_LOGITS = re.compile(r"bbox_head\.cls_convs\.\d+\.[01]\.(weight|bias)")
+
+
+def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`weights` with the background, last of mmdetection's logits, first.
+
+    The default boxes of a cell are in our order: squares, then lying and upright of each ratio.
+    """
+    return {name: _background_first(name, array, weights) for name, array in weights.items()}
+
+
+def _background_first(
+    name: str, array: np.ndarray, weights: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    if not _LOGITS.fullmatch(name):
+        return array
+    codes = weights[name.replace("cls_convs", "reg_convs")]  # 4 an anchor
+    by_class = array.reshape(len(codes) // 4, -1, *array.shape[1:])  # [anchors, classes + 1, ...]
+    return np.roll(by_class, 1, axis=1).reshape(array.shape)

@@ -1,0 +1,21 @@
+"""SSD300's extra maps on an EfficientNet, as lufficc/SSD has them."""
+
+import flax.linen as nn
+import jax
+
+from jaxdet.necks.vgg_extras import coarser_maps
+
+_ROWS = ((128, 256, 3, 2, 1), (128, 256, 3, 1, 0), (128, 256, 3, 1, 0))
+
+
+class EfficientNetExtras(nn.Module):
+    """The maps of the backbone, and three more: 5x5, 3x3 and 1x1 at 300 pixels."""
+
+    width: float = 1.0
+
+    @nn.compact
+    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
+        return (*maps, *coarser_maps(maps[-1], _ROWS, width=self.width, first=1))
+
+
+efficientnet_extras = EfficientNetExtras

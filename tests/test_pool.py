@@ -1,0 +1,56 @@
+"""Max pooling against loops, and where its gradient goes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdet import pool
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "stride", "padding", "round_up", "out"),
+    [(7, 2, 2, 0, False, 3), (7, 2, 2, 0, True, 4), (6, 2, 2, 0, True, 3), (5, 3, 1, 1, False, 5)],
+)
+def test_max_pool_equals_loops(side, size, stride, padding, round_up, out):
+    x = np.array(jax.random.normal(KEY, (2, side, side, 3)))
+    y = pool.max_pool(x, size, stride=stride, padding=padding, round_up=round_up)
+    assert y.shape == (2, out, out, 3)
+    for row in range(out):
+        for column in range(out):
+            rows, columns = (
+                slice(max(i * stride - padding, 0), i * stride - padding + size)
+                for i in (row, column)
+            )
+            np.testing.assert_array_equal(y[:, row, column], x[:, rows, columns].max((1, 2)))
+
+
+def test_max_pool_gradient_goes_to_the_maximum():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    gradient = jax.grad(lambda x: pool.max_pool(x, 2, stride=2).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], np.kron(np.ones((2, 2)), [[0, 0], [0, 1]]))
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "stride", "padding", "round_up"),
+    [(7, 2, 2, 0, False), (7, 2, 2, 0, True), (8, 3, 2, 1, False), (5, 3, 1, 1, False)],
+)
+def test_max_pool_gradient_equals_loops(side, size, stride, padding, round_up):
+    """With few different values, so that many windows have several maxima."""
+    x = np.array(jax.random.randint(KEY, (2, side, side, 3), 0, 3), np.float32)
+    run = lambda x: pool.max_pool(x, size, stride=stride, padding=padding, round_up=round_up)
+    y, back = jax.vjp(run, jnp.array(x))
+    dy = np.array(jax.random.normal(KEY, y.shape))
+    expected = np.zeros_like(x)
+    for b, row, column, c in np.ndindex(*y.shape):
+        corner = row * stride - padding, column * stride - padding
+        window = [
+            (b, corner[0] + i, corner[1] + j, c)
+            for i in range(size)
+            for j in range(size)
+            if 0 <= corner[0] + i < side and 0 <= corner[1] + j < side
+        ]
+        expected[max(window, key=lambda at: x[at])] += dy[b, row, column, c]  # the first of equals
+    np.testing.assert_allclose(back(jnp.array(dy))[0], expected, atol=1e-6)
