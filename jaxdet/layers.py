@@ -207,6 +207,10 @@ def _as_map(channels: jax.Array) -> jax.Array:
     return channels.reshape(1, 1, 1, -1)
 
 
+# TensorFlow's object detection API began it; the SSDLites of mmdetection and torchvision follow.
+slow_norm = functools.partial(BatchNorm, momentum=0.97, epsilon=1e-3)
+
+
 class ConvNorm(nn.Module):
     """Convolution without bias, then BatchNorm; the activation is the caller's.
 

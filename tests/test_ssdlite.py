@@ -10,11 +10,11 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from jaxdet import nms
-from jaxdet.backbones.mobilenet_v2_mmdet import mobilenet_v2_mmdet, slow_norm
+from jaxdet.backbones.mobilenet_v2_mmdet import mobilenet_v2_mmdet
 from jaxdet.detectors.net import Net
 from jaxdet.detectors.ssd import ssd
 from jaxdet.heads.ssdlite_separable import ssdlite_separable
-from jaxdet.layers import BatchNorm
+from jaxdet.layers import BatchNorm, slow_norm
 from jaxdet.necks.ssdlite_extras import SeparableDown, ssdlite_extras
 from jaxdet.types import Anchors, Raw
 

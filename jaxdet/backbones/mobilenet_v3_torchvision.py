@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from jaxdet.backbones.mobilenet_v2_mmdet import slow_norm
 from jaxdet.backbones.mobilenet_v3 import MobileNetV3
+from jaxdet.layers import slow_norm
 
 mobilenet_v3_torchvision = partial(
     MobileNetV3, section_6_3=True, squeeze_first=False, norm=slow_norm

@@ -3,9 +3,8 @@
 import flax.linen as nn
 import jax
 
-from jaxdet.backbones.mobilenet_v2_mmdet import slow_norm
 from jaxdet.heads.ssd import check_levels, flatten_levels
-from jaxdet.layers import Conv, DepthwiseNorm, relu6
+from jaxdet.layers import Conv, DepthwiseNorm, relu6, slow_norm
 
 
 class SeparableConv(nn.Module):

@@ -5,8 +5,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from jaxdet.backbones.mobilenet_v2_mmdet import slow_norm
-from jaxdet.layers import ConvNorm, DepthwiseNorm, relu6
+from jaxdet.layers import ConvNorm, DepthwiseNorm, relu6, slow_norm
 
 
 class SeparableDown(nn.Module):

@@ -1,0 +1,20 @@
+"""Freezing 4 of 5: everything frozen but the detection layers, which see a pre-trained backbone.
+
+    python -m jaxdet.main --config=configs/freeze/detection_layers_only.py \
+        --workdir=runs/freeze/detection_layers_only --config.data.root=VOCdevkit
+
+The neck's random weights stay, so the coarser maps are random features.
+Published: nothing. Measured here: no.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.freeze import pretrained
+
+
+def get_config() -> ConfigDict:
+    """As `pretrained`, with all but the head frozen."""
+    config = pretrained.get_config()
+    config.purpose = "freezing: detection layers only"
+    config.step.frozen = ("backbone", "neck")
+    return config

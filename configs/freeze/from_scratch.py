@@ -1,0 +1,19 @@
+"""Freezing 1 of 5: nothing pre-trained, nothing frozen (SSDLite320-MobileNetV2 on VOC07+12).
+
+    python -m jaxdet.main --config=configs/freeze/from_scratch.py \
+        --workdir=runs/freeze/from_scratch --config.data.root=VOCdevkit
+
+The five differ in nothing else but what `init_from` and `step` say.
+Published: nothing. Measured here: no.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilenet_v2_ssd320_voc
+
+
+def get_config() -> ConfigDict:
+    """MobileNetV2's recipe from random weights."""
+    config = mobilenet_v2_ssd320_voc.get_config()
+    config.purpose = "freezing: nothing pre-trained"
+    return config

@@ -1,0 +1,62 @@
+"""Dimension priors for a recipe from its training boxes (YOLO9000, section 2).
+
+    python -m jaxdet.anchors --config=configs/yolov2_darknet19_416_voc.py --output=anchors.png
+
+prints the priors in pixels of the recipe's input, in the form that goes into the recipe, with the
+mean IoU of the boxes with the best of them beside the recipe's own, and draws both.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from jaxdet import command, data, visualize
+from jaxdet.anchors import priors
+
+COUNT = flags.DEFINE_integer("count", 0, "How many priors; as many as the recipe has if 0.")
+OUTPUT = flags.DEFINE_string("output", "anchors.png", "The picture to write.")
+
+
+def main() -> None:
+    """Prints and draws the priors of the recipe that the flags name."""
+    config = command.CONFIG.value
+    dataset = data.open(config.data.train, dir=config.data.dir, root=config.data.root or None)
+    sides = box_sides(dataset, config.model.size, letterbox=config.evaluation.letterbox)
+    own = [np.array(level, float) for level in config.model.detector.get("priors", ())]
+    count = COUNT.value or sum(map(len, own))
+    if not count:
+        raise ValueError("the recipe has no priors; say how many with --count")
+    found = priors.cluster(sides, count, seed=config.seed)
+    print(f"{len(sides):,} boxes of {config.data.train}, pixels of {config.model.size}")
+    print(f"{count} clustered: mean IoU {priors.mean_iou(sides, found):.3f}")
+    print(f"  priors={_as_levels(found, [len(level) for level in own] or [count])}")
+    if own:
+        print(f"the recipe's: mean IoU {priors.mean_iou(sides, np.concatenate(own)):.3f}")
+    picture = visualize.shape_chart(sides, found, side=config.model.size)
+    visualize.save_png(OUTPUT.value, picture)
+    print(f"picture      {Path(OUTPUT.value)}")
+
+
+def box_sides(dataset: data.Dataset, size: int, *, letterbox: bool) -> np.ndarray:
+    """Width and height of every box as an input of `size` pixels shows it: [n, 2]."""
+    sides = []
+    for annotation in dataset.annotations():
+        picture = np.array([annotation.width, annotation.height], float)
+        shown = size * (picture / picture.max() if letterbox else np.ones(2))
+        sides.append((annotation.boxes[:, 2:] - annotation.boxes[:, :2]) * shown)
+    return np.concatenate(sides)
+
+
+def _as_levels(shapes: np.ndarray, counts: list[int]) -> Any:
+    """The shapes as a recipe has them: the smallest for the first, finest level."""
+    if sum(counts) != len(shapes):
+        counts = [len(shapes)]
+    rows = [tuple(round(float(x), 1) for x in shape) for shape in shapes]
+    ends = np.cumsum(counts)
+    return tuple(tuple(rows[end - n : end]) for n, end in zip(counts, ends, strict=True))
+
+
+if __name__ == "__main__":
+    command.run(main, required=["config"])

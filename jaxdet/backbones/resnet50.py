@@ -1,0 +1,57 @@
+"""ResNet-50 (He et al. 2015, arXiv:1512.03385, table 1)."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+
+from jaxdet.layers import ConvNorm
+from jaxdet.pool import max_pool
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions, the last to four times `features`, past a shortcut (figure 5).
+
+    The stride is in the 3x3 convolution, as in torchvision's weights; the paper's is in the first.
+    """
+
+    features: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = nn.relu(ConvNorm(self.features, name="conv1")(x, train=train))
+        y = nn.relu(ConvNorm(self.features, 3, self.stride, name="conv2")(y, train=train))
+        y = ConvNorm(4 * self.features, name="conv3")(y, train=train)
+        if x.shape != y.shape:
+            x = ConvNorm(4 * self.features, 1, self.stride, name="shortcut")(x, train=train)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """Returns the last maps of strides 8, 16 and 32: 512, 1024 and 2048 channels.
+
+    `blocks` counts those of the four stages; `width` multiplies the channel counts.
+    """
+
+    blocks: tuple[int, ...]
+    width: float = 1.0
+
+    strides = (8, 16, 32)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
+        channels, maps = int(64 * self.width), []
+        x = nn.relu(ConvNorm(channels, 7, 2, name="stem")(x, train=train))
+        x = max_pool(x, 3, stride=2, padding=1)
+        for stage, count in enumerate(self.blocks, start=1):
+            for i in range(1, count + 1):
+                stride = 2 if i == 1 and stage > 1 else 1
+                block = Bottleneck(channels, stride, name=f"block{stage}_{i}")
+                x = block(x, train=train)
+            channels *= 2
+            maps.append(x)
+        return tuple(maps[-3:])
+
+
+resnet50 = partial(ResNet, blocks=(3, 4, 6, 3))

@@ -1,0 +1,59 @@
+"""YOLOv2's head: box, objectness and classes of every anchor (arXiv:1612.08242, section 2)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdet.heads.ssd import check_levels, flatten_levels
+from jaxdet.layers import Conv, leaky_relu
+
+
+class Prediction(nn.Module):
+    """`outputs` numbers for every cell of a map, by a 1x1 convolution.
+
+    With `fully_connected`, YOLO's two fully connected layers instead, with that many units between
+    them, half of which are dropped (arXiv:1506.02640, sections 2.1 and 2.2): every cell sees the
+    whole map, and only maps of one size fit.
+    """
+
+    outputs: int
+    fully_connected: int = 0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if not self.fully_connected:
+            return Conv(self.outputs, 1, name="conv")(x)
+        batch, rows, columns, _ = x.shape
+        hidden = Conv(self.fully_connected, 1, name="hidden")(x.reshape(batch, 1, 1, -1))
+        hidden = nn.Dropout(0.5)(leaky_relu(hidden), deterministic=not train)
+        out = Conv(rows * columns * self.outputs, 1, name="out")(hidden)
+        return out.reshape(batch, rows, columns, self.outputs)
+
+
+class YOLOHead(nn.Module):
+    """Box codes [B, A, 4], logits [B, A, K] and objectness [B, A] of the anchors of all maps.
+
+    Anchors are in the order level, row, column, anchor of the cell. The outputs of a cell are, one
+    anchor after the other, box, objectness and classes, as Darknet has them. `num_anchors` is the
+    number of anchors per cell of every level; `fully_connected` as in `Prediction`.
+    """
+
+    num_classes: int
+    num_anchors: tuple[int, ...]
+    fully_connected: int = 0
+
+    @nn.compact
+    def __call__(
+        self, maps: tuple[jax.Array, ...], train: bool
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        check_levels(maps, self.num_anchors)
+        fields = 5 + self.num_classes
+        levels = [
+            Prediction(count * fields, self.fully_connected, name=f"level{i}")(x, train=train)
+            for i, (x, count) in enumerate(zip(maps, self.num_anchors, strict=True))
+        ]
+        boxes, objectness, logits = jnp.split(flatten_levels(levels, fields), (4, 5), axis=-1)
+        return boxes, logits, objectness[..., 0]
+
+
+yolov2 = YOLOHead

@@ -1,0 +1,43 @@
+"""YOLOv3's neck: predictions across three scales (arXiv:1804.02767, section 2.3)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdet.backbones.darknet19 import ConvLeaky
+from jaxdet.necks.passthrough import check_doubles
+
+
+class YOLOFPN(nn.Module):
+    """A map for every map of the backbone, 256, 512 and 1024 channels, fine to coarse.
+
+    From the coarsest on: five convolutions, 1x1 and 3x3 in turn, whose result goes to the next
+    finer level, narrowed and at twice the size, and through a sixth convolution out. `width`
+    multiplies the channel counts. ValueError unless every map has twice the size of the next.
+    """
+
+    width: float = 1.0
+
+    @nn.compact
+    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
+        levels, coarse = [], None
+        for i, x in reversed(list(enumerate(maps))):
+            channels = int(128 * 2**i * self.width)
+            if coarse is not None:
+                check_doubles(x, coarse)
+                coarse = ConvLeaky(channels, name=f"up{i}")(coarse, train=train)
+                x = jnp.concatenate([double(coarse), x], axis=-1)
+            for j in range(1, 6):
+                features, size = (channels, 1) if j % 2 else (2 * channels, 3)
+                x = ConvLeaky(features, size, name=f"conv{i}_{j}")(x, train=train)
+            coarse = x
+            levels.append(ConvLeaky(2 * channels, 3, name=f"conv{i}_6")(x, train=train))
+        return tuple(reversed(levels))
+
+
+def double(x: jax.Array) -> jax.Array:
+    """x [B, H, W, C] with every pixel as 2x2: [B, 2 H, 2 W, C]."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+yolo_fpn = YOLOFPN
