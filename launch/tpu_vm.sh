@@ -1,38 +1,99 @@
 #!/usr/bin/env bash
-# Trains one recipe on a Cloud TPU VM and deletes the VM afterwards.
+# Trains one recipe on a Cloud TPU VM or pod slice, and deletes what it created.
+#
+# Asks for the TPU through a queued resource, waits until it is there, installs this checkout on all
+# workers, starts the training there as a systemd service (a broken connection does not end it),
+# shows its output, and deletes queued resource and VM whatever happened. Where the TPU was taken
+# away it asks for another one, up to RETRIES times.
 #
 # Needs gcloud, logged in, and these variables:
 #   PROJECT   the Google Cloud project that pays
 #   ZONE      a zone with the accelerator, for example us-west4-a
 #   CONFIG    a recipe, for example configs/ssd300_voc.py
-#   WORKDIR   where checkpoints and logs go, a gs:// path or a folder on the VM
+#   WORKDIR   where checkpoints and logs go: a gs:// path, since the VM's disk is deleted with it
 # and may have:
-#   NAME (jaxdet), ACCELERATOR (v5litepod-8), VERSION (v2-alpha-tpuv5-lite), SPOT (1 for a
-#   preemptible VM), ARGUMENTS (more for jaxdet.main, for example --config.schedule.steps=1000)
+#   NAME (jaxdet), ACCELERATOR (v5litepod-8), VERSION (v2-alpha-tpuv5-lite), SPOT (1 for a spot
+#   VM, cheaper, but it can be taken away), RETRIES (20)
+# Arguments go to jaxdet.main.
 #
-# Costs: the VM is billed from `create` until `delete`; the trap below deletes it also when a step
-# in between fails. DRY_RUN=1 prints every command and runs none.
+# Costs in steps: a preempted training saves at its next step and loses none, if the VM lives that
+# long (Google gives 30 seconds); else those since the last checkpoint, at most
+# --config.every.checkpoint. The next VM goes on from the newest checkpoint in WORKDIR, and so does
+# this command when run again. It prepares the pictures anew on every worker.
+# Costs in money: from `create` until `delete`. Run it where it can stay up, for example in tmux: if
+# this machine dies, the VM stays until you delete it with the last command that DRY_RUN=1 shows.
+# DRY_RUN=1 prints every command and runs none.
 #
-#   PROJECT=mine ZONE=us-west4-a CONFIG=configs/ssd300_voc.py WORKDIR=gs://mine/ssd300 launch/tpu_vm.sh
+#   PROJECT=mine ZONE=us-west4-a SPOT=1 CONFIG=configs/ssd300_voc.py WORKDIR=gs://mine/ssd300 \
+#     launch/tpu_vm.sh --config.model.dtype=bfloat16
 set -euo pipefail
 
 : "${PROJECT:?}" "${ZONE:?}" "${CONFIG:?}" "${WORKDIR:?}"
 NAME=${NAME:-jaxdet}
 ACCELERATOR=${ACCELERATOR:-v5litepod-8}
 VERSION=${VERSION:-v2-alpha-tpuv5-lite}
+RETRIES=${RETRIES:-20}
+POLL=30 # seconds
+[[ $WORKDIR == gs://* ]] || { echo "WORKDIR is $WORKDIR, expected a gs:// path" >&2; exit 2; }
 cd "$(dirname "$0")/.."
+SOURCE=${TMPDIR:-/tmp}/$NAME.tar.gz
+exec 3>&1 # commands are printed there, also those whose output is read
 
 run() {
-  printf '+ %q' "$1" && printf ' %q' "${@:2}" && echo
+  { printf '+' && printf ' %q' "$@" && echo; } >&3
   [[ ${DRY_RUN:-} == 1 ]] || "$@"
 }
-tpu() { run gcloud compute tpus tpu-vm "$1" "$NAME" --project="$PROJECT" --zone="$ZONE" "${@:2}"; }
-on_workers() { tpu ssh --worker=all --command="$1"; }
+queue() { run gcloud compute tpus queued-resources "$1" "$NAME" "${@:2}" "${PLACE[@]}"; }
+on_workers() { run gcloud compute tpus tpu-vm ssh "$NAME" --worker=all --command="$1" "${PLACE[@]}"; }
+PLACE=(--project="$PROJECT" --zone="$ZONE")
 
-trap 'tpu delete --quiet' EXIT
-tpu create --accelerator-type="$ACCELERATOR" --version="$VERSION" ${SPOT:+--spot}
-run git archive --format=tar.gz --prefix=jaxdet/ --output=/tmp/jaxdet.tar.gz HEAD
-run gcloud compute tpus tpu-vm scp /tmp/jaxdet.tar.gz "$NAME": --project="$PROJECT" --zone="$ZONE" \
-  --worker=all
-on_workers "tar xzf jaxdet.tar.gz && python3 -m venv env && env/bin/pip install -q -e 'jaxdet[tpu]'"
-on_workers "cd jaxdet && ../env/bin/python -m jaxdet.main --config=$CONFIG --workdir=$WORKDIR ${ARGUMENTS:-}"
+wait_for_vm() {
+  local state
+  while true; do
+    state=$(queue describe --format='value(state.state)')
+    case $state in
+      ACTIVE) return ;;
+      FAILED | SUSPENDING | SUSPENDED) return 255 ;;
+    esac
+    [[ ${DRY_RUN:-} != 1 ]] || return 0
+    sleep "$POLL"
+  done
+}
+
+printf -v TRAIN ' %q' -m jaxdet.main --config="$CONFIG" --workdir="$WORKDIR" "$@"
+# uv brings a newer Python than the VM has.
+SETUP="tar xzf jaxdet.tar.gz && python3 -m pip install -q --user uv && \
+~/.local/bin/uv venv -q --allow-existing --python=3.12 env && \
+~/.local/bin/uv pip install -q --python=env/bin/python -e 'jaxdet[tpu]'"
+# systemd sends SIGTERM when the VM is shut down. gcloud repeats a command whose connection broke:
+# so the service is started only where it does not run, and watching it again does no harm.
+START="systemctl is-active -q jaxdet || sudo systemd-run --unit=jaxdet --uid=\$USER \
+--working-directory=\$HOME/jaxdet --property=StandardOutput=append:\$HOME/jaxdet.log \
+--property=StandardError=append:\$HOME/jaxdet.log \$HOME/env/bin/python$TRAIN"
+WATCH="tail -n +1 -F jaxdet.log & while systemctl is-active -q jaxdet; do sleep 5; done; \
+kill \$!; exit \$(systemctl show --property=ExecMainStatus --value jaxdet)"
+
+attempt() {
+  queue create --node-id="$NAME" --accelerator-type="$ACCELERATOR" \
+    --runtime-version="$VERSION" ${SPOT:+--spot}
+  wait_for_vm
+  run gcloud compute tpus tpu-vm scp "$SOURCE" "$NAME:jaxdet.tar.gz" --worker=all "${PLACE[@]}"
+  on_workers "$SETUP"
+  on_workers "$START"
+  on_workers "$WATCH"
+}
+delete() { queue delete --force --quiet; }
+
+run git archive --format=tar.gz --prefix=jaxdet/ --output="$SOURCE" HEAD
+trap delete EXIT
+for ((try = 0; try <= RETRIES; try++)); do
+  ((try == 0)) || delete
+  set +e # in a condition `set -e` would not hold inside the function
+  (set -e; attempt)
+  code=$?
+  set -e
+  # 75: the training was told to stop, and saved. 255: the VM is gone.
+  ((code == 75 || code == 255)) || exit "$code"
+done
+echo "still not finished after $RETRIES retries" >&2
+exit "$code"

@@ -1,0 +1,134 @@
+"""What a training step costs on this machine: memory, operations, time, disk."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdet import build, parallel, run, state
+from jaxdet.detectors.detector import Detector
+from jaxdet.step import programs
+from jaxdet.types import Batch, Objects
+
+# FLOP/s of a JAX device, dense bfloat16 (float16 on T4 and V100, which have no bfloat16).
+# Sources: cloud.google.com/tpu/docs/v4, /v5e, /v5p and /v6e; NVIDIA's data sheets of these GPUs.
+PEAK = {
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
+    "TPU v5": 459e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
+    "Tesla T4": 65e12,
+    "Tesla V100-SXM2-16GB": 125e12,
+    "Tesla V100-SXM2-32GB": 125e12,
+    "NVIDIA L4": 121e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+}
+_BEYOND_KEPT = 2  # checkpoints on disk beside the newest: the best, and the one being written
+
+
+def device_bytes() -> float:
+    """The memory that a program may take on each device; the CPU's devices share the host's."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats:
+        return stats["bytes_limit"]
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host / jax.local_device_count()
+
+
+def initial_state(config: Any, detector: Detector, mesh: Mesh) -> state.TrainState:
+    """The state before the first step, on every device."""
+    variables = run.initial_variables(config, detector)
+    first = state.create(variables, run.optimiser(config), ema=config.step.ema_decay > 0)
+    return parallel.replicate(first, mesh)
+
+
+def compile_step(
+    config: Any, detector: Detector, first: state.TrainState, mesh: Mesh
+) -> jax.stages.Compiled:
+    """The training step at its most expensive: the largest input, nothing frozen any more.
+
+    ValueError where the devices cannot share the batch equally.
+    """
+    batch_size, block = config.data.batch_size, dict(config.step)
+    parallel.check_batch_size(
+        batch_size, mesh, key="config.data.batch_size", micro_batches=block["accumulate"]
+    )
+    block["sizes"] = (max(block["sizes"]),) if block["sizes"] else ()
+    given = dict(
+        detector=detector,
+        tx=run.optimiser(config),
+        view_at=partial(run.train_view, config),
+        mesh=mesh,
+        seed=config.seed,
+    )
+    program = build.call(programs, block, "step", given)(block["unfreeze_at"] + 1)
+    data = config.data
+    return program.lower(first, _batch_shape(batch_size, data.canvas, data.max_objects)).compile()
+
+
+def _batch_shape(batch_size: int, canvas: int, max_objects: int) -> Batch:
+    def shape(*sides: int, dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch_size, *sides), dtype)
+
+    return Batch(
+        image=shape(canvas, canvas, 3, dtype=np.uint8),
+        size=shape(2, dtype=np.int32),
+        objects=Objects(
+            boxes=shape(max_objects, 4, dtype=np.float32),
+            labels=shape(max_objects, dtype=np.int32),
+            mask=shape(max_objects, dtype=bool),
+            weight=shape(max_objects, dtype=np.float32),
+        ),
+        id=shape(dtype=np.int32),
+        valid=shape(dtype=bool),
+    )
+
+
+def step_bytes(compiled: jax.stages.Compiled) -> int:
+    """The memory that a compiled step takes on each device: state, batch and what lies between."""
+    memory = compiled.memory_analysis()
+    arguments = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    arguments -= memory.alias_size_in_bytes  # what is donated serves as both
+    return arguments + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+
+
+def step_seconds(
+    compiled: jax.stages.Compiled, first: state.TrainState, batches: Iterator[Batch], mesh: Mesh
+) -> float:
+    """The faster of two real steps from `first`, which is used up; reading is left out."""
+    times = []
+    for _ in range(2):
+        batch = parallel.shard_batch(next(batches), mesh)
+        jax.block_until_ready(batch)
+        began = time.perf_counter()
+        first, scalars = compiled(first, batch)
+        jax.block_until_ready((first, scalars))
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def checkpoint_bytes(first: state.TrainState, *, keep: int) -> int:
+    """What the checkpoints of a run take on disk at most, uncompressed."""
+    one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(first))
+    return one * (keep + _BEYOND_KEPT)
+
+
+def free_bytes(workdir: Path) -> int:
+    """What is free on the disk where `workdir` is, or will be."""
+    there = next(path for path in [workdir, *workdir.parents] if path.exists())
+    return shutil.disk_usage(there).free

@@ -1,0 +1,205 @@
+"""Checks a recipe before you spend money on it: devices, data, memory, time, disk.
+
+    python -m jaxdet.doctor --config=configs/ssd300_voc.py --workdir=runs/ssd300_voc
+
+prints a table and exits with 1 where training would fail. Run it on the machine that will train.
+Elsewhere --memory_gib=16 asks whether the recipe fits into a device of that size; the answer is an
+estimate, since every kind of device has a compiler of its own.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+from jax.sharding import Mesh
+
+from jaxdet import build, command, cost, data, evaluate, models, parallel, run, survey
+from jaxdet.detectors.detector import Detector
+
+MEMORY = flags.DEFINE_float("memory_gib", None, "Memory of a device, instead of what it says.")
+STEPS = flags.DEFINE_bool("steps", True, "Time two real training steps.")
+
+GIB = 2**30
+SIDES = (8, 16, 32, 64, 128, 256)  # pixels, borders of the histogram
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    check: str
+    found: str
+    fails: bool = False
+
+
+def main() -> None:
+    """Prints the table of the recipe that the flags name; exits with 1 where a check fails."""
+    device_bytes = cost.device_bytes() if MEMORY.value is None else MEMORY.value * GIB
+    rows = []
+    for row in examine(
+        command.CONFIG.value, command.WORKDIR.value, device_bytes=device_bytes, steps=STEPS.value
+    ):
+        rows.append(row)
+        print(f"{'FAIL' if row.fails else 'ok':<4}  {row.check:<21}  {row.found}", flush=True)
+    failed = [row.check for row in rows if row.fails]
+    if failed:
+        sys.exit(f"jaxdet: {len(failed)} of {len(rows)} checks fail: {', '.join(failed)}")
+
+
+def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: bool) -> Iterator[Row]:
+    """All rows, as they are found; ValueError for a config that cannot work at all.
+
+    `device_bytes` is the memory that a device may use; with `steps` two are run, and timed.
+    """
+    yield from device_rows(device_bytes)
+    train_set, eval_set = run.open_datasets(config)
+    detector, mesh = build.detector(config, train_set.classes), parallel.mesh()
+    check_evaluation(config, mesh)  # a mistake is said before the pictures are waited for
+    for dataset in (train_set, eval_set):
+        for row in picture_rows(dataset, config.data.canvas):
+            steps = steps and not row.fails
+            yield row
+    yield from object_rows(detector, train_set, config)
+    first = cost.initial_state(config, detector, mesh)
+    yield disk_row(cost.checkpoint_bytes(first, keep=config.every.keep), workdir)
+    compiled = cost.compile_step(config, detector, first, mesh)
+    row = memory_row(cost.step_bytes(compiled), device_bytes, config)
+    yield row
+    flops = step_flops(detector, config.data.batch_size)
+    yield Row("operations of a step", f"{flops / 1e9:,.1f} GFLOP, of the network alone")
+    if steps and not row.fails:
+        seconds = cost.step_seconds(compiled, first, _batches(train_set, config), mesh)
+        yield Row("time", time_found(len(train_set), config, seconds))
+    else:
+        yield Row("time", untimed_found(len(train_set), config, flops))
+
+
+def check_evaluation(config: Any, mesh: Mesh) -> None:
+    """ValueError for an evaluation that would end the training when it is first due."""
+    build.check_name(config.evaluation.metric, evaluate.METRICS, "config.evaluation.metric")
+    parallel.check_batch_size(
+        config.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
+    )
+
+
+def device_rows(device_bytes: float) -> Iterator[Row]:
+    """What there is to compute with."""
+    kinds = sorted({device.device_kind for device in jax.devices()})
+    found = f"{jax.device_count()} x {' and '.join(kinds)}, jax {jax.__version__}"
+    yield Row("devices", f"{found}, {device_bytes / GIB:.2f} GiB of memory each")
+    peaks = [f"{cost.PEAK[k] / 1e12:g}" if k in cost.PEAK else "unknown" for k in kinds]
+    yield Row("peak of a device", f"{' and '.join(peaks)} TFLOP/s in bfloat16")
+
+
+def picture_rows(dataset: data.Dataset, canvas: int) -> Iterator[Row]:
+    """Whether the pictures of a set can be read and its boxes make sense."""
+    reasons, rate = survey.undecodable(dataset, canvas=canvas)
+    found = f"{len(dataset):,} in {dataset.name}, {rate:,.0f} a second on this host"
+    if reasons:
+        first = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:3])
+        found = f"{len(reasons):,} of {found}, do not decode: {first}"
+    yield Row("pictures decode", found, bool(reasons))
+    illegal = survey.illegal_boxes(dataset)
+    found = f"{len(illegal):,} in {dataset.name}"
+    if illegal.any():
+        first = dataset.ids[dataset.table.picture_of_box()[illegal.argmax()]]
+        found = f"{illegal.sum():,} of {found} are not, the first in {first}"
+    yield Row("boxes legal", found, bool(illegal.any()))
+    for part in dataset.parts:
+        for reason, entry in part.problems.items():
+            yield Row("skipped or mended", f"{entry['count']:,} in {part.name}: {reason}")
+
+
+def object_rows(detector: Detector, dataset: data.Dataset, config: Any) -> Iterator[Row]:
+    """What the training objects are, and how many the anchors miss."""
+    objects = survey.fit(
+        detector,
+        dataset,
+        letterbox=config.evaluation.letterbox,
+        keep_difficult=config.data.keep_difficult,
+    )
+    counts = np.bincount(objects.labels, minlength=len(dataset.classes))
+    named = [f"{name} {n:,}" for name, n in zip(dataset.classes, counts, strict=True)]
+    yield Row("objects by class", ", ".join(named))
+    bins = np.histogram(np.sqrt(objects.sides.prod(axis=1)), [0, *SIDES, np.inf])[0]
+    names = [f"under {SIDES[0]}", *[f"from {side}" for side in SIDES]]
+    found = ", ".join(f"{name}: {n:,}" for name, n in zip(names, bins, strict=True))
+    yield Row("objects by size", f"{found} (root of the area, pixels of {detector.size})")
+    yield Row("objects without anchor", _share(~objects.owned))
+    match_iou = config.model.detector.get("match_iou")
+    if match_iou is not None:  # such an object still gets its best anchor, however bad
+        yield Row(f"objects under IoU {match_iou}", _share(objects.best_iou < match_iou))
+
+
+def _share(which: np.ndarray) -> str:
+    return f"{which.sum():,} of {len(which):,} ({which.mean():.1%})"
+
+
+def memory_row(needed: int, there: float, config: Any) -> Row:
+    """Whether the compiled step fits into a device."""
+    found = f"{needed / GIB:.3f} of {there / GIB:.3f} GiB a device, batch {config.data.batch_size}"
+    if config.step.sizes:
+        found += f", input of {max(config.step.sizes)}"
+    return Row("memory", found, needed > there)
+
+
+def step_flops(detector: Detector, batch_size: int) -> float:
+    """Operations of a training step; its backward pass counts as two forward passes."""
+    shapes = jax.eval_shape(detector.init, jax.random.key(0))
+    return 3 * 2 * models.multiply_adds(detector, shapes) * batch_size
+
+
+def _batches(dataset: data.Dataset, config: Any) -> Iterator[Any]:
+    settings = config.data
+    return data.train_batches(
+        dataset,
+        batch_size=settings.batch_size,
+        canvas=settings.canvas,
+        max_objects=settings.max_objects,
+        keep_difficult=settings.keep_difficult,
+        seed=config.seed,
+    )
+
+
+def time_found(pictures: int, config: Any, seconds: float) -> str:
+    """What a step of so many seconds makes of an epoch of `pictures` and of the schedule."""
+    rate = config.data.batch_size / seconds
+    return (
+        f"{seconds:.3f} s a step, {rate:,.1f} pictures/s; an epoch {_hours(pictures / rate)}, "
+        f"{config.schedule.steps:,} steps {_hours(config.schedule.steps * seconds)}, "
+        "without evaluations"
+    )
+
+
+def untimed_found(pictures: int, config: Any, flops: float) -> str:
+    """The least time that steps of so many operations can take, where the peak is known."""
+    peak = cost.PEAK.get(jax.devices()[0].device_kind)
+    if peak is None:
+        return "no step was run, and the peak of the device is not known"
+    bound = time_found(pictures, config, flops / (peak * jax.device_count()))
+    return f"no step was run; at the devices' peak, more than can be had: {bound}"
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def disk_row(needed: int, workdir: str | None) -> Row:
+    """Whether the checkpoints fit beside what is on the disk of the workdir."""
+    found = f"{needed / GIB:.2f} GiB of checkpoints"
+    if workdir is None:
+        return Row("disk", f"{found}; free space not looked at without --workdir")
+    if "://" in workdir:
+        return Row("disk", f"{found} in {workdir}, an object store")
+    free = cost.free_bytes(Path(workdir).resolve())
+    return Row("disk", f"{found}, {free / GIB:.2f} GiB free for {workdir}", needed > free)
+
+
+if __name__ == "__main__":
+    command.run(main, required=["config"])

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Trains one recipe on TPUs in Google Kubernetes Engine, through xpk.
+#
+# Creates a cluster with one slice, builds an image of this checkout, runs the training as one
+# workload that Kubernetes restarts, waits until it has finished, and deletes the cluster.
+#
+# Needs xpk 1.0 or newer (pip install xpk; it needs gcloud, kubectl and docker), gcloud logged in,
+# and these variables:
+#   PROJECT   the Google Cloud project that pays
+#   ZONE      a zone with the accelerator, for example us-west4-a
+#   CONFIG    a recipe, for example configs/ssd300_voc.py
+#   WORKDIR   where checkpoints and logs go: a gs:// path, since a pod's disk is deleted with it
+# and may have:
+#   NAME (jaxdet; of cluster and workload), ACCELERATOR (v5litepod-16), SPOT (1 for spot nodes,
+#   cheaper, but they can be taken away), RETRIES (20)
+# Arguments go to jaxdet.main.
+#
+# Costs in steps: a preempted training saves at its next step and loses none, if that takes less
+# than the two minutes it is given (Google gives a spot node 30 seconds); else those since the last
+# checkpoint, at most --config.every.checkpoint. Every restart goes on from the newest checkpoint in
+# WORKDIR, and so does this command when run again. It prepares the pictures anew on every pod.
+# Costs in money: from `cluster create` (about half an hour) until `cluster delete`; if this machine
+# dies in between, run the last command that DRY_RUN=1 shows. DRY_RUN=1 prints every command and
+# runs none.
+#
+#   PROJECT=mine ZONE=us-west4-a SPOT=1 CONFIG=configs/ssd300_voc.py WORKDIR=gs://mine/ssd300 \
+#     launch/gke_xpk.sh --config.model.dtype=bfloat16
+set -euo pipefail
+
+: "${PROJECT:?}" "${ZONE:?}" "${CONFIG:?}" "${WORKDIR:?}"
+NAME=${NAME:-jaxdet}
+ACCELERATOR=${ACCELERATOR:-v5litepod-16}
+RETRIES=${RETRIES:-20}
+CAPACITY=${SPOT:+--spot}
+[[ $WORKDIR == gs://* ]] || { echo "WORKDIR is $WORKDIR, expected a gs:// path" >&2; exit 2; }
+cd "$(dirname "$0")/.."
+SOURCE=${TMPDIR:-/tmp}/$NAME
+
+run() {
+  printf '+' && printf ' %q' "$@" && echo
+  [[ ${DRY_RUN:-} == 1 ]] || "$@"
+}
+PLACE=(--cluster="$NAME" --project="$PROJECT" --zone="$ZONE")
+
+printf -v TRAIN ' %q' python -m jaxdet.main --config="$CONFIG" --workdir="$WORKDIR" "$@"
+# `exec`, so that SIGTERM reaches the training and not a shell around it.
+COMMAND="pip install -q -e '.[tpu]' && exec$TRAIN"
+
+run mkdir -p "$SOURCE"
+run git archive --format=tar --output="$SOURCE.tar" HEAD
+run tar -xf "$SOURCE.tar" -C "$SOURCE"
+trap 'run xpk cluster delete "${PLACE[@]}" --force' EXIT
+run xpk cluster create "${PLACE[@]}" --tpu-type="$ACCELERATOR" --num-slices=1 \
+  "${CAPACITY:---on-demand}"
+run xpk workload create "${PLACE[@]}" --workload="$NAME" --tpu-type="$ACCELERATOR" --num-slices=1 \
+  --base-docker-image=python:3.12 --script-dir="$SOURCE" --max-restarts="$RETRIES" \
+  --restart-on-exit-codes=75 --termination-grace-period-seconds=120 --command="$COMMAND"
+run xpk workload list "${PLACE[@]}" --wait-for-job-completion="$NAME"

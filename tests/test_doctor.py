@@ -1,0 +1,225 @@
+"""The doctor: what it finds right, and that each thing that would fail is found."""
+
+import functools
+import runpy
+import shutil
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from array_record.python import array_record_module as array_record
+from conftest import ROOT, SMALL, run
+from ml_collections import ConfigDict
+from tiny_sets import write_voc
+
+from jaxdet import assign, cost, data, doctor, survey
+from jaxdet.data import part, table
+from jaxdet.types import Anchors, Annotation
+
+GIB = 2**30
+CLASSES = ("disc", "ring", "square")
+
+
+def doctor_on(dir, *arguments, **options):
+    where = f"--config.data.dir={dir}"
+    return run(
+        "--config=configs/quickstart.py",
+        where,
+        *SMALL,
+        *arguments,
+        module="jaxdet.doctor",
+        **options,
+    )
+
+
+def lines(output, check):
+    return [line for line in output.splitlines() if line[6:].startswith(check)]
+
+
+@pytest.mark.slow
+def test_a_sound_recipe_passes_and_says_what_training_will_cost(shapes, tmp_path):
+    output = doctor_on(shapes, f"--workdir={tmp_path / 'not' / 'yet'}")
+    assert "FAIL" not in output and "Traceback" not in output
+    assert not (tmp_path / "not").exists()  # it only looks
+    assert len(lines(output, "pictures decode")) == len(lines(output, "boxes legal")) == 2
+    assert "1,000 in shapes_train" in lines(output, "pictures decode")[0]
+    (classes,) = lines(output, "objects by class")
+    assert all(f"{name} " in classes for name in ("disc", "ring", "square", "triangle", "cross"))
+    (time,) = lines(output, "time")
+    assert "s a step" in time and "6 steps" in time
+    (memory,) = lines(output, "memory")
+    assert 0 < float(memory[6:].split()[1]) < 1  # GiB
+
+
+@pytest.mark.slow
+def test_a_batch_too_large_for_the_memory_fails_before_a_step_is_run(shapes, tmp_path):
+    output = doctor_on(shapes, "--memory_gib=0.001", f"--workdir={tmp_path}", ok=False)
+    assert lines(output, "memory")[0].startswith("FAIL")
+    assert "no step was run" in lines(output, "time")[0]
+    assert "checks fail: memory" in output and "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_a_truncated_picture_fails_and_is_named(tmp_path):
+    objects = [("dog", 5, 5, 30, 25, 0)]
+    pictures = {"train": {"000001": objects, "000002": objects}, "val": {"000003": objects}}
+    write_voc(tmp_path / "VOCdevkit", pictures)
+    sets = dict(dir=tmp_path / "prepared", root=tmp_path / "VOCdevkit")
+    for name in ("voc_2007_train", "voc_2007_val"):
+        data.open(name, **sets)
+    truncate_picture(next((tmp_path / "prepared" / "voc_2007_train").rglob("*.array_record*")))
+    output = doctor_on(
+        sets["dir"],
+        f"--config.data.root={sets['root']}",
+        "--config.data.train=voc_2007_train",
+        "--config.data.eval=voc_2007_val",
+        ok=False,
+    )
+    train, val = lines(output, "pictures decode")
+    assert train.startswith("FAIL") and val.startswith("ok")
+    assert "1 of 2" in train and "has no end marker" in train and "00000" in train
+    assert "no step was run" in lines(output, "time")[0]
+    assert "checks fail: pictures decode" in output and "Traceback" not in output
+
+
+def truncate_picture(path):
+    """Overwrites the end of the first picture of a file of records with zeros."""
+    reader = array_record.ArrayRecordReader(str(path))
+    records = reader.read_all()
+    reader.close()
+    end = records[0].rindex(b"\xff\xd9")
+    records[0] = records[0][: end - 20] + bytes(22) + records[0][end + 2 :]
+    writer = array_record.ArrayRecordWriter(str(path), "group_size:1")
+    for record in records:
+        writer.write(record)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.evaluation.metric=vok", "did you mean 'voc'?"),
+        ("--config.evaluation.batch_size=0", "config.evaluation.batch_size is 0, expected"),
+    ],
+)
+def test_a_recipe_that_cannot_work_ends_with_one_clear_line(shapes, argument, message):
+    output = doctor_on(shapes, argument, ok=False)
+    assert message in output and "Traceback" not in output
+    assert not lines(output, "pictures decode")
+
+
+def test_a_full_disk_fails(monkeypatch, tmp_path):
+    usage = types.SimpleNamespace(free=5 * GIB)
+    asked = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage)
+    row = doctor.disk_row(6 * GIB, str(tmp_path / "not" / "yet"))
+    assert row.fails and "6.00 GiB of checkpoints, 5.00 GiB free" in row.found
+    assert asked == [tmp_path]  # the nearest folder that is there
+    assert not doctor.disk_row(4 * GIB, str(tmp_path)).fails
+    assert not doctor.disk_row(6 * GIB, "gs://bucket/run").fails
+    assert not doctor.disk_row(6 * GIB, None).fails
+
+
+def annotation(name, boxes, labels, **more):
+    none = np.zeros(len(labels), bool)
+    values = dict(difficult=none, crowd=none, area=np.ones(len(labels), np.float32)) | more
+    height, width = values.pop("size", (100, 100))
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    return Annotation(name, height, width, boxes, np.array(labels, np.int32), **values)
+
+
+def dataset_of(*annotations):
+    columns = table.from_annotations(annotations, range(len(annotations)))
+    only = part.Part("some", CLASSES, [], columns, {})
+    return data.Dataset("some", CLASSES, (only,), columns, np.zeros(len(annotations), int))
+
+
+def four_anchors():
+    """Four squares that tile the picture, as a detector that matches as SSD does."""
+    low = np.array([[0, 0], [0.5, 0], [0, 0.5], [0.5, 0.5]], np.float32)
+    cells = np.concatenate([low, np.full((4, 2), 0.5, np.float32)], axis=1)
+    boxes = np.concatenate([low + 0.25, np.full((4, 2), 0.5, np.float32)], axis=1)
+    match = functools.partial(assign.match, iou_threshold=0.5)
+    anchors = Anchors(boxes=boxes, cell=cells)
+    return types.SimpleNamespace(size=200, anchors_at=lambda size: anchors, assign=match)
+
+
+def test_objects_that_no_anchor_meets_are_counted():
+    exact, quarter = [0, 0, 0.5, 0.5], [0.5, 0.5, 0.75, 0.75]
+    third = [0.6, 0.5, 0.85, 0.75]  # in the same square as `quarter`: the later one gets it
+    set_ = dataset_of(
+        annotation("a", [exact, quarter, third], [0, 1, 2]),
+        annotation("none", [], []),
+        annotation("b", [exact, quarter], [2, 2], crowd=np.array([True, False])),
+        annotation("c", [exact], [1], difficult=np.array([True])),
+        *[annotation(f"{i}", [exact], [0]) for i in range(70)],  # more than are looked at together
+    )
+    found = survey.fit(four_anchors(), set_, letterbox=False, keep_difficult=False)
+    np.testing.assert_array_equal(found.labels, [0, 1, 2, 2] + [0] * 70)
+    np.testing.assert_allclose(found.best_iou, [1, 0.25, 0.25, 0.25] + [1] * 70, atol=1e-6)
+    np.testing.assert_array_equal(found.owned, [True, False, True, True] + [True] * 70)
+    np.testing.assert_allclose(found.sides[:2], [[100, 100], [50, 50]])
+    kept = survey.fit(four_anchors(), set_, letterbox=False, keep_difficult=True)
+    assert len(kept.labels) == len(found.labels) + 1
+
+
+def test_a_letterbox_shows_objects_smaller():
+    """A picture twice as wide as high, wholly covered, is half as high as the input."""
+    set_ = dataset_of(annotation("wide", [[0, 0, 1, 1]], [0], size=(50, 100)))
+    found = survey.fit(four_anchors(), set_, letterbox=True, keep_difficult=False)
+    np.testing.assert_allclose(found.sides, [[200, 100]])
+    # 1 x 1/2 across the middle meets half of each square: 1/8 of 1/2 + 1/4 - 1/8.
+    np.testing.assert_allclose(found.best_iou, [0.125 / 0.625])
+
+
+def test_object_rows_count_classes_sizes_and_misses():
+    exact, small = [0, 0, 0.5, 0.5], [0.5, 0.5, 0.5625, 0.5625]  # 100 and 12.5 pixels of 200
+    set_ = dataset_of(annotation("a", [exact, small, exact], [0, 2, 2]))
+    config = ConfigDict(runpy.run_path(str(ROOT / "configs/quickstart.py"))["get_config"]())
+    rows = {row.check: row.found for row in doctor.object_rows(four_anchors(), set_, config)}
+    assert rows["objects by class"] == "disc 1, ring 0, square 2"
+    assert "under 8: 0, from 8: 1, from 16: 0, from 32: 0, from 64: 2" in rows["objects by size"]
+    assert rows["objects without anchor"] == "1 of 3 (33.3%)"  # two are the same but for the class
+    assert rows["objects under IoU 0.5"] == "1 of 3 (33.3%)"
+
+
+def test_illegal_boxes():
+    boxes = np.array(
+        [
+            [0, 0, 1, 1],
+            [0.5, 0.2, 0.5, 0.4],  # empty
+            [0.5, 0.2, 0.4, 0.4],  # inside out
+            [-0.1, 0, 0.5, 0.5],
+            [0, 0, 0.5, 1.1],
+            [0, np.nan, 0.5, 0.5],
+            [0, 0, 0.5, 0.5],  # of no class
+        ]
+    )
+    set_ = dataset_of(annotation("a", boxes, [0, 0, 0, 0, 0, 0, 3]))
+    np.testing.assert_array_equal(survey.illegal_boxes(set_), [False] + [True] * 6)
+    set_.parts[0].records.append({"image": b"no picture"})
+    decode, legal = doctor.picture_rows(set_, 64)
+    assert decode.fails and "not a picture" in decode.found
+    assert legal.fails and legal.found == "6 of 7 in some are not, the first in a"
+
+
+def test_memory_of_a_step_counts_what_is_donated_once():
+    state, batch = jnp.zeros((256, 1024)), jnp.zeros((64, 1024))  # 1 MiB and 1/4 MiB
+    step = lambda state, batch: (state + batch.sum(), batch.max())
+    for donated, least in (((0,), 1.25), ((), 2.25)):
+        compiled = jax.jit(step, donate_argnums=donated).lower(state, batch).compile()
+        assert least <= cost.step_bytes(compiled) / 2**20 < least + 0.1
+
+
+def test_checkpoints_are_counted_in_float_bytes():
+    first = {"a": jnp.zeros((3, 5)), "step": jnp.zeros((), jnp.int32)}
+    assert cost.checkpoint_bytes(first, keep=2) == 4 * (15 + 1) * 4  # and the best, and a new one
+
+
+def test_time_of_an_epoch_and_of_the_schedule():
+    config = ConfigDict(dict(data=dict(batch_size=10), schedule=dict(steps=5000)))
+    found = doctor.time_found(3600, config, seconds=2.0)
+    assert found.startswith("2.000 s a step, 5.0 pictures/s; an epoch 0 h 12 min, ")
+    assert "5,000 steps 2 h 47 min" in found
