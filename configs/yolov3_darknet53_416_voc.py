@@ -5,7 +5,7 @@
 
 Published: 83.7 mAP on VOC2007 test at 416 pixels (GluonCV) with the bag of freebies of Zhang et al.
 2019 (arXiv:1902.04103), which are keys here: `label_smoothing`, `mixup_alpha`, `schedule` (a cosine
-after a warm-up) and `sizes`; BatchNorm always sees the whole batch. Measured here: no.
+after a warm-up), `sizes` and `synchronised`. Measured here: no.
 """
 
 from ml_collections import ConfigDict
