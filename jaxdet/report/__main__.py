@@ -1,0 +1,43 @@
+"""What a trained detector does, and where it goes wrong, as one html file.
+
+    python -m jaxdet.report --workdir=DIR [--output=report.html]
+
+evaluates the newest checkpoint on the set that the run evaluated on (`config.data.eval`), and
+writes a page that needs no network: numbers with their protocol, learning curves, AP by class and
+by size, precision-recall curves, confusion, error kinds and their cost (TIDE), calibration, and
+pictures of the best and the worst. Without --output it goes into the workdir.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxdet.report import page
+from jaxdet.report.evidence import gather
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Writes the report; one clear line for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxdet.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of a trained detector")
+    parser.add_argument("--output", type=Path, help="html file to write, default in the workdir")
+    parser.add_argument("--dir", help="folder of prepared datasets, default config.data.dir")
+    parser.add_argument("--root", help="folder of the set as published, default config.data.root")
+    args = parser.parse_args(argv)
+    output = args.output or args.workdir / "report.html"
+    try:
+        text = page.render(gather(args.workdir, dir=args.dir, root=args.root))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except (ValueError, OSError) as error:
+        sys.exit(f"jaxdet: {error}")
+    print(f"{output}, {output.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Charts as SVG, to stand inside an html page: lines and scatters over numbered axes."""
+
+import dataclasses
+import html
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 40  # margins in pixels
+_MOST_POINTS = 300  # of a line; more are not seen
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """What an axis shows, from `low` to `high`; with `log` by its logarithm."""
+
+    label: str
+    low: float
+    high: float
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """Where a value lies between the ends: 0 to 1."""
+        scale = math.log10 if self.log else float
+        return (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
+
+    def ticks(self) -> list[float]:
+        """Round values to write beside the axis."""
+        return _decades(self.low, self.high) if self.log else _round_values(self.low, self.high)
+
+
+def axis(label: str, values: Sequence[float], *, log: bool = False) -> Axis:
+    """An axis on which all of `values` have room; a logarithmic one takes positive values."""
+    low, high = (float(np.min(values)), float(np.max(values))) if len(values) else (1.0, 2.0)
+    if log:
+        return Axis(label, low / 1.3, high * 1.3, log=True)
+    room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return Axis(label, low - room, high + room)
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x: Axis,
+    y: Axis,
+    title: str = "",
+    size: tuple[int, int] = (440, 260),
+    diagonal: bool = False,
+) -> str:
+    """One line per name, given as its x and y; a legend where there are several."""
+    frame = _Frame(x, y, size)
+    parts = [frame.line("diagonal", [x.low, x.high], [y.low, y.high])] if diagonal else []
+    for index, (name, (xs, ys)) in enumerate(series.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        parts.append(frame.line("curve", *_thinned(xs, ys), colour=colour, name=name))
+        if len(xs) == 1:
+            parts.append(frame.dot(xs[0], ys[0], name, colour=colour))
+    if len(series) > 1:
+        parts.append(frame.legend(list(series)))
+    return frame.svg(parts, title)
+
+
+def scatter(
+    points: Sequence[tuple[str, float, float]],
+    *,
+    x: Axis,
+    y: Axis,
+    title: str = "",
+    size: tuple[int, int] = (440, 260),
+) -> str:
+    """A dot for every (name, x, y), which says its name; written beside where they are few."""
+    frame = _Frame(x, y, size)
+    parts = [frame.dot(at_x, at_y, name) for name, at_x, at_y in points]
+    if len(points) <= 25:
+        parts += [frame.name(at_x, at_y, name) for name, at_x, at_y in points]
+    return frame.svg(parts, title)
+
+
+class _Frame:
+    """The area of a chart between its axes, in pixels of the SVG."""
+
+    def __init__(self, x: Axis, y: Axis, size: tuple[int, int]):
+        self._x, self._y, self._size = x, y, size
+        self._width, self._height = size[0] - _LEFT - _RIGHT, size[1] - _TOP - _BOTTOM
+
+    def svg(self, parts: Sequence[str], title: str) -> str:
+        (width, height), name = self._size, html.escape(title)
+        return "\n".join(
+            [
+                f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" role="img" '
+                f'aria-label="{name}">',
+                f'<text class="title" x="{_LEFT}" y="16">{name}</text>',
+                *self._grid(),
+                *parts,
+                "</svg>",
+            ]
+        )
+
+    def line(self, kind, xs, ys, *, colour: str = "#94a3b8", name: str = "") -> str:
+        points = " ".join(self._at(*point) for point in zip(xs, ys, strict=True))
+        return (
+            f'<polyline class="{kind}" stroke="{colour}" points="{points}">'
+            f"<title>{html.escape(name)}</title></polyline>"
+        )
+
+    def dot(self, x: float, y: float, name: str, *, colour: str = COLOURS[0]) -> str:
+        left, top = self._at(x, y).split(",")
+        told = html.escape(f"{name}: {x:.4g}, {y:.4g}")
+        return (
+            f'<circle cx="{left}" cy="{top}" r="3.5" fill="{colour}"><title>{told}</title></circle>'
+        )
+
+    def name(self, x: float, y: float, name: str) -> str:
+        left, top = (float(place) for place in self._at(x, y).split(","))
+        right_half = left > _LEFT + 0.7 * self._width  # written to the left, or it would be cut
+        anchor, by = ("end", -6) if right_half else ("start", 6)
+        return _text("name", left + by, top - 4, name, anchor)
+
+    def legend(self, names: Sequence[str]) -> str:
+        """In the line of the title, from the right end."""
+        spans = (
+            f'<tspan fill="{COLOURS[index % len(COLOURS)]}" dx="10">{html.escape(name)}</tspan>'
+            for index, name in enumerate(names)
+        )
+        return (
+            f'<text class="legend" x="{_LEFT + self._width}" y="16" text-anchor="end">'
+            f"{''.join(spans)}</text>"
+        )
+
+    def _grid(self) -> list[str]:
+        bottom, right = _TOP + self._height, _LEFT + self._width
+        parts = []
+        for value in self._x.ticks():
+            left = _LEFT + self._width * self._x.place(value)
+            parts.append(f'<path class="grid" d="M{left:.1f} {_TOP}V{bottom}"/>')
+            parts.append(_text("tick", left, bottom + 14, f"{value:,g}", "middle"))
+        for value in self._y.ticks():
+            top = bottom - self._height * self._y.place(value)
+            parts.append(f'<path class="grid" d="M{_LEFT} {top:.1f}H{right}"/>')
+            parts.append(_text("tick", _LEFT - 6, top + 3.5, f"{value:,g}", "end"))
+        middle = _TOP + self._height / 2
+        parts.append(_text("label", _LEFT + self._width / 2, bottom + 32, self._x.label, "middle"))
+        turned = f' transform="rotate(-90 12 {middle:.0f})"'
+        parts.append(_text("label", 12, middle, self._y.label, "middle", turned))
+        return parts
+
+    def _at(self, x: float, y: float) -> str:
+        left = _LEFT + self._width * self._x.place(x)
+        top = _TOP + self._height * (1 - self._y.place(y))
+        return f"{left:.1f},{top:.1f}"
+
+
+def _text(kind: str, x: float, y: float, text: str, anchor: str, more: str = "") -> str:
+    return (
+        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>'
+        f"{html.escape(text)}</text>"
+    )
+
+
+def _thinned(xs: Sequence[float], ys: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """At most so many points, evenly chosen, the first and the last among them."""
+    chosen = np.unique(np.linspace(0, len(xs) - 1, min(len(xs), _MOST_POINTS)).round().astype(int))
+    return np.asarray(xs)[chosen], np.asarray(ys)[chosen]
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten, four to nine of them."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step = next(power * m for m in (5, 2, 1) if (high - low) / (power * m) >= 4)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(k * step, 12) for k in range(first, last + 1)]
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten; of a wide range the powers alone, of a narrow one more."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = [(m * 10.0**power, m) for power in range(first, last + 1) for m in (1, 2, 5)]
+    inside = [(value, m) for value, m in every if low <= value <= high]
+    if len(inside) < 3:
+        return _round_values(low, high)
+    return [value for value, m in inside if len(inside) <= 7 or m == 1]

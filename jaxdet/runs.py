@@ -1,0 +1,264 @@
+"""The experiments under a folder as one table.
+
+    python -m jaxdet.runs runs                      # markdown
+    python -m jaxdet.runs runs --format=csv
+    python -m jaxdet.runs runs --compare 2 5        # or two names
+
+A run is a workdir: a folder with `config.json`. Runs are numbered by the date of their first step.
+The purpose is `config.purpose`, the notes the first line of `notes.txt` or `notes.md` in the
+workdir. The time is that of training steps, without evaluations. `best` is the best value of the
+first number that the metric reports. A comparison shows where the configs differ, and the curves
+of both on one scale.
+"""
+
+import argparse
+import csv
+import dataclasses
+import datetime
+import functools
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from jaxdet import data, logs, workdir
+from jaxdet.data import builder
+
+COLUMNS = (
+    *("id", "date", "name", "purpose", "epochs", "last loss"),
+    *("metric", "best", "at", "time", "notes"),
+)
+NOTES = ("notes.txt", "notes.md")
+_BARS, _BAR_COUNT = "▁▂▃▄▅▆▇█", 24
+
+Curves = dict[str, dict[str, tuple[list[int], list[float]]]]  # kind -> name -> steps, values
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A run as its workdir tells of it."""
+
+    name: str  # its folder, below the one that was asked about
+    folder: Path
+    config: Mapping[str, Any]
+    curves: Curves
+    date: datetime.datetime
+
+    @property
+    def steps(self) -> int:
+        """The last step that is in the log."""
+        losses = self.curves.get("train", {}).get("loss", ([0], []))
+        return losses[0][-1]
+
+
+def find(root: Path) -> list[Experiment]:
+    """The runs in and below a folder, the oldest first; ValueError where there is none."""
+    runs = [_read(folder, root) for folder in _workdirs(root)]
+    if not runs:
+        raise ValueError(f"no run in {root}: expected folders with a {workdir.CONFIG}")
+    return sorted(runs, key=lambda run: (run.date, run.name))
+
+
+def _workdirs(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        if workdir.CONFIG in files:
+            folders.clear()  # its checkpoints are many files
+            yield Path(folder)
+
+
+def _read(folder: Path, root: Path) -> Experiment:
+    config = json.loads((folder / workdir.CONFIG).read_text())
+    name = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
+    return Experiment(name, folder, config, read_curves(folder), _began(folder))
+
+
+def _began(folder: Path) -> datetime.datetime:
+    """When a run began: TensorBoard's files have the second in their names."""
+    events = (folder / logs.TENSORBOARD).glob("events.out.tfevents.*")
+    seconds = [int(name) for name in (path.name.split(".")[3] for path in events) if name.isdigit()]
+    first = min(seconds, default=(folder / workdir.CONFIG).stat().st_mtime)
+    return datetime.datetime.fromtimestamp(first)
+
+
+def read_curves(folder: Path) -> Curves:
+    """The numbers in a workdir's metrics.jsonl; none where it has no such file (yet)."""
+    curves: Curves = {}
+    for record in logs.Lines(epath.Path(folder) / logs.METRICS, write=False).records:
+        of_kind = curves.setdefault(record["kind"], {})
+        for name in [name for name in record if name not in ("kind", "step")]:
+            steps, values = of_kind.setdefault(name, ([], []))
+            steps.append(record["step"])
+            values.append(record[name])
+    return curves
+
+
+def row(number: int, run: Experiment) -> tuple[str, ...]:
+    """The cells of COLUMNS."""
+    per_epoch = steps_per_epoch(run.config)
+    losses = run.curves.get("train", {}).get("loss")
+    metric, best, at = "-", "-", "-"
+    if evaluations := run.curves.get("eval"):
+        metric, (steps, values) = next(iter(evaluations.items()))
+        index = int(np.argmax(values))
+        best, at = f"{100 * values[index]:.2f}", _span(steps[index], per_epoch)
+    return (
+        str(number),
+        run.date.strftime("%Y-%m-%d %H:%M"),
+        run.name,
+        str(run.config.get("purpose") or ""),
+        _span(run.steps, per_epoch),
+        f"{losses[1][-1]:.3f}" if losses else "-",
+        *(metric, best, at),
+        _duration(training_seconds(run)),
+        _notes(run.folder),
+    )
+
+
+def steps_per_epoch(config: Mapping[str, Any]) -> float | None:
+    """Training pictures over batch size; None where the set is not prepared on this machine."""
+    pictures = _pictures(config["data"]["train"], config["data"]["dir"])
+    return pictures and pictures / config["data"]["batch_size"]
+
+
+@functools.cache
+def _pictures(names: str, folder: str) -> int | None:
+    where = Path(folder).expanduser()
+    if not all(builder.is_prepared(where, name.strip()) for name in names.split("+")):
+        return None  # `data.open` would download it
+    return len(data.open(names, dir=where))
+
+
+def training_seconds(run: Experiment) -> float | None:
+    """The time of all steps in the log, from their pictures per second."""
+    train = run.curves.get("train", {})
+    if "pictures_per_second" not in train:
+        return None
+    steps, rates = train["pictures_per_second"]
+    pictures = np.diff(steps, prepend=0) * run.config["data"]["batch_size"]
+    return float((pictures / np.array(rates)).sum())
+
+
+def _span(steps: int, per_epoch: float | None) -> str:
+    return f"{steps:,} steps" if per_epoch is None else f"{steps / per_epoch:.1f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+def _notes(folder: Path) -> str:
+    for path in (folder / name for name in NOTES):
+        if path.exists():
+            return next(iter(path.read_text().splitlines()), "").lstrip("# ")
+    return ""
+
+
+def compare(numbers: Sequence[int], a: Experiment, b: Experiment) -> list[tuple[str, ...]]:
+    """Rows (what, of a, of b): the results, the curves, and the config where it differs."""
+    cells = [
+        dict(zip(COLUMNS, row(n, run), strict=True)) for n, run in zip(numbers, (a, b), strict=True)
+    ]
+    rows = [(name, *(cell[name] for cell in cells)) for name in COLUMNS if name != "name"]
+    for kind, name in _shown_curves(a, b):
+        rows.append(
+            (f"{name} ({kind})", *_sparklines([r.curves.get(kind, {}).get(name) for r in (a, b)]))
+        )
+    old, new = workdir.flat(a.config), workdir.flat(b.config)
+    for key in workdir.differences(a.config, b.config):
+        rows.append((f"config.{key}", *(str(each.get(key, "(absent)")) for each in (old, new))))
+    return rows
+
+
+def _shown_curves(*runs: Experiment) -> list[tuple[str, str]]:
+    metrics = [("eval", next(iter(run.curves["eval"]))) for run in runs if "eval" in run.curves]
+    return [("train", "loss"), *dict.fromkeys(metrics)]
+
+
+def _sparklines(series: Sequence[tuple[list[int], list[float]] | None]) -> list[str]:
+    """Curves in characters, on one scale of steps and values, with the first and last value."""
+    known = [each for each in series if each]
+    if not known:
+        return ["-"] * len(series)
+    last = max(steps[-1] for steps, _ in known)
+    values = np.concatenate([values for _, values in known])
+    low, high = float(values.min()), float(values.max())
+    return [_sparkline(each, last, low, high) if each else "-" for each in series]
+
+
+def _sparkline(curve: tuple[list[int], list[float]], last: int, low: float, high: float) -> str:
+    steps, values = curve
+    places = np.linspace(min(steps[0], last), last, _BAR_COUNT)
+    here = np.interp(places[places <= steps[-1]], steps, values)
+    heights = (here - low) / ((high - low) or 1.0) * (len(_BARS) - 1)
+    bars = "".join(_BARS[round(height)] for height in heights.tolist())
+    return f"{values[0]:.4g} {bars} {values[-1]:.4g}"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns also stand under one another in a terminal."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in each] for each in rows]
+    widths = [max(3, *map(len, column)) for column in zip(header, *cells, strict=True)]
+    line = lambda each: "| " + " | ".join(map(str.ljust, each, widths)) + " |"
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([line(header), rule, *map(line, cells)])
+
+
+def comma_separated(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The table as csv."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue().rstrip("\n")
+
+
+FORMATS = {"markdown": markdown, "csv": comma_separated}
+
+
+def table(root: Path, chosen: Sequence[str] | None) -> tuple[Sequence[str], list[tuple[str, ...]]]:
+    """Header and rows: of all runs, or of the comparison of two, chosen by number or name."""
+    runs = find(root)
+    if not chosen:
+        return COLUMNS, [row(number, run) for number, run in enumerate(runs, start=1)]
+    numbers = [_number(name, runs) for name in chosen]
+    a, b = (runs[number - 1] for number in numbers)
+    return ("what", a.name, b.name), compare(numbers, a, b)
+
+
+def _number(chosen: str, runs: Sequence[Experiment]) -> int:
+    names = [run.name for run in runs]
+    if chosen in names:
+        return names.index(chosen) + 1
+    if chosen.isdecimal() and 1 <= int(chosen) <= len(runs):
+        return int(chosen)
+    raise ValueError(f"no run {chosen!r}; expected 1 to {len(runs)}, or one of {', '.join(names)}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table; one clear line for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxdet.runs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="the folder that the workdirs are in")
+    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two ids or names")
+    parser.add_argument("--format", choices=FORMATS, default="markdown")
+    args = parser.parse_args(argv)
+    try:
+        print(FORMATS[args.format](*table(args.folder, args.compare)))
+    except ValueError as error:
+        sys.exit(f"jaxdet: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The table of experiments, from workdirs written by hand and from a real one."""
+
+import csv
+import io
+import json
+
+import pytest
+from conftest import run
+
+from jaxdet import runs
+
+BEGAN = 1_700_000_000  # seconds
+
+
+def workdir(folder, *, lines=(), began=BEGAN, purpose="", notes=None, **data):
+    """A workdir with a log of so many (step, kind, values)."""
+    (folder / "tensorboard").mkdir(parents=True)
+    (folder / "tensorboard" / f"events.out.tfevents.{began}.host.1.2").touch()
+    data = {"train": "no_such_set", "dir": str(folder), "batch_size": 4} | data
+    (folder / "config.json").write_text(json.dumps({"purpose": purpose, "data": data, "seed": 0}))
+    log = [{"step": step, "kind": kind, **values} for step, kind, values in lines]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in log))
+    if notes is not None:
+        (folder / "notes.md").write_text(notes)
+
+
+def losses(*values, every=10, rate=2.0):
+    return [
+        (every * (i + 1), "train", {"box": 0.0, "loss": loss, "pictures_per_second": rate})
+        for i, loss in enumerate(values)
+    ]
+
+
+def evaluations(*values, every=20):
+    return [(every * (i + 1), "eval", {"mAP11": v, "mAP_area": 0}) for i, v in enumerate(values)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    lines = losses(9.0, 3.5, 2.25, 2.0) + evaluations(0.5, 0.4)
+    later = dict(purpose="frozen | half", notes="# went well\nmore", began=BEGAN + 60)
+    workdir(tmp_path / "deep" / "second", lines=lines, **later)
+    workdir(tmp_path / "first", lines=losses(8.0, 4.0), batch_size=8)
+    return tmp_path
+
+
+def cells(folder, *chosen):
+    header, rows = runs.table(folder, chosen)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def test_a_row_says_what_the_logs_say(folder):
+    first, second = cells(folder)
+    date = second.pop("date")
+    assert date > first["date"] and len(date) == len("2026-01-31 12:00")
+    assert second == {
+        "id": "2",
+        "name": "deep/second",
+        "purpose": "frozen | half",
+        "epochs": "40 steps",  # the number of training pictures is not known
+        "last loss": "2.000",
+        "metric": "mAP11",
+        "best": "50.00",
+        "at": "20 steps",
+        "time": "0:01:20",  # 40 steps of 4 pictures, 2 a second
+        "notes": "went well",
+    }
+    assert (first["metric"], first["best"], first["time"]) == ("-", "-", "0:01:20")
+
+
+def test_epochs_where_the_training_set_is_prepared(tmp_path, shapes):
+    known = dict(train="shapes_val", dir=str(shapes), batch_size=40)  # 200 pictures
+    workdir(tmp_path / "run", lines=losses(1.0, 1.0) + evaluations(0.1), **known)
+    (row,) = cells(tmp_path)
+    assert (row["epochs"], row["at"]) == ("4.0", "4.0")
+
+
+def test_runs_that_have_just_begun_or_were_cut(tmp_path):
+    workdir(tmp_path / "new")
+    (tmp_path / "new" / "metrics.jsonl").unlink()
+    workdir(tmp_path / "cut", lines=losses(5.0))
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 20, "kind": "tra')
+    cut, new = cells(tmp_path)
+    assert (cut["epochs"], cut["last loss"]) == ("10 steps", "5.000")
+    assert (new["epochs"], new["last loss"], new["time"]) == ("0 steps", "-", "-")
+
+
+def test_comparison_shows_configs_and_curves_on_one_scale(folder):
+    rows = {row[0]: row[1:] for row in runs.table(folder, ["1", "deep/second"])[1]}
+    assert rows["config.data.batch_size"] == ("8", "4")
+    assert "config.seed" not in rows
+    assert rows["purpose"] == ("", "frozen | half")
+    one, two = rows["loss (train)"]
+    assert one.startswith("8 ▇") and one.endswith(" 4") and len(one) < len(two)  # half the steps
+    assert two.startswith("9 █") and two.endswith("▁ 2")
+    assert rows["mAP11 (eval)"][0] == "-"
+
+
+def test_a_curve_keeps_its_shape():
+    rising, falling = runs._sparklines([([1, 100], [0.0, 1.0]), ([1, 100], [1.0, 0.0])])
+    assert rising.split()[1] == falling.split()[1][::-1]
+    assert set(rising.split()[1]) == set("▁▂▃▄▅▆▇█")
+
+
+def test_markdown_and_csv(folder, capsys):
+    runs.main([str(folder)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and len({len(line) for line in lines}) == 1
+    assert "frozen \\| half" in lines[3]
+    runs.main([str(folder), "--format=csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["name"] for row in rows] == ["first", "deep/second"]
+    assert rows[1]["purpose"] == "frozen | half"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--compare", "1", "3"), ("--compare", "1", "frist")])
+def test_mistakes_end_with_one_line(folder, tmp_path_factory, arguments):
+    where = folder if arguments else tmp_path_factory.mktemp("empty")
+    with pytest.raises(SystemExit, match="^jaxdet: no run .*expected"):
+        runs.main([str(where), *arguments])
+
+
+def test_a_real_run(trained, capsys):
+    folder, _ = trained
+    (row,) = cells(folder)
+    assert row["name"] == folder.name and row["metric"] == "AP"
+    assert row["epochs"] == "0.0" and float(row["last loss"]) > 0  # 48 of 1,000 pictures
+    assert row["time"].count(":") == 2
+    assert "python -m jaxdet.runs" in run("--help", module="jaxdet.runs")
