@@ -17,7 +17,7 @@ from jaxdet.data.source import Source
 from jaxdet.types import Annotation
 
 VERSION = "1.0.0"
-SPLIT = "pictures"  # the one split in the folder of a name such as voc_2012_train
+SPLIT = "pictures"  # the one split in the folder of a name such as voc_2012_train or cells/train
 
 
 class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -36,10 +36,10 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         pictures: grain.MapDataset,
         origin: dict[str, str],
     ):
-        self.name = name
+        self._title, self.name = name, pathlib.Path(name).name
         self.VERSION = tfds.core.Version(VERSION)
         self._classes, self._pictures, self._origin = classes, pictures, origin
-        super().__init__(data_dir=data_dir, file_format="array_record")
+        super().__init__(data_dir=(data_dir / name).parent, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = tfds.core.MetadataDict(origin=self._origin, problems={})
@@ -68,14 +68,14 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self):
         problems: Problems = {}
         written = 0
-        for checked in check_all(self._pictures, self._classes, self.name):
+        for checked in check_all(self._pictures, self._classes, self._title):
             note(problems, checked)
             if checked.annotation is not None:
                 written += 1
                 yield checked.annotation.id, _example(checked)
-        warn(problems, self.name)
+        warn(problems, self._title)
         if not written:
-            raise ValueError(f"{self.name} has no usable picture: {problems or 'an empty list'}")
+            raise ValueError(f"{self._title} has no usable picture: {problems or 'an empty list'}")
         self.info.metadata["problems"] = problems
 
 
@@ -99,6 +99,13 @@ def prepare(source: Source, *, dir: pathlib.Path) -> None:
 def is_prepared(dir: pathlib.Path, name: str) -> bool:
     """Whether `dir` holds the complete records of a dataset."""
     return (dir / name / VERSION / "dataset_info.json").is_file()
+
+
+def prepared(dir: pathlib.Path) -> list[str]:
+    """The names of the datasets whose complete records `dir` holds."""
+    found = [*dir.glob(f"*/{VERSION}/dataset_info.json")]
+    found += dir.glob(f"*/*/{VERSION}/dataset_info.json")  # NAME/train
+    return sorted(path.parents[1].relative_to(dir).as_posix() for path in found)
 
 
 def reader(dir: pathlib.Path, name: str) -> tfds.core.DatasetBuilder:

@@ -92,10 +92,15 @@ def check_all(pictures: grain.MapDataset, classes: tuple[str, ...], name: str) -
 def note(problems: Problems, checked: Checked) -> None:
     """Count the problems of a checked picture."""
     for reason in checked.problems:
-        entry = problems.setdefault(reason, {"count": 0, "files": []})
-        entry["count"] += 1
-        if len(entry["files"]) < _NAMED_FILES and checked.picture.file not in entry["files"]:
-            entry["files"].append(checked.picture.file)
+        count(problems, reason, checked.picture.file)
+
+
+def count(problems: Problems, reason: str, file: str) -> None:
+    """Count one problem, and keep the names of the first few files that have it."""
+    entry = problems.setdefault(reason, {"count": 0, "files": []})
+    entry["count"] += 1
+    if len(entry["files"]) < _NAMED_FILES and file not in entry["files"]:
+        entry["files"].append(file)
 
 
 def warn(problems: Problems, name: str) -> None:

@@ -1,6 +1,7 @@
 """COCO 2017 and 2014: `coco_2017_train`, `coco_2017_val`, `coco_2014_...`."""
 
 import collections
+import dataclasses
 import functools
 import json
 import pathlib
@@ -47,6 +48,19 @@ def pictures(
 ) -> tuple[tuple[str, ...], grain.MapDataset]:
     """The class names and the pictures of a file in COCO's `instances` form.
 
+    Raises:
+        ValueError: the file is not of that form, or its classes or numbers do not agree.
+    """
+    names, images, things = read(annotations)
+    picture = functools.partial(_picture, things=things, names=names, folder=folder)
+    return tuple(names.values()), grain.MapDataset.source(images).map(picture)
+
+
+def read(
+    annotations: pathlib.Path,
+) -> tuple[dict[int, str], list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
+    """What a file in COCO's `instances` form lists: classes, images, and annotations by image.
+
     The classes are ordered by their number in the file; gaps between the numbers do not matter.
 
     Raises:
@@ -60,15 +74,32 @@ def pictures(
         for thing in content["annotations"]:
             things[thing["image_id"]].append(thing)
         images = content["images"]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{annotations} is not in COCO's form: {error!r}") from error
     if len(set(names.values())) < len(categories):
         raise ValueError(f"{annotations} has two categories of the same id or name: {categories}")
     if unknown := things.keys() - {image["id"] for image in images}:
         few = sorted(unknown)[:5]
         raise ValueError(f"{annotations} has annotations of pictures that it does not list: {few}")
-    read = functools.partial(_picture, things=things, names=names, folder=folder)
-    return tuple(names.values()), grain.MapDataset.source(images).map(read)
+    return names, images, things
+
+
+def parse(image: dict[str, Any], mine: list[dict[str, Any]], names: dict[int, str]) -> Picture:
+    """A listed image, whose file is not read yet, with its annotations."""
+    height, width = image["height"], image["width"]
+    corner_and_size = np.array([thing["bbox"] for thing in mine], np.float64).reshape(-1, 4)
+    corners = corner_and_size + np.pad(corner_and_size[:, :2], ((0, 0), (2, 0)))
+    return Picture(
+        id=str(image["id"]),
+        file=image["file_name"],
+        encoded=None,
+        size=(height, width),
+        boxes=corners / [width, height, width, height],
+        names=[_name(names, thing["category_id"], image["file_name"]) for thing in mine],
+        difficult=np.zeros(len(mine), bool),
+        crowd=np.array([thing.get("iscrowd", 0) for thing in mine], bool),
+        area=np.array([thing.get("area", np.nan) for thing in mine], np.float64),
+    )
 
 
 def _picture(
@@ -78,24 +109,13 @@ def _picture(
     names: dict[int, str],
     folder: pathlib.Path,
 ) -> Picture:
-    file, mine = folder / image["file_name"], things.get(image["id"], [])
-    height, width = image["height"], image["width"]
-    corner_and_size = np.array([thing["bbox"] for thing in mine], np.float64).reshape(-1, 4)
-    corners = corner_and_size + np.pad(corner_and_size[:, :2], ((0, 0), (2, 0)))
-    return Picture(
-        id=str(image["id"]),
-        file=str(file),
-        encoded=file.read_bytes() if file.is_file() else None,
-        size=(height, width),
-        boxes=corners / [width, height, width, height],
-        names=[_name(names, thing["category_id"], file) for thing in mine],
-        difficult=np.zeros(len(mine), bool),
-        crowd=np.array([thing.get("iscrowd", 0) for thing in mine], bool),
-        area=np.array([thing.get("area", np.nan) for thing in mine], np.float64),
-    )
+    file = folder / image["file_name"]
+    encoded = file.read_bytes() if file.is_file() else None
+    picture = parse(image, things.get(image["id"], []), names)
+    return dataclasses.replace(picture, file=str(file), encoded=encoded)
 
 
-def _name(names: dict[int, str], number: int, file: pathlib.Path) -> str:
+def _name(names: dict[int, str], number: int, file: str) -> str:
     if number not in names:
         raise ValueError(f"an object of {file} has category {number}; the file lists {names}")
     return names[number]

@@ -118,13 +118,13 @@ def _find(name: str, dir: pathlib.Path, root: pathlib.Path | None) -> list[Sourc
                 return sources
     if is_prepared:
         return [Source(name, None, _nothing_to_load)]
-    prepared = [path.parts[-3] for path in dir.glob(f"*/{builder.VERSION}/dataset_info.json")]
+    prepared = builder.prepared(dir)
     known = [module.FORMS for module in _SETS]
     near = difflib.get_close_matches(name, ["voc_2012_train", "coco_2017_train", *prepared], n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise ValueError(
         f"no dataset {name!r}{hint}; known are {', '.join(known)}; prepared in {dir}: "
-        f"{', '.join(sorted(prepared)) or 'none'}"
+        f"{', '.join(prepared) or 'none'}"
     )
 
 

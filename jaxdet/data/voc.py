@@ -99,6 +99,11 @@ def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Picture:
     )
 
 
+def file_name(xml: pathlib.Path) -> str:
+    """What an annotation in VOC's form calls its picture; "" where it does not."""
+    return ElementTree.parse(xml).findtext("filename", "").strip()
+
+
 def _devkit(root: pathlib.Path, year: str) -> pathlib.Path:
     folder = f"VOC{year}"
     candidates = [root / folder, root / "VOCdevkit" / folder, *([root] * (root.name == folder))]

@@ -1,0 +1,120 @@
+"""Somebody's own pictures, in a folder, as the sources of a new dataset: NAME/train, NAME/val."""
+
+import collections
+import dataclasses
+import hashlib
+import pathlib
+from functools import partial
+
+import grain
+
+from jaxdet.data.check import Picture, Problems
+from jaxdet.data.folder import Folder, Item
+from jaxdet.data.forms import Classes, read_coco, read_voc, read_yolo
+from jaxdet.data.source import Source
+
+FORMS = {
+    "voc": (read_voc, "an .xml file per picture, with `object` elements"),
+    "coco": (read_coco, "a .json file with `images`, `annotations` and `categories`"),
+    "yolo": (
+        read_yolo,
+        "a .txt file per picture, with lines `class cx cy width height`, and the names of the "
+        "classes in a data.yaml, classes.txt or *.names",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """What a folder holds."""
+
+    root: pathlib.Path
+    classes: Classes
+    splits: dict[str, list[Item]]  # of train, val and test those that are not empty
+    chosen: int  # how many of val were taken from train here
+    skipped: Problems  # what is in no split, and why
+
+
+def scan(form: str, root: pathlib.Path, *, val: float) -> Scan:
+    """Read all annotations of a folder, and no picture; `form` is one of FORMS.
+
+    Splits that the folder has are honoured; without any, all is `train`. Where there is no `val`,
+    a share `val` (0..1) of `train` becomes it, by a hash of the names, so that it stays the same
+    pictures on every machine.
+
+    Raises:
+        ValueError: the folder has no object in that form, or its annotations disagree.
+    """
+    if not 0 <= val < 1:
+        raise ValueError(f"val is {val:g}, expected a share from 0 to below 1")
+    folder = Folder(root)
+    read, expected = FORMS[form]
+    classes, items = read(folder)
+    if not any(item.picture.names for item in items):
+        endings = collections.Counter(path.suffix.lower() or "no ending" for path in folder.files)
+        holds = ", ".join(f"{number} {ending}" for ending, number in endings.most_common(5))
+        raise ValueError(
+            f"{root} holds no objects in the form of {form}, expected {expected}; "
+            + "; ".join([f"found {holds or 'no files'}", *lines(folder.skipped)])
+        )
+    splits = _splits(items, folder)
+    chosen = _choose_val(splits, val)
+    filled = {split: items for split, items in splits.items() if items}
+    return Scan(root, classes, filled, chosen, folder.skipped)
+
+
+def sources(scan: Scan, name: str) -> list[Source]:
+    """A source NAME/SPLIT for each split; its origin tells when the annotations have changed."""
+    found = []
+    for split, items in scan.splits.items():
+        origin = {"root": str(scan.root.resolve()), "sha256": _digest(scan.classes, items)}
+        found.append(Source(f"{name}/{split}", origin, partial(_load, scan.classes, items)))
+    return found
+
+
+def lines(problems: Problems) -> list[str]:
+    """What was left out: a line per reason, with how often and where first."""
+    return [
+        f"{reason}: {entry['count']:,} (first: {entry['files'][0]})"
+        for reason, entry in problems.items()
+    ]
+
+
+def _splits(items: list[Item], folder: Folder) -> dict[str, list[Item]]:
+    if all(item.split is None for item in items):
+        return {"train": items, "val": [], "test": []}
+    for item in items:
+        if item.split is None:
+            folder.skip("picture in no list or folder of train, val or test", item.path)
+    return {
+        split: [item for item in items if item.split == split] for split in ("train", "val", "test")
+    }
+
+
+def _choose_val(splits: dict[str, list[Item]], share: float) -> int:
+    """Move a share of `train` to an empty `val`, at least one picture; returns how many."""
+    train = splits["train"]
+    if splits["val"] or not share or len(train) < 2:
+        return 0
+    number = max(1, round(share * len(train)))
+    ordered = sorted(train, key=lambda item: hashlib.sha256(item.picture.id.encode()).digest())
+    splits["val"], splits["train"] = ordered[:number], ordered[number:]
+    return number
+
+
+def _digest(classes: Classes, items: list[Item]) -> str:
+    """A checksum of all annotations and of the names and sizes of the picture files."""
+    digest = hashlib.sha256(repr(classes).encode())
+    for item in sorted(items, key=lambda item: item.picture.id):
+        each = item.picture
+        said = (each.id, item.path.stat().st_size, each.size, each.names, each.boxes.tolist())
+        digest.update(repr((*said, each.difficult.tolist(), each.crowd.tolist())).encode())
+    return digest.hexdigest()
+
+
+def _load(classes: Classes, items: list[Item], downloads: pathlib.Path):
+    return classes, grain.MapDataset.source(items).map(_with_bytes)
+
+
+def _with_bytes(item: Item) -> Picture:
+    return dataclasses.replace(item.picture, encoded=item.path.read_bytes())

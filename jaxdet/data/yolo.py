@@ -1,0 +1,58 @@
+"""Annotations in YOLO's form: a text file per picture, a line `class cx cy width height` per box.
+
+The numbers are fractions of the picture. The class counts from 0 in a list of names: `names` in a
+`data.yaml`, or the lines of a `classes.txt` or `*.names`.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import yaml
+
+
+def find_names(files: Sequence[pathlib.Path]) -> tuple[dict[int, str], set[pathlib.Path]]:
+    """The class names by their numbers, none if unknown, and the files that list them.
+
+    Raises:
+        ValueError: two files list different names, or one cannot be read.
+    """
+    lists = {path: names for path in files if (names := _names(path))}
+    first, names = next(iter(lists.items()), (None, {}))
+    for path, others in lists.items():
+        if others != names:
+            raise ValueError(f"{first} and {path} list different classes: {names} and {others}")
+    return names, set(lists)
+
+
+def read(text: pathlib.Path) -> tuple[list[int], np.ndarray]:
+    """The class numbers and the boxes [n, 4] xyxy in fractions of an annotation file.
+
+    An empty file is that of a picture without objects.
+
+    Raises:
+        ValueError: a line is not of YOLO's form.
+    """
+    rows = [line.split() for line in text.read_text("utf-8-sig").splitlines() if line.strip()]
+    if uneven := [row for row in rows if len(row) != 5]:
+        raise ValueError(f"{text}: {' '.join(uneven[0])!r} is not 'class cx cy width height'")
+    boxes_cxcywh = np.array([row[1:] for row in rows], np.float64).reshape(-1, 4)
+    centres, sides = np.split(boxes_cxcywh, 2, axis=1)
+    corners = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1)
+    return [int(row[0]) for row in rows], corners
+
+
+def _names(path: pathlib.Path) -> dict[int, str]:
+    """The class names that a file lists, none where it is not such a file."""
+    if path.name.lower() == "classes.txt" or path.suffix.lower() == ".names":
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        return dict(enumerate(line for line in lines if line))
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text("utf-8-sig"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    listed = names if isinstance(names, dict) else dict(enumerate(names or ()))
+    return {int(number): str(name) for number, name in sorted(listed.items())}
