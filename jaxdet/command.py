@@ -26,9 +26,11 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
         sys.exit(f"jaxdet: unknown arguments {argv[1:]}, expected flags such as --config=FILE")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # the libraries below talk a lot
+        # What orbax cannot do, `checkpoint` says in one line; orbax prints how it came, thrice.
+        logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
     try:
         work()
-    except (ValueError, FloatingPointError, FileNotFoundError) as error:
+    except (ValueError, FloatingPointError, OSError, ImportError) as error:
         logging.debug("where it happened", exc_info=True)  # shown with --verbosity=1
         sys.exit(f"jaxdet: {error}")
 

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from jax.sharding import Mesh
 from tqdm import tqdm
 
@@ -18,18 +18,21 @@ from jaxdet.metrics import coco, voc
 from jaxdet.types import Array, Batch, Detections, Found
 
 METRICS: dict[str, ModuleType] = {"voc": voc, "coco": coco}
+MAIN = {"voc": "mAP11", "coco": "AP"}  # of a metric's numbers, what decides which is best
 RESULT, PREDICTIONS = "evaluation.json", "predictions.png"
 SHEET_SCORE = 0.3  # detections under it are left out of pictures, never out of numbers
 
 
 def predict_step(detector: Detector, mesh: Mesh, *, letterbox: bool) -> Callable:
-    """A compiled function (variables, batch) -> Detections [B, M] over all devices.
+    """A compiled function (variables, batch) -> (Detections [B, M], id [B], valid [B]).
 
-    Boxes come out as fractions of the picture itself, wherever the view put it.
+    It runs over all devices, and every process gets the rows of all. Boxes come out as fractions
+    of the picture itself, wherever the view put it.
     """
 
-    def step(variables: dict[str, Any], batch: Batch) -> Detections:
-        return view_and_predict(detector, variables, batch.image, batch.size, letterbox=letterbox)
+    def step(variables: dict[str, Any], batch: Batch) -> tuple[Detections, Array, Array]:
+        found = view_and_predict(detector, variables, batch.image, batch.size, letterbox=letterbox)
+        return found, batch.id, batch.valid
 
     return parallel.pmap(step, mesh)
 
@@ -64,14 +67,25 @@ def detect(
     batch_size: int,
     canvas: int,
 ) -> dict[str, Found]:
-    """The detections in every picture of `dataset`, by picture id, boxes in pixels."""
+    """The detections in every picture of `dataset`, by picture id, boxes in pixels.
+
+    Every process reads its share of the pictures, and returns the detections in all.
+    """
     found = {}
-    batches = data.eval_batches(dataset, batch_size=batch_size, canvas=canvas, max_objects=1)
-    total = -(-len(dataset) // batch_size)
-    for batch in tqdm(batches, desc="evaluating", total=total, unit="batch", leave=False):
-        detections = jax.device_get(step(variables, parallel.shard_batch(batch, mesh)))
-        for i in np.flatnonzero(batch.valid):
-            annotation = dataset.annotation(int(batch.id[i]))
+    batches = data.eval_batches(
+        dataset,
+        batch_size=batch_size,
+        canvas=canvas,
+        max_objects=1,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    shown = dict(desc="evaluating", unit="batch", leave=False, disable=not parallel.is_first())
+    for batch in tqdm(batches, total=-(-len(dataset) // batch_size), **shown):
+        batch = parallel.shard_batch(batch, mesh)
+        detections, ids, valid = jax.device_get(step(variables, batch))
+        for i in np.flatnonzero(valid):
+            annotation = dataset.annotation(int(ids[i]))
             one = jax.tree.map(lambda x, i=i: x[i], detections)
             found[annotation.id] = to_pixels(one, annotation.width, annotation.height)
     return found
@@ -117,6 +131,12 @@ def numbers(result: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in plain.items() if name != "iou_threshold"}
 
 
+def main_number(config: Any, result: dict[str, Any]) -> tuple[str, float]:
+    """The name and the value of the number that decides which checkpoint is best."""
+    name = MAIN[config.evaluation.metric]
+    return name, float(result[name])
+
+
 def sheet(dataset: data.Dataset, found: dict[str, Found], *, pictures: int = 12) -> np.ndarray:
     """Pictures of `dataset`, evenly chosen, with what was found in them: RGB [H, W, 3]."""
     chosen = np.linspace(0, len(dataset) - 1, min(pictures, len(dataset))).astype(int).tolist()
@@ -130,14 +150,32 @@ def _above(found: Found, score: float) -> Found:
     return Found(found.boxes[keep], found.scores[keep], found.labels[keep])
 
 
-def evaluate_newest(config: Any, folder: Path) -> dict[str, Any]:
+def evaluate_newest(config: Any, folder: epath.Path) -> dict[str, Any]:
     """Evaluates the newest checkpoint in `folder` on `config.data.eval`; writes evaluation.json.
 
     ValueError where there is none, or where it holds another model than the config's.
     """
     description, variables, step = checkpoint.read(folder)
+    judge = checkpoint_judge(config, folder, description)
+    result, table, sheet_ = judge(variables)
+    print(f"step {step}, {table}", flush=True)
+    if parallel.is_first():
+        written = json.dumps(record(config, step, result), indent=2) + "\n"
+        workdir.write_text(folder / RESULT, written)
+        visualize.save_png(folder / PREDICTIONS, sheet_)
+    return result
+
+
+def checkpoint_judge(config: Any, folder: epath.Path, description: dict[str, Any]) -> Callable:
+    """A function of variables, compiled once, that returns what `evaluate` returns.
+
+    `description` is that of a checkpoint in `folder`; ValueError where the config has another
+    model or other classes.
+    """
     stored, given = description["config"]["model"], checkpoint.plain(config)["model"]
     changed = workdir.differences({"model": stored}, {"model": given})
+    for free in ("model.size", "model.dtype"):  # the same weights at another size or precision
+        changed.pop(free, None)
     if changed:
         raise ValueError(f"{folder} holds another model: " + "; ".join(changed.values()))
     dataset = data.open(config.data.eval, dir=config.data.dir, root=config.data.root or None)
@@ -151,12 +189,21 @@ def evaluate_newest(config: Any, folder: Path) -> dict[str, Any]:
     parallel.check_batch_size(
         config.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
-    compiled = predict_step(detector, mesh, letterbox=config.evaluation.letterbox)
-    variables = parallel.replicate(variables, mesh)
-    result, table, sheet_ = evaluate(config, detector, compiled, variables, dataset, mesh)
-    print(f"step {step}, {table}", flush=True)
-    record = {"step": step, "set": config.data.eval, **numbers(result)}
-    record |= {"protocol": protocol(config.evaluation, detector.size), "classes": result["classes"]}
-    (folder / RESULT).write_text(json.dumps(record, indent=2) + "\n")
-    visualize.save_png(folder / PREDICTIONS, sheet_)
-    return result
+    step = predict_step(detector, mesh, letterbox=config.evaluation.letterbox)
+
+    def judge(variables: dict[str, Any]) -> tuple[dict[str, Any], str, np.ndarray]:
+        variables = parallel.replicate(variables, mesh)
+        return evaluate(config, detector, step, variables, dataset, mesh)
+
+    return judge
+
+
+def record(config: Any, step: int, result: dict[str, Any]) -> dict[str, Any]:
+    """What is written of the evaluation of a checkpoint, as JSON values."""
+    return {
+        "step": step,
+        "set": config.data.eval,
+        **numbers(result),
+        "protocol": protocol(config.evaluation, config.model.size),
+        "classes": result["classes"],
+    }

@@ -1,34 +1,53 @@
 """Train or evaluate a detector: python -m jaxdet.main --config=configs/X.py --workdir=DIR."""
 
-from pathlib import Path
+import os
+import sys
 
 import jax
 from absl import flags
 from clu import platform
+from etils import epath
 
-from jaxdet import command, evaluate, logs, train
+from jaxdet import best, command, evaluate, follow, logs, parallel, preemption, train
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "What to do.")
 UNTIL = flags.DEFINE_integer("until", None, "Stop, saved, at this step; run again to go on.")
+FOLLOW = flags.DEFINE_bool("follow", False, "With --mode=eval: every checkpoint, as it appears.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where several run.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many run, with --coordinator.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one's number, with --coordinator.")
 
 
 def main() -> None:
-    """Runs the mode that the flags name."""
-    config, folder = command.CONFIG.value, Path(command.WORKDIR.value)
+    """Runs the mode that the flags name; of several processes the first one speaks."""
+    parallel.initialise(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    if not parallel.is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    config, folder = command.CONFIG.value, epath.Path(command.WORKDIR.value)
     platform.work_unit().set_task_status(f"{MODE.value} {folder}")
     {"train": _train, "eval": _eval}[MODE.value](config, folder)
 
 
-def _train(config, folder: Path) -> None:
+def _train(config, folder: epath.Path) -> None:
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}")
-    done = train.train(config, folder, until=UNTIL.value)
+    try:
+        done = train.train(config, folder, until=UNTIL.value)
+    except preemption.Preempted as stopped:
+        print(f"jaxdet: {stopped}", flush=True)
+        sys.exit(os.EX_TEMPFAIL)  # 75: run me again
     print(f"checkpoint   {done.checkpoints.path(int(done.state.step))}")
     print(f"numbers      {folder / logs.METRICS}")
     print(f"TensorBoard  {folder / logs.TENSORBOARD}")
-    print(f"predictions  {folder / evaluate.PREDICTIONS}")
+    for name, path in ("predictions", evaluate.PREDICTIONS), ("best", best.FOLDER):
+        if (folder / path).exists():  # where there was an evaluation
+            print(f"{name:11}  {folder / path}")
 
 
-def _eval(config, folder: Path) -> None:
+def _eval(config, folder: epath.Path) -> None:
+    if FOLLOW.value:
+        follow.follow(config, folder)
+        print(f"numbers      {folder / follow.EVALUATIONS}")
+        return
     evaluate.evaluate_newest(config, folder)
     print(f"numbers      {folder / evaluate.RESULT}")
     print(f"predictions  {folder / evaluate.PREDICTIONS}")

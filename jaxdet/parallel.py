@@ -1,19 +1,77 @@
-"""Many devices: the batch is split over them, the variables are on each."""
+"""Many devices and many processes: the batch is split over them, the variables are on each."""
 
+import glob
+import importlib.util
+import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
-def mesh() -> Mesh:
-    """All devices of all processes along one axis, "data".
+def initialise(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Joins the processes that train together, where there are several; before any use of JAX.
 
-    Not `jax.make_mesh`: its Explicit axes refuse the reshapes of the heads.
+    Args:
+      coordinator: HOST:PORT, where process 0 is to listen.
+      num_processes: of the whole run.
+      process_id: this one's number, from 0.
+
+    Without any of them, a TPU VM, SLURM (several tasks under srun) and Open MPI (several under
+    mpirun) say the same. ValueError where only some are given.
     """
-    return Mesh(np.array(jax.devices()), ("data",))
+    given = (coordinator, num_processes, process_id)
+    if None not in given:
+        jax.distributed.initialize(*given)
+    elif given != (None, None, None):
+        raise ValueError(
+            "--coordinator, --num_processes and --process_id belong together, found "
+            f"{coordinator}, {num_processes}, {process_id}"
+        )
+    elif started_with_others(os.environ) or _on_tpu_vm():
+        jax.distributed.initialize()
+
+
+def started_with_others(environment: Any) -> bool:
+    """Whether srun or mpirun started this process with others.
+
+    A lone task is left alone: JAX would give it one GPU of the node instead of all.
+    """
+    in_step = "SLURM_STEP_NODELIST" in environment  # not so in the batch script itself
+    tasks = environment.get("SLURM_NTASKS") if in_step else None
+    return int(tasks or environment.get("OMPI_COMM_WORLD_SIZE") or 1) > 1
+
+
+def _on_tpu_vm() -> bool:
+    """Whether there are TPU chips, and the package to use them; a VM knows of its pod's others."""
+    chips = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
+    wanted = "tpu" in (jax.config.jax_platforms or "tpu")
+    return wanted and bool(chips) and importlib.util.find_spec("libtpu") is not None
+
+
+def is_first() -> bool:
+    """Whether this is process 0, the one that prints and writes."""
+    return jax.process_index() == 0
+
+
+def gather(rows: np.ndarray) -> np.ndarray:
+    """The rows of all processes, one after another; every process must ask."""
+    return multihost_utils.process_allgather(rows, tiled=True)
+
+
+def mesh() -> Mesh:
+    """All devices of all processes along one axis, "data", process after process.
+
+    In this order the batches of the processes, put one after another, are the global batch. Not
+    `jax.make_mesh`: its Explicit axes refuse the reshapes of the heads.
+    """
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), ("data",))
 
 
 def pmap(step: Callable, mesh: Mesh, *, donate: bool = False) -> Callable:

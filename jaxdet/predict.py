@@ -28,7 +28,7 @@ from tqdm import tqdm
 import jaxdet
 from jaxdet import data, types, visualize
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+PICTURES = data.PICTURES
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv"}
 
 

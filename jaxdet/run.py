@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import optax
 from clu import parameter_overview
+from etils import epath
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
@@ -38,7 +38,7 @@ class Run:
     """What the training loop holds on to."""
 
     config: Any
-    folder: Path
+    folder: epath.Path
     detector: Detector
     mesh: Mesh
     train_set: data.Dataset
@@ -50,6 +50,14 @@ class Run:
     state: state.TrainState
     checkpoints: checkpoint.Checkpoints
     log: logs.Log
+    lock: IO[str] | None  # on `folder`, of the first process
+
+    def close(self) -> None:
+        """Waits for the checkpoint under way, and lets go of the folder."""
+        self.checkpoints.close()
+        self.log.close()
+        if self.lock:
+            self.lock.close()
 
     @property
     def description(self) -> dict[str, Any]:
@@ -57,8 +65,11 @@ class Run:
         return {"config": checkpoint.plain(self.config), "classes": list(self.detector.classes)}
 
 
-def start(config: Any, folder: Path) -> Run:
-    """Builds the run of `config` in `folder`; ValueError for a config that cannot work."""
+def start(config: Any, folder: epath.Path) -> Run:
+    """Builds the run of `config` in `folder`, and takes the folder; every process does.
+
+    ValueError for a config that cannot work, and for a folder that another run has.
+    """
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
     detector = build.detector(config, train_set.classes)
@@ -79,7 +90,9 @@ def start(config: Any, folder: Path) -> Run:
         config.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
 
-    workdir.claim(folder, checkpoint.plain(config))
+    lock = workdir.lock(folder) if parallel.is_first() else None
+    if parallel.is_first():
+        workdir.claim(folder, checkpoint.plain(config))
     iterator = data.train_batches(
         train_set,
         batch_size=config.data.batch_size,
@@ -87,6 +100,8 @@ def start(config: Any, folder: Path) -> Run:
         max_objects=config.data.max_objects,
         keep_difficult=config.data.keep_difficult,
         seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
     first = state.create(variables, tx, ema=config.step.ema_decay > 0)
     first = parallel.replicate(first, mesh)
@@ -96,10 +111,10 @@ def start(config: Any, folder: Path) -> Run:
             f"{folder} holds converted weights, nothing to resume; train in another --workdir "
             f"with --config.init_from={folder}"
         )
-    resumed_at = checkpoints.latest() or 0
-    if resumed_at:
+    if checkpoints.latest() is not None:
         first = checkpoints.restore(first, iterator)
-        print(f"resumed at step {resumed_at} from {checkpoints.path(resumed_at)}", flush=True)
+        number = int(first.step)
+        print(f"resumed at step {number} from {checkpoints.path(number)}", flush=True)
     return Run(
         config=config,
         folder=folder,
@@ -113,7 +128,8 @@ def start(config: Any, folder: Path) -> Run:
         preview=jax.jit(partial(_preview, detector, view_at(detector.size))),
         state=first,
         checkpoints=checkpoints,
-        log=logs.Log(folder, resumed_at=resumed_at),
+        log=logs.Log(folder, resumed_at=int(first.step), write=parallel.is_first()),
+        lock=lock,
     )
 
 
@@ -137,7 +153,7 @@ def initial_variables(config: Any, detector: Detector) -> dict[str, Any]:
     but layers of the head that have another number of classes.
     """
     variables = detector.init(jax.random.key(config.seed))
-    if config.init_from and Path(config.init_from).is_dir():
+    if config.init_from and epath.Path(config.init_from).is_dir():
         loaded = flatten_dict(checkpoint.read(config.init_from)[1])
         entries = [("/".join(path), path, array) for path, array in loaded.items()]
         variables, fresh = weights.adopt(entries, variables)

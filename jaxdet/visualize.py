@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from etils import epath
 
 from jaxdet import types
 
@@ -156,10 +157,11 @@ def _write(chart: np.ndarray, text: str, at: tuple[int, int]) -> None:
 
 
 def save_png(path: str | Path, image: np.ndarray) -> None:
-    """Writes a picture as PNG, and makes the folder that it goes into."""
-    encoded = cv2.imencode(".png", image[..., ::-1])[1]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(encoded)  # not cv2.imwrite, which on Windows knows ASCII paths only
+    """Writes a picture as PNG, and makes the folder that it goes into; `path` may be gs://..."""
+    encoded = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+    path = epath.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded)  # not cv2.imwrite, which on Windows knows ASCII paths only
 
 
 def _fit(image: np.ndarray, side: int) -> np.ndarray:

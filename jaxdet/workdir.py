@@ -1,17 +1,62 @@
-"""The folder of a run remembers its config, so that two recipes never mix in it."""
+"""The folder of a run: it remembers its config, and belongs to one run at a time.
 
+A workdir is a local folder or one on an object store (gs://BUCKET/FOLDER).
+"""
+
+import fcntl
 import json
+import os
+import socket
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-CONFIG = "config.json"
+from etils import epath
+
+CONFIG, LOCK = "config.json", "lock"
 
 # What may change between the parts of one run: where things lie, and what is reported when.
 FREE = ("purpose", "data.dir", "data.root", "data.eval", "evaluation", "every", "schedule.steps")
 
 
-def claim(workdir: Path, config: Mapping[str, Any]) -> None:
+def is_local(path: epath.Path) -> bool:
+    """Whether a path is on a file system: one can append, rename and lock there."""
+    return "://" not in str(path)
+
+
+def write_text(path: epath.Path, text: str) -> None:
+    """Puts `text` into a file at once: after a crash it has the old text or the new one."""
+    if not is_local(path):
+        path.write_text(text)  # an object appears whole or not at all
+        return
+    draft = path.with_name(path.name + ".new")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def lock(workdir: epath.Path) -> IO[str] | None:
+    """Takes a workdir for this process, until it ends (kill -9 too) or closes what is returned.
+
+    ValueError where another process has it. On an object store there are no locks: None, and
+    nobody notices a second run.
+    """
+    if not is_local(workdir):
+        return None
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = open(workdir / LOCK, "a+")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise ValueError(
+            f"{workdir} is in use by {file.read().strip()}; end that run, or use another --workdir"
+        ) from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
     """Writes `config` into a new workdir; ValueError if it was made with another config."""
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / CONFIG
@@ -23,7 +68,7 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
                 f"{workdir} was made with another config; use another --workdir, or undo: "
                 + "; ".join(refused)
             )
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
