@@ -3,8 +3,9 @@
     python benchmarks/forward.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=8
 
 Weights are fresh and pictures are noise, so scores are all alike; `benchmarks/postprocess.py` times
-NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD):
-its forward pass, softmax and decoding (no NMS) are timed in turn with all of ours.
+NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD, for
+YOLOv2 yjh0410/PyTorch_YOLOv2): its forward pass and decoding (NMS of one picture at most) are timed
+in turn with all of ours.
 """
 
 import argparse
@@ -36,7 +37,8 @@ def main() -> None:
     name = pathlib.Path(options.config).stem
     programs = make_ours(config, options.batch_size)
     if options.peer:
-        programs["peer"] = make_peer(options.peer, name, options.batch_size)
+        make = make_yolov2_peer if name.startswith("yolov2") else make_peer
+        programs["peer"] = make(options.peer, name, options.batch_size)
     times = {what: [] for what in programs}
     for _ in range(options.repeats):  # in turn, so that all meet the same machine
         for what, run in programs.items():
@@ -85,6 +87,22 @@ def make_peer(checkout: pathlib.Path, name: str, batch_size: int):
             logits, codes = model.box_head.predictor(model.backbone(images))
             torch.nn.functional.softmax(logits, dim=2)
             box_utils.convert_locations_to_boxes(codes, priors, 0.1, 0.2)
+
+    run()
+    return run
+
+
+def make_yolov2_peer(checkout: pathlib.Path, name: str, batch_size: int):
+    """The reference's forward pass; it decodes the first picture of the batch only."""
+    import torch
+
+    size = int(name.split("_")[2])  # yolov2_darknet19_416_voc
+    model = peer.build_yolov2(checkout, size).eval()
+    images = torch.rand(batch_size, 3, size, size)
+
+    def run() -> None:
+        with torch.no_grad():
+            model(images)
 
     run()
     return run

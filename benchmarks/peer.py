@@ -1,6 +1,7 @@
-"""The public PyTorch reference (lufficc/SSD) as a peer to time against, from a checkout of it.
+"""Public PyTorch references as peers to time against, from checkouts of them.
 
-Needs torch importable beside jaxdet and yacs; nothing of it is part of this project.
+They are lufficc/SSD and, for YOLOv2, yjh0410/PyTorch_YOLOv2. Needs torch importable beside jaxdet,
+and yacs; nothing of them is part of this project.
 """
 
 import importlib.util
@@ -32,3 +33,16 @@ def build(checkout: pathlib.Path, name: str):
     cfg.merge_from_file(str(checkout / "configs" / f"{YAML[name]}.yaml"))
     cfg.MODEL.BACKBONE.PRETRAINED = False
     return cfg, build_detection_model(cfg)
+
+
+def build_yolov2(checkout: pathlib.Path, size: int):
+    """The YOLOv2 of yjh0410 with a fresh Darknet-19, for VOC's classes."""
+    import torch
+
+    sys.path.insert(0, str(checkout))
+    from config.yolov2_config import yolov2_config
+    from models.yolov2 import YOLOv2
+
+    config = {**yolov2_config["yolov2"], "pretrained": False}
+    anchors = config["anchor_size"]["voc"]
+    return YOLOv2(config, torch.device("cpu"), size, num_classes=20, anchor_size=anchors)
