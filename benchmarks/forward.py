@@ -3,9 +3,9 @@
     python benchmarks/forward.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=8
 
 Weights are fresh and pictures are noise, so scores are all alike; `benchmarks/postprocess.py` times
-NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD, for
-YOLOv2 yjh0410/PyTorch_YOLOv2): its forward pass and decoding (NMS of one picture at most) are timed
-in turn with all of ours.
+NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD;
+for YOLOv2 yjh0410/PyTorch_YOLOv2): its forward pass and decoding (NMS of one picture at most) are
+timed in turn with all of ours.
 """
 
 import argparse
