@@ -129,17 +129,22 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         if train:
-            parts = x.reshape(groups, -1, *x.shape[1:])
-            normalise = jax.vmap(lambda part: normalise_batch(part, scale, bias, self.epsilon))
-            y, mean, var = normalise(parts)
-            y = y.reshape(x.shape)
+            y, mean, var = self._normalise_parts(x, scale, bias, groups)
             if not self.is_initializing():
-                n = parts[0].size // x.shape[-1]
-                self._update(running_mean, mean.mean(0))
-                self._update(running_var, var.mean(0) * (n / max(n - 1, 1)))
+                n = x.size // x.shape[-1] // groups
+                self._update(running_mean, mean)
+                self._update(running_var, var * (n / max(n - 1, 1)))
             return y
         factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
         return _normalise(x, running_mean.value, factor, bias)
+
+    def _normalise_parts(self, x, scale, bias, groups):
+        if groups == 1:  # without the axis of the parts, which costs a tenth of a step on a CPU
+            return normalise_batch(x, scale, bias, self.epsilon)
+        parts = x.reshape(groups, -1, *x.shape[1:])
+        normalise = jax.vmap(lambda part: normalise_batch(part, scale, bias, self.epsilon))
+        y, mean, var = normalise(parts)
+        return y.reshape(x.shape), mean.mean(0), var.mean(0)
 
     def _update(self, running: nn.Variable, new: jax.Array) -> None:
         running.value = self.momentum * running.value + (1 - self.momentum) * new
