@@ -96,7 +96,7 @@ def make_yolov2_peer(checkout: pathlib.Path, name: str, batch_size: int):
     """The reference's forward pass; it decodes the first picture of the batch only."""
     import torch
 
-    np.int = int  # it is written for an older numpy
+    np.int = int  # noqa: NPY001 (it is written for an older numpy)
 
     size = int(name.split("_")[2])  # yolov2_darknet19_416_voc
     model = peer.build_yolov2(checkout, size).eval()

@@ -45,9 +45,12 @@ def convert(config: Any, source: str, file: str, folder: Path) -> None:
     detector = build.detector(config, classes)
     module, backbone = importlib.import_module(f"jaxdet.convert.{source}"), config.model.backbone
     build.check_name(backbone.name, module.MODELS, f"--source={source} for config.model.backbone")
-    variables = detector.init(jax.random.key(config.seed))
-    entries = weights.entries(file, module, backbone.name, variables)
-    variables, fresh = weights.adopt(entries, variables)
+    key = jax.random.key(config.seed)
+    shapes = jax.eval_shape(detector.init, key)
+    entries = weights.entries(file, module, backbone.name, shapes)
+    variables, fresh = weights.adopt(entries, shapes)
+    if fresh:
+        variables, _ = weights.adopt(entries, detector.init(key))
     workdir.claim(folder, checkpoint.plain(config))
     description = {"config": checkpoint.plain(config), "classes": list(classes)}
     path = checkpoint.write(folder, variables, description)
