@@ -4,8 +4,8 @@
         --config.data.root=VOCdevkit --config.init_from=darknet53.conv.74
 
 Published: 83.7 mAP on VOC2007 test at 416 pixels (GluonCV) with the bag of freebies of
-arXiv:1902.04103, which are keys here: `label_smoothing`, `mixup_alpha`, `schedule` (a cosine after a
-warm-up), `sizes` and `synchronised`. Measured here: no.
+arXiv:1902.04103, which are keys here: `label_smoothing`, `mixup_alpha`, `schedule` (a cosine after
+a warm-up), `sizes` and `synchronised`. Measured here: no.
 """
 
 from ml_collections import ConfigDict
