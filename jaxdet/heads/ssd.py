@@ -1,5 +1,7 @@
 """SSD's head: a 3x3 convolution per map for the classes, another for the boxes (section 2.1)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,12 +21,27 @@ class SSDHead(nn.Module):
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, jax.Array]:
-        check_levels(maps, self.num_anchors)
-        boxes, logits = [], []
-        for i, (x, count) in enumerate(zip(maps, self.num_anchors, strict=True)):
-            logits.append(Conv(count * (self.num_classes + 1), name=f"logits{i}")(x))
-            boxes.append(Conv(count * 4, name=f"boxes{i}")(x))
-        return flatten_levels(boxes, 4), flatten_levels(logits, self.num_classes + 1)
+        conv = lambda level, features, name: Conv(features, name=name)
+        return predict_levels(maps, self.num_anchors, self.num_classes, conv)
+
+
+def predict_levels(
+    maps: tuple[jax.Array, ...],
+    num_anchors: tuple[int, ...],
+    num_classes: int,
+    layer: Callable[[int, int, str], Callable[[jax.Array], jax.Array]],
+) -> tuple[jax.Array, jax.Array]:
+    """Box codes [B, A, 4] and logits [B, A, K + 1] of all maps.
+
+    `layer` makes what predicts on a map, from its level, the features that come out and a name.
+    ValueError unless there is an anchor count for every map.
+    """
+    check_levels(maps, num_anchors)
+    boxes, logits = [], []
+    for i, (x, count) in enumerate(zip(maps, num_anchors, strict=True)):
+        logits.append(layer(i, count * (num_classes + 1), f"logits{i}")(x))
+        boxes.append(layer(i, count * 4, f"boxes{i}")(x))
+    return flatten_levels(boxes, 4), flatten_levels(logits, num_classes + 1)
 
 
 def check_levels(maps: tuple[jax.Array, ...], num_anchors: tuple[int, ...]) -> None:

@@ -1,9 +1,11 @@
 """SSD's head with separable convolutions (Sandler et al. 2018, arXiv:1801.04381, section 6.2)."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 
-from jaxdet.heads.ssd import check_levels, flatten_levels
+from jaxdet.heads.ssd import predict_levels
 from jaxdet.layers import BatchNorm, Conv, DepthwiseConv, relu6
 
 
@@ -27,16 +29,14 @@ class SSDLiteHead(nn.Module):
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, jax.Array]:
-        check_levels(maps, self.num_anchors)
-        boxes, logits = [], []
-        for i, (x, count) in enumerate(zip(maps[:-1], self.num_anchors[:-1], strict=True)):
-            separable = SeparableConv(count * (self.num_classes + 1), name=f"logits{i}")
-            logits.append(separable(x, train=train))
-            boxes.append(SeparableConv(count * 4, name=f"boxes{i}")(x, train=train))
-        last, x, count = len(maps) - 1, maps[-1], self.num_anchors[-1]
-        logits.append(Conv(count * (self.num_classes + 1), 1, name=f"logits{last}")(x))
-        boxes.append(Conv(count * 4, 1, name=f"boxes{last}")(x))
-        return flatten_levels(boxes, 4), flatten_levels(logits, self.num_classes + 1)
+        last = len(self.num_anchors) - 1
+
+        def layer(level: int, features: int, name: str):
+            if level == last:
+                return Conv(features, 1, name=name)
+            return partial(SeparableConv(features, name=name), train=train)
+
+        return predict_levels(maps, self.num_anchors, self.num_classes, layer)
 
 
 ssdlite = SSDLiteHead

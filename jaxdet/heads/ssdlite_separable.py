@@ -1,9 +1,11 @@
 """SSDLite's head as torchvision and mmdetection have it: separable on every map, the last too."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 
-from jaxdet.heads.ssd import check_levels, flatten_levels
+from jaxdet.heads.ssd import predict_levels
 from jaxdet.layers import Conv, DepthwiseNorm, relu6, slow_norm
 
 
@@ -26,13 +28,10 @@ class SSDLiteSeparableHead(nn.Module):
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, jax.Array]:
-        check_levels(maps, self.num_anchors)
-        boxes, logits = [], []
-        for i, (x, count) in enumerate(zip(maps, self.num_anchors, strict=True)):
-            classify = SeparableConv(count * (self.num_classes + 1), name=f"logits{i}")
-            logits.append(classify(x, train=train))
-            boxes.append(SeparableConv(count * 4, name=f"boxes{i}")(x, train=train))
-        return flatten_levels(boxes, 4), flatten_levels(logits, self.num_classes + 1)
+        layer = lambda level, features, name: partial(
+            SeparableConv(features, name=name), train=train
+        )
+        return predict_levels(maps, self.num_anchors, self.num_classes, layer)
 
 
 ssdlite_separable = SSDLiteSeparableHead
