@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import flags
-from jax.sharding import Mesh
 
-from jaxdet import build, command, cost, data, evaluate, models, parallel, run, survey
+from jaxdet import build, command, cost, data, models, parallel, run, survey
 from jaxdet.detectors.detector import Detector
 
 MEMORY = flags.DEFINE_float("memory_gib", None, "Memory of a device, instead of what it says.")
@@ -57,7 +56,7 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     yield from device_rows(device_bytes)
     train_set, eval_set = run.open_datasets(config)
     detector, mesh = build.detector(config, train_set.classes), parallel.mesh()
-    check_evaluation(config, mesh)  # a mistake is said before the pictures are waited for
+    run.check_batches(config, mesh)  # a mistake is said before the pictures are waited for
     for dataset in (train_set, eval_set):
         for row in picture_rows(dataset, config.data.canvas):
             steps = steps and not row.fails
@@ -71,18 +70,10 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     flops = step_flops(detector, config.data.batch_size)
     yield Row("operations of a step", f"{flops / 1e9:,.1f} GFLOP, of the network alone")
     if steps and not row.fails:
-        seconds = cost.step_seconds(compiled, first, _batches(train_set, config), mesh)
+        seconds = cost.step_seconds(compiled, first, run.train_batches(config, train_set), mesh)
         yield Row("time", time_found(len(train_set), config, seconds))
     else:
         yield Row("time", untimed_found(len(train_set), config, flops))
-
-
-def check_evaluation(config: Any, mesh: Mesh) -> None:
-    """ValueError for an evaluation that would end the training when it is first due."""
-    build.check_name(config.evaluation.metric, evaluate.METRICS, "config.evaluation.metric")
-    parallel.check_batch_size(
-        config.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
-    )
 
 
 def device_rows(device_bytes: float) -> Iterator[Row]:
@@ -150,18 +141,6 @@ def step_flops(detector: Detector, batch_size: int) -> float:
     """Operations of a training step; its backward pass counts as two forward passes."""
     shapes = jax.eval_shape(detector.init, jax.random.key(0))
     return 3 * 2 * models.multiply_adds(detector, shapes) * batch_size
-
-
-def _batches(dataset: data.Dataset, config: Any) -> Iterator[Any]:
-    settings = config.data
-    return data.train_batches(
-        dataset,
-        batch_size=settings.batch_size,
-        canvas=settings.canvas,
-        max_objects=settings.max_objects,
-        keep_difficult=settings.keep_difficult,
-        seed=config.seed,
-    )
 
 
 def time_found(pictures: int, config: Any, seconds: float) -> str:

@@ -79,30 +79,12 @@ def start(config: Any, folder: epath.Path) -> Run:
     tx, view_at = optimiser(config), partial(train_view, config)
     given = dict(detector=detector, tx=tx, view_at=view_at, mesh=mesh, seed=config.seed)
     program = build.call(programs, config.step, "step", given)
-    build.check_name(config.evaluation.metric, evaluate.METRICS, "config.evaluation.metric")
-    parallel.check_batch_size(
-        config.data.batch_size,
-        mesh,
-        key="config.data.batch_size",
-        micro_batches=config.step.accumulate,
-    )
-    parallel.check_batch_size(
-        config.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
-    )
+    check_batches(config, mesh)
 
     lock = workdir.lock(folder) if parallel.is_first() else None
     if parallel.is_first():
         workdir.claim(folder, checkpoint.plain(config))
-    iterator = data.train_batches(
-        train_set,
-        batch_size=config.data.batch_size,
-        canvas=config.data.canvas,
-        max_objects=config.data.max_objects,
-        keep_difficult=config.data.keep_difficult,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    iterator = train_batches(config, train_set)
     first = state.create(variables, tx, ema=config.step.ema_decay > 0)
     first = parallel.replicate(first, mesh)
     checkpoints = checkpoint.Checkpoints(folder, keep=config.every.keep)
@@ -130,6 +112,34 @@ def start(config: Any, folder: epath.Path) -> Run:
         checkpoints=checkpoints,
         log=logs.Log(folder, resumed_at=int(first.step), write=parallel.is_first()),
         lock=lock,
+    )
+
+
+def check_batches(config: Any, mesh: Mesh) -> None:
+    """ValueError for a batch that the devices cannot share, or an evaluation by no metric."""
+    build.check_name(config.evaluation.metric, evaluate.METRICS, "config.evaluation.metric")
+    parallel.check_batch_size(
+        config.data.batch_size,
+        mesh,
+        key="config.data.batch_size",
+        micro_batches=config.step.accumulate,
+    )
+    parallel.check_batch_size(
+        config.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
+    )
+
+
+def train_batches(config: Any, dataset: data.Dataset) -> Iterator[Batch]:
+    """This process's share of the training batches of `config`, without end."""
+    return data.train_batches(
+        dataset,
+        batch_size=config.data.batch_size,
+        canvas=config.data.canvas,
+        max_objects=config.data.max_objects,
+        keep_difficult=config.data.keep_difficult,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
 
 
