@@ -64,35 +64,50 @@ conv_banded.defvjp(_banded_forward, _banded_backward)
 
 
 def _banded_gradient(x, dy, size, padding, dilation):
-    """The sum over all pixels of what each tap saw times dy, as one matrix product a band."""
+    """The sum over all pixels of what each tap saw times dy, as one matrix product a band.
+
+    A tap sees x moved sideways by its column and, what comes to the same, dy moved up by its row:
+    x beside itself k times and dy beside itself k times give all k x k taps in one product.
+    """
     batch, height, width, features = dy.shape
-    # A band's taps are nine times as large as what they see: 9 MiB, of an L3 cache of 32, was best.
+    # A band's copies are three times as large as 2**18 numbers: of 2**16 to 2**20 the fastest.
     rows = max(1, 2**18 // (width * max(x.shape[3], features)))
-    bands = -(-height // rows)
-    rows = -(-height // bands)  # bands of one size, with as little filled up as can be
-    more = bands * rows - height
     halo = dilation * (size - 1)
-    x = jnp.pad(x, ((0, 0), (padding, padding + more), (padding, padding), (0, 0)))
-    dy = jnp.pad(dy, ((0, 0), (0, more), (0, 0), (0, 0)))
-    seen_shape = (1, rows + halo, width + halo, x.shape[3])
+    bands = -(-(height + halo) // rows)
+    rows = -(-(height + halo) // bands)  # bands of one size, with as little filled up as can be
+    moves = range(0, halo + 1, dilation)
 
     def add_band(i, total):
-        corner = (i // bands, i % bands * rows, 0, 0)
-        seen = lax.dynamic_slice(x, corner, seen_shape)[0]
-        taps = [
-            seen[u : u + rows, v : v + width].reshape(-1, x.shape[3])
-            for u in range(0, halo + 1, dilation)
-            for v in range(0, halo + 1, dilation)
-        ]
-        band = lax.dynamic_slice(dy, corner, (1, rows, width, features)).reshape(-1, features)
+        picture, top = i // bands, i % bands * rows
+        seen = _rows(x, picture, top - padding, rows, padding)
+        band = _rows(dy, picture, top - halo, rows + halo, 0)
+        sideways = jnp.concatenate([seen[:, v : v + width] for v in moves], axis=-1)
+        upwards = jnp.concatenate([band[halo - u : halo - u + rows] for u in moves], axis=-1)
+        pixels = rows * width
         return total + jnp.einsum(
-            "tpi,po->tio", jnp.stack(taps), band, preferred_element_type=total.dtype
+            "pi,po->io",
+            sideways.reshape(pixels, -1),
+            upwards.reshape(pixels, -1),
+            preferred_element_type=total.dtype,
         )
 
     full = jnp.promote_types(x.dtype, jnp.float32)
-    zeros = jnp.zeros((size * size, x.shape[3], features), full)
+    zeros = jnp.zeros((size * x.shape[3], size * features), full)
     total = lax.fori_loop(0, batch * bands, add_band, zeros)
-    return total.reshape(size, size, x.shape[3], features).astype(x.dtype)
+    total = total.reshape(size, x.shape[3], size, features)  # column, input, row, output
+    return total.transpose(2, 0, 1, 3).astype(x.dtype)
+
+
+def _rows(x, picture, top, count, sides):
+    """`count` rows of one picture from `top` on, with zeros outside it and `sides` zeros beside it.
+
+    As good as a slice of a padded x, without ever writing a padded x.
+    """
+    inside = min(count, x.shape[1])
+    start = jnp.clip(top, 0, x.shape[1] - inside)
+    rows = lax.dynamic_slice(x, (picture, start, 0, 0), (1, inside, *x.shape[2:]))[0]
+    rows = jnp.pad(rows, ((count, count), (sides, sides), (0, 0)))
+    return lax.dynamic_slice_in_dim(rows, count + top - start, count)
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:
