@@ -34,8 +34,8 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "mobilenet_v3_ssd320_voc": (VOC, 3_860_436, 3_234),
     "ssdlite320_mobilenet_v3_coco": (90, 3_440_060, 3_234),  # likewise
     **dict.fromkeys(FREEZING, (VOC, 3_304_708, 3_234)),
-    # Of these no number is published but of yolov2-voc.weights and yolov3.weights, their statistics
-    # in: 50,676,061 and 62,001,757.
+    # Of these no number is published but of yolov2-voc.weights, yolov2.weights and yolov3.weights,
+    # their statistics in: 50,676,061, 50,983,561 and 62,001,757.
     "yolov1_vgg16_320_voc": (VOC, None, 10 * 10 * 2),
     "yolov2_darknet19_416_voc": (VOC, 50_676_061 - 2 * 10_336, 13 * 13 * 5),
     "yolov2_darknet19_320_voc": (VOC, 50_676_061 - 2 * 10_336, 10 * 10 * 5),
@@ -43,7 +43,11 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "yolov2_resnet50_coco": (COCO, None, 13 * 13 * 5),
     "yolov3_darknet53_416_voc": (VOC, None, (52**2 + 26**2 + 13**2) * 3),
     "yolov3_darknet53_416_coco": (COCO, 62_001_757 - 2 * 26_304, (52**2 + 26**2 + 13**2) * 3),
+    "yolov2_darknet19_608_coco": (COCO, 50_983_561 - 2 * 10_336, 19 * 19 * 5),
     "quickstart": (SHAPES, None, None),
+    "quickstart_yolov1": (SHAPES, None, 7 * 7 * 2),
+    "quickstart_yolov2": (SHAPES, None, 8 * 8 * 5),
+    "quickstart_yolov3": (SHAPES, None, (20**2 + 10**2 + 5**2) * 3),
 }
 
 
