@@ -75,7 +75,7 @@ def _greedy(boxes, scores, *, floor, iou_threshold, max_kept):
         kept = kept.at[slot].set(place, mode="drop")
         remaining = remaining.at[place // classes, place % classes].set(-jnp.inf)
         # min, not [-1]: a slice of top_k's result makes XLA sort all scores instead.
-        return remaining, kept, count + survives.sum(), score.min()
+        return remaining, kept, count + survives.sum(dtype=jnp.int32), score.min()
 
     start = (scores, jnp.zeros(max_kept, jnp.int32), jnp.int32(0), jnp.array(jnp.inf, scores.dtype))
     _, kept, count, _ = lax.while_loop(unfinished, walk, start)

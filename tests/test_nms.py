@@ -140,3 +140,12 @@ def test_plain_nms_against_greedy(iou_threshold):
     kept = [a for a, _ in greedy(boxes, scores[:, None], -np.inf, iou_threshold, 40)]
     np.testing.assert_array_equal(index[valid], kept)
     assert valid.sum() == len(kept)
+
+
+def test_double_precision():
+    rng = np.random.default_rng(3)
+    boxes, scores = random_boxes(rng, 300, 40), rng.random((300, 3), np.float32)
+    with jax.enable_x64(True):
+        found = multiclass(boxes.astype(np.float64), scores.astype(np.float64), 0.1, 0.45, 20)
+    assert found.scores.dtype == np.float64
+    assert_same(found, greedy(boxes, scores, 0.1, 0.45, 20), boxes, scores)
