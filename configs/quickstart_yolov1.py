@@ -16,4 +16,6 @@ def get_config() -> ConfigDict:
     config.model = yolov1_vgg16_320_voc.get_config().model
     config.model.size = 224
     config.model.backbone.width = config.model.neck.width = 0.25
+    config.schedule.update(steps=1000, peak=5e-4)
+    config.optimiser.clip_norm = 10.0  # the first gradients are fifty times as large as later ones
     return config

@@ -2,7 +2,7 @@
 
     python -m jaxdet.main --config=configs/quickstart_yolov3.py --workdir=runs/quickstart_yolov3
 
-Published: nothing. Measured here: no.
+Published: nothing. Measured here: AP50 73.6 on `shapes_val`, see docs/results.md.
 """
 
 from ml_collections import ConfigDict
@@ -24,4 +24,6 @@ def get_config() -> ConfigDict:
     config.model.size = 160
     config.model.backbone.width = config.model.neck.width = 0.25
     config.model.detector.priors = PRIORS
+    config.schedule.peak = 2e-3
+    config.optimiser.clip_norm = 10.0  # the first gradients are fifty times as large as later ones
     return config

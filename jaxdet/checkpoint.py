@@ -8,11 +8,13 @@ step's number when it is complete, so a crash while it is written leaves those b
 import contextlib
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import fsspec
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -21,6 +23,9 @@ from etils import epath
 
 from jaxdet import parallel
 from jaxdet.state import TrainState
+
+# gcsfs remembers what it listed: what another process wrote later would never appear.
+fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 FOLDER = "checkpoints"
 Read = TypeVar("Read")
@@ -218,25 +223,40 @@ def _newest(
 
 
 def _folder(workdir: str | Path) -> epath.Path:
-    return epath.Path(workdir).resolve() / FOLDER
+    path = epath.Path(workdir)
+    # What `resolve` makes of gs://BUCKET is a folder below the current one.
+    return (path if _is_in_store(path) else path.resolve()) / FOLDER
+
+
+def _is_in_store(path: epath.Path) -> bool:
+    return "://" in str(path)
 
 
 def _steps(folder: epath.Path) -> list[int]:
-    paths = ocp.utils.checkpoint_steps_paths(folder)
+    try:
+        paths = ocp.utils.checkpoint_steps_paths(folder)
+    except OSError:
+        raise
+    except Exception as error:  # gcsfs has one of its own for who has not logged in
+        raise OSError(f"cannot look into {folder}: {error}") from error
     return sorted(int(path.name) for path in paths if path.name.isdigit())
 
 
 def _free(folder: epath.Path) -> str:
-    if "://" in str(folder):
+    if _is_in_store(folder):
         return "an object store"
     return f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB free there"
 
 
 def _reason(error: Exception) -> str:
-    """The first line of the first cause; of a long one the end, where the fault stands."""
+    """The first line of the first cause; of a long one the end, where the fault stands.
+
+    What tensorstore adds is left out: [tensorstore_spec='...'] and the like.
+    """
     while error.__cause__:
         error = error.__cause__
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = re.split(r" \[[\w ]+='", line)[0]
     return line if len(line) < 200 else f"... {line[-200:]}"
 
 

@@ -28,6 +28,7 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # the libraries below talk a lot
         # What orbax cannot do, `checkpoint` says in one line; orbax prints how it came, thrice.
         logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
+        logging.get_absl_handler().addFilter(lambda record: not record.name.startswith("gcsfs"))
     try:
         work()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:

@@ -32,6 +32,7 @@ def follow(config: Any, folder: epath.Path) -> None:
         try:
             description, variables, step = checkpoint.read(folder, step=new[0])
         except ValueError:
+            time.sleep(PAUSE)  # an object store deletes file by file
             if new[0] in checkpoint.steps(folder):
                 raise
             continue  # it was deleted meanwhile

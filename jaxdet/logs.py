@@ -46,7 +46,7 @@ class Lines:
         if not self._write:
             return
         if not workdir.is_local(self._path):
-            self._path.write_text(self._text())
+            workdir.write_text(self._path, self._text())
             return
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
@@ -83,6 +83,8 @@ class Log:
         values = {name: float(value) for name, value in values.items()}
         tagged = [Summary.Value(tag=f"{kind}/{n}", simple_value=v) for n, v in values.items()]
         self._add(step, summary=Summary(value=tagged))
+        if kind == "eval":  # its checkpoint came before: a run resumed there makes it no more
+            self.flush()
         self._lines.append({"step": step, "kind": kind, **values})
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
@@ -90,7 +92,7 @@ class Log:
         self._add(step, summary=summary.image(name, image, dataformats="HWC"))
 
     def flush(self) -> None:
-        """Writes out what an object store has not got yet; before every checkpoint.
+        """Writes out what an object store has not got yet; before a checkpoint or an eval's line.
 
         It takes a TensorBoard file only whole, with all its pictures: too much for every line.
         """

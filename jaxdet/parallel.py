@@ -3,6 +3,7 @@
 import glob
 import importlib.util
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,8 @@ def initialise(
       process_id: this one's number, from 0.
 
     Without any of them, a TPU VM, SLURM (several tasks under srun) and Open MPI (several under
-    mpirun) say the same. ValueError where only some are given.
+    mpirun) say the same; for the latter two JAX_COORDINATOR_ADDRESS replaces the first. ValueError
+    where only some are given.
     """
     given = (coordinator, num_processes, process_id)
     if None not in given:
@@ -34,7 +36,7 @@ def initialise(
             f"{coordinator}, {num_processes}, {process_id}"
         )
     elif started_with_others(os.environ) or _on_tpu_vm():
-        jax.distributed.initialize()
+        jax.distributed.initialize(*open_mpi_5(os.environ))
 
 
 def started_with_others(environment: Any) -> bool:
@@ -44,7 +46,23 @@ def started_with_others(environment: Any) -> bool:
     """
     in_step = "SLURM_STEP_NODELIST" in environment  # not so in the batch script itself
     tasks = environment.get("SLURM_NTASKS") if in_step else None
-    return int(tasks or environment.get("OMPI_COMM_WORLD_SIZE") or 1) > 1
+    # mpirun goes first: in a SLURM job it starts its own daemons by srun, one on each other node.
+    return int(environment.get("OMPI_COMM_WORLD_SIZE") or tasks or 1) > 1
+
+
+def open_mpi_5(environment: Any) -> tuple:
+    """Coordinator, number of processes, this one's number and its GPU, if Open MPI 5 says them.
+
+    Else nothing, and JAX finds them by itself: it knows Open MPI 4 (and 5 only through mpi4py). As
+    there, process 0 is taken to run where mpirun does; the name of the job has that host.
+    """
+    job = re.fullmatch(r"prterun-(.+)-(\d+)@\d+", environment.get("PMIX_NAMESPACE", ""))
+    if job is None:
+        return ()
+    host, mpirun = job[1], int(job[2])
+    address = f"{host}:{61440 + mpirun % 4096}"  # JAX's range of ports, and its variable
+    ours = (environment[f"OMPI_COMM_WORLD_{name}"] for name in ("SIZE", "RANK", "LOCAL_RANK"))
+    return environment.get("JAX_COORDINATOR_ADDRESS", address), *map(int, ours)
 
 
 def _on_tpu_vm() -> bool:

@@ -18,7 +18,6 @@ import datetime
 import functools
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,7 +44,7 @@ class Experiment:
     """A run as its workdir tells of it."""
 
     name: str  # its folder, below the one that was asked about
-    folder: Path
+    folder: epath.Path
     config: Mapping[str, Any]
     curves: Curves
     date: datetime.datetime
@@ -59,31 +58,32 @@ class Experiment:
 
 def find(root: Path) -> list[Experiment]:
     """The runs in and below a folder, the oldest first; ValueError where there is none."""
+    root = epath.Path(root)
     runs = [_read(folder, root) for folder in _workdirs(root)]
     if not runs:
         raise ValueError(f"no run in {root}: expected folders with a {workdir.CONFIG}")
     return sorted(runs, key=lambda run: (run.date, run.name))
 
 
-def _workdirs(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        if workdir.CONFIG in files:
-            folders.clear()  # its checkpoints are many files
-            yield Path(folder)
+def _workdirs(root: epath.Path) -> Iterator[epath.Path]:
+    if (root / workdir.CONFIG).exists():
+        yield root  # and not below: its checkpoints are many files
+    elif root.is_dir():
+        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+            yield from _workdirs(folder)
 
 
-def _read(folder: Path, root: Path) -> Experiment:
+def _read(folder: epath.Path, root: epath.Path) -> Experiment:
     config = json.loads((folder / workdir.CONFIG).read_text())
     name = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
     return Experiment(name, folder, config, read_curves(folder), _began(folder))
 
 
-def _began(folder: Path) -> datetime.datetime:
+def _began(folder: epath.Path) -> datetime.datetime:
     """When a run began: TensorBoard's files have the second in their names."""
     events = (folder / logs.TENSORBOARD).glob("events.out.tfevents.*")
     seconds = [int(name) for name in (path.name.split(".")[3] for path in events) if name.isdigit()]
-    first = min(seconds, default=(folder / workdir.CONFIG).stat().st_mtime)
+    first = min(seconds, default=(folder / workdir.CONFIG).stat().mtime)
     return datetime.datetime.fromtimestamp(first)
 
 
@@ -157,7 +157,7 @@ def _duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}"
 
 
-def _notes(folder: Path) -> str:
+def _notes(folder: epath.Path) -> str:
     for path in (folder / name for name in NOTES):
         if path.exists():
             return next(iter(path.read_text().splitlines()), "").lstrip("# ")
@@ -250,13 +250,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="the folder that the workdirs are in")
+    parser.add_argument("folder", type=epath.Path, help="the folder that the workdirs are in")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two ids or names")
     parser.add_argument("--format", choices=FORMATS, default="markdown")
     args = parser.parse_args(argv)
     try:
         print(FORMATS[args.format](*table(args.folder, args.compare)))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"jaxdet: {error}")
 
 

@@ -3,11 +3,12 @@
 A workdir is a local folder or one on an object store (gs://BUCKET/FOLDER).
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from etils import epath
@@ -26,11 +27,26 @@ def is_local(path: epath.Path) -> bool:
 def write_text(path: epath.Path, text: str) -> None:
     """Puts `text` into a file at once: after a crash it has the old text or the new one."""
     if not is_local(path):
-        path.write_text(text)  # an object appears whole or not at all
+        with _reaching(path):
+            path.write_text(text)  # an object appears whole or not at all
         return
     draft = path.with_name(path.name + ".new")
     draft.write_text(text)
     draft.replace(path)
+
+
+@contextlib.contextmanager
+def _reaching(path: epath.Path) -> Iterator[None]:
+    """OSError that says what is needed, where an object store refuses or is not there."""
+    try:
+        yield
+    except Exception as error:  # gcsfs, the network and Google's login have their own
+        if is_local(path) or isinstance(error, ImportError):
+            raise
+        raise OSError(
+            f"{path} cannot be reached: {str(error) or type(error).__name__}; expected a "
+            "bucket that this machine may read and write (gcloud auth application-default login)"
+        ) from error
 
 
 def lock(workdir: epath.Path) -> IO[str] | None:
@@ -57,11 +73,16 @@ def lock(workdir: epath.Path) -> IO[str] | None:
 
 
 def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
-    """Writes `config` into a new workdir; ValueError if it was made with another config."""
-    workdir.mkdir(parents=True, exist_ok=True)
+    """Writes `config` into a new workdir; ValueError if it was made with another config.
+
+    OSError where the workdir is on an object store that refuses or is not there.
+    """
     path = workdir / CONFIG
-    if path.exists():
-        changed = differences(json.loads(path.read_text()), config)
+    with _reaching(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        old = path.read_text() if path.exists() else None
+    if old is not None:
+        changed = differences(json.loads(old), config)
         refused = [line for key, line in changed.items() if not _is_free(key)]
         if refused:
             raise ValueError(

@@ -16,8 +16,9 @@
 # Arguments go to jaxdet.main.
 #
 # Costs in steps: a job that is stopped saves at its next step and loses none, if that takes less
-# than GRACE (preemption: the partition's GraceTime); else those since the last checkpoint, at most
-# --config.every.checkpoint. A queued or repeated job goes on from the newest checkpoint in WORKDIR.
+# than GRACE (preemption: the partition's GraceTime, or KillWait where it has none; scancel:
+# KillWait); else those since the last checkpoint, at most --config.every.checkpoint. A queued or
+# repeated job goes on from the newest checkpoint in WORKDIR.
 # DRY_RUN=1 prints every command and runs none.
 #
 #   NODES=2 CONFIG=configs/ssd300_coco.py WORKDIR=/scratch/me/ssd300_coco SBATCH_PARTITION=gpu \

@@ -1,12 +1,11 @@
 """The command line, as a user meets it: train, resume, evaluate, predict, and clear refusals."""
 
-import importlib.util
 import json
 
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, run, train
+from conftest import run, train
 
 import jaxdet
 from jaxdet import checkpoint, data, logs
@@ -146,12 +145,3 @@ def test_another_recipe_in_the_same_workdir_is_refused(shapes, trained):
     workdir, _ = trained
     output = train(shapes, workdir, "--config.seed=1", ok=False)
     assert "config.seed was 0, is 1" in output and "Traceback" not in output
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="would ask Google Cloud")
-def test_a_workdir_on_an_object_store_stays_one(shapes):
-    """As far as it can be tried without one: gcsfs, which would go there, is not installed."""
-    output = train(shapes, "gs://bucket/run", ok=False)
-    assert "gcsfs" in output and "Traceback" not in output
-    assert not (ROOT / "gs:").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -19,24 +20,30 @@ from jaxdet import checkpoint, logs, parallel
 FIVE = ["--config.schedule.steps=5", "--config.every.checkpoint=3", "--config.every.log=1"]
 
 
+def command(shapes, workdir, *arguments):
+    shared = ["--config=configs/quickstart.py", f"--config.data.dir={shapes}", *SMALL, *arguments]
+    return [sys.executable, "-m", "jaxdet.main", *shared, f"--workdir={workdir}"]
+
+
+def start(arguments):
+    """Processes with two devices each; their stdout and stderr come together."""
+    return subprocess.Popen(
+        arguments,
+        cwd=ROOT,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def start_two(shapes, workdir, *arguments):
-    """Two processes with two devices each, on one run; their outputs come together."""
+    """Two processes on one run."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
-    shared = ["--config=configs/quickstart.py", f"--config.data.dir={shapes}", *SMALL, *arguments]
-    shared += [f"--workdir={workdir}", f"--coordinator={coordinator}", "--num_processes=2"]
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "jaxdet.main", *shared, f"--process_id={i}"],
-            cwd=ROOT,
-            env={**os.environ, "JAX_NUM_CPU_DEVICES": "2"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for i in range(2)
-    ]
+    both = [*command(shapes, workdir, *arguments), f"--coordinator={coordinator}"]
+    return [start([*both, "--num_processes=2", f"--process_id={i}"]) for i in range(2)]
 
 
 def end(processes):
@@ -64,6 +71,10 @@ def assert_close(a, b):
     states = [checkpoint.read_state(folder) for folder in (a, b)]
     assert states[0]["step"] == states[1]["step"] == 5
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), *states)
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, *map(checkpoint.read_state, (a, b)))
 
 
 def lines(folder):
@@ -97,6 +108,32 @@ def test_another_number_of_processes_resumes(shapes, one, two, tmp_path):
 
 
 @pytest.mark.slow
+def test_open_mpi_starts_the_same_two(shapes, two, tmp_path):
+    beside = pathlib.Path(sys.executable).parent
+    mpirun = shutil.which("mpirun", path=f"{beside}:{os.environ['PATH']}")
+    if mpirun is None:
+        pytest.skip("mpirun is not installed, see the extra [dev]")
+    launch = [mpirun, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", "2"]
+    said, codes = end([start([*launch, *command(shapes, tmp_path / "run", *FIVE)])])
+    assert codes == [0], said[0][-3000:]
+    assert "4 x cpu" in said[0]
+    assert_same(two[0], tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_the_death_of_one_ends_the_other_and_both_run_again_go_on(shapes, two, tmp_path):
+    processes = start_two(shapes, tmp_path, *FIVE)
+    while processes[0].poll() is None and not checkpoint.steps(tmp_path):
+        time.sleep(0.05)
+    processes[0].kill()
+    said, codes = end(processes)
+    assert codes[0] == -signal.SIGKILL and codes[1] not in (0, os.EX_TEMPFAIL), said[1][-3000:]
+    said, codes = end(start_two(shapes, tmp_path, *FIVE))
+    assert codes == [0, 0] and "resumed at step 3" in said[0], said[0][-3000:]
+    assert_same(two[0], tmp_path)
+
+
+@pytest.mark.slow
 def test_a_signal_to_one_stops_both_at_the_same_step(shapes, tmp_path):
     long = ["--config.schedule.steps=4000", "--config.every.log=1", "--config.every.picture=0"]
     processes = start_two(shapes, tmp_path, *long)
@@ -117,6 +154,20 @@ def test_others_are_looked_for_where_a_launcher_says_so():
     assert not parallel.started_with_others({"SLURM_NTASKS": "8"})  # the batch script itself
     assert parallel.started_with_others({"OMPI_COMM_WORLD_SIZE": "2"})
     assert not parallel.started_with_others({"OMPI_COMM_WORLD_SIZE": "1"})
+    # mpirun in a SLURM job of two nodes, on the second: its daemon there is a step of one task.
+    there = {"SLURM_STEP_NODELIST": "n2", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+    assert parallel.started_with_others({**there, "OMPI_COMM_WORLD_SIZE": "2"})
+
+
+def test_what_open_mpi_5_says():
+    said = {"PMIX_NAMESPACE": "prterun-gpu-a-14496@1"}  # mpirun is process 14496 on gpu-a
+    numbers = {"SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
+    said |= {f"OMPI_COMM_WORLD_{name}": value for name, value in numbers.items()}
+    assert parallel.open_mpi_5(said) == ("gpu-a:63648", 4, 3, 1)
+    elsewhere = {"JAX_COORDINATOR_ADDRESS": "gpu-b:1234"}
+    assert parallel.open_mpi_5({**said, **elsewhere}) == ("gpu-b:1234", 4, 3, 1)
+    assert parallel.open_mpi_5({**said, "PMIX_NAMESPACE": "1221459969"}) == ()  # Open MPI 4
+    assert parallel.open_mpi_5({}) == ()
 
 
 def test_half_an_address_is_refused():

@@ -10,12 +10,12 @@ give all but their last layers; which ones start fresh is printed.
 """
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 from clu import parameter_overview
+from etils import epath
 
 from jaxdet import build, checkpoint, command, data, workdir
 from jaxdet.convert import weights
@@ -29,11 +29,11 @@ WEIGHTS = flags.DEFINE_string("weights", None, "A .safetensors, .pth, .pt or .we
 
 def main() -> None:
     """Converts what the flags name."""
-    workdir = Path(command.WORKDIR.value)
-    convert(command.CONFIG.value, SOURCE.value, WEIGHTS.value, workdir)
+    folder = epath.Path(command.WORKDIR.value)
+    convert(command.CONFIG.value, SOURCE.value, WEIGHTS.value, folder)
 
 
-def convert(config: Any, source: str, file: str, folder: Path) -> None:
+def convert(config: Any, source: str, file: str, folder: epath.Path) -> None:
     """Writes the weights in `file`, which have the names of `source`, as a checkpoint in `folder`.
 
     ValueError where the folder is in use, or the weights do not fit the recipe's network.

@@ -11,7 +11,8 @@ pictures of the best and the worst. Without --output it goes into the workdir.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+from etils import epath
 
 from jaxdet.report import page
 from jaxdet.report.evidence import gather
@@ -24,8 +25,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--workdir", type=Path, required=True, help="folder of a trained detector")
-    parser.add_argument("--output", type=Path, help="html file to write, default in the workdir")
+    parser.add_argument(
+        "--workdir", type=epath.Path, required=True, help="folder of a trained detector"
+    )
+    parser.add_argument(
+        "--output", type=epath.Path, help="html file to write, default in the workdir"
+    )
     parser.add_argument("--dir", help="folder of prepared datasets, default config.data.dir")
     parser.add_argument("--root", help="folder of the set as published, default config.data.root")
     args = parser.parse_args(argv)
@@ -33,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         text = page.render(gather(args.workdir, dir=args.dir, root=args.root))
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
+        output.write_bytes(text.encode())
     except (ValueError, OSError) as error:
         sys.exit(f"jaxdet: {error}")
-    print(f"{output}, {output.stat().st_size / 1e6:.1f} MB")
+    print(f"{output}, {len(text.encode()) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
