@@ -14,8 +14,8 @@ def get_config() -> ConfigDict:
     """The quickstart with the network of `yolov1_vgg16_320_voc`."""
     config = quickstart.get_config()
     config.model = yolov1_vgg16_320_voc.get_config().model
-    config.model.size = 224
+    config.model.size = 160
     config.model.backbone.width = config.model.neck.width = 0.25
-    config.schedule.update(steps=1000, peak=5e-4)
+    config.schedule.peak = 1e-3
     config.optimiser.clip_norm = 10.0  # the first gradients are fifty times as large as later ones
     return config
