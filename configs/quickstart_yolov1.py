@@ -11,11 +11,13 @@ from configs import quickstart, yolov1_vgg16_320_voc
 
 
 def get_config() -> ConfigDict:
-    """The quickstart with the network of `yolov1_vgg16_320_voc`."""
+    """The quickstart with the neck, head and loss of `yolov1_vgg16_320_voc`."""
     config = quickstart.get_config()
     config.model = yolov1_vgg16_320_voc.get_config().model
-    config.model.size = 160
-    config.model.backbone.width = config.model.neck.width = 0.25
-    config.schedule.peak = 1e-3
+    config.model.size = 224
+    # VGG has no BatchNorm: from random weights it would need far longer than minutes.
+    config.model.backbone = dict(name="darknet19", batch_norm=True, width=0.25)
+    config.model.neck.width = 0.25
+    config.schedule.update(steps=1000, peak=2e-3)
     config.optimiser.clip_norm = 10.0  # the first gradients are fifty times as large as later ones
     return config
