@@ -2,8 +2,8 @@
 
     python -m jaxdet.main --config=configs/quickstart_yolov1.py --workdir=runs/quickstart_yolov1
 
-From random weights it needs far longer than the other quickstarts. Published: nothing. Measured here:
-AP50 41.2 on `shapes_val` in 700 steps with the backbone of `quickstart_yolov2`, see docs/results.md.
+From random weights it needs far longer than the other quickstarts. Published: nothing. Measured
+here: AP50 41.2 on `shapes_val` in 700 steps with the backbone of `quickstart_yolov2`.
 """
 
 from ml_collections import ConfigDict
