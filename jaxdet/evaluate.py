@@ -14,11 +14,15 @@ from tqdm import tqdm
 
 from jaxdet import augment, build, checkpoint, data, parallel, visualize, window, workdir
 from jaxdet.detectors.detector import Detector
-from jaxdet.metrics import coco, voc
+from jaxdet.metrics import coco, voc, voc_classification
 from jaxdet.types import Array, Batch, Detections, Found
 
-METRICS: dict[str, ModuleType] = {"voc": voc, "coco": coco}
-MAIN = {"voc": "mAP11", "coco": "AP"}  # of a metric's numbers, what decides which is best
+METRICS: dict[str, ModuleType] = {
+    "voc": voc,
+    "coco": coco,
+    "voc_classification": voc_classification,
+}
+MAIN = {"voc": "mAP11", "coco": "AP", "voc_classification": "mAP11"}  # of a metric's numbers, what decides which is best
 RESULT, PREDICTIONS = "evaluation.json", "predictions.png"
 SHEET_SCORE = 0.3  # detections under it are left out of pictures, never out of numbers
 

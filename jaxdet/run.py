@@ -9,7 +9,7 @@ import jax
 import optax
 from clu import parameter_overview
 from etils import epath
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
 from jaxdet import (
@@ -30,6 +30,7 @@ from jaxdet.detectors.detector import Detector
 from jaxdet.step import View, programs
 from jaxdet.types import Batch
 
+PARTS = ("backbone", "neck", "head")  # of a network, each seeing only what comes before
 PREVIEW = 12  # pictures of a batch that TensorBoard shows
 
 
@@ -159,14 +160,12 @@ def open_datasets(config: Any) -> tuple[data.Dataset, data.Dataset]:
 def initial_variables(config: Any, detector: Detector) -> dict[str, Any]:
     """Seeded fresh variables, with what `config.init_from` has where that is given.
 
-    That is the backbone of an ImageNet classifier (a file), or all of another run (its workdir)
-    but layers of the head that have another number of classes.
+    That is the backbone of an ImageNet classifier (a file), or another run (its workdir), as far as
+    its model is the same, but for layers of the head that have another number of classes.
     """
     variables = detector.init(jax.random.key(config.seed))
     if config.init_from and epath.Path(config.init_from).is_dir():
-        loaded = flatten_dict(checkpoint.read(config.init_from)[1])
-        entries = [("/".join(path), path, array) for path, array in loaded.items()]
-        variables, fresh = weights.adopt(entries, variables)
+        variables, fresh = _with_run(config, variables)
         print(f"weights from {config.init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
     elif config.init_from:
         backbone = config.model.backbone.name
@@ -179,6 +178,24 @@ def initial_variables(config: Any, detector: Detector) -> dict[str, Any]:
         flush=True,
     )
     return variables
+
+
+def _with_run(config: Any, variables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """`variables` with those of the run `config.init_from`, and what stays fresh of them.
+
+    Its backbone, which must fit; its neck if `config.model` has the same; and then its head.
+    """
+    description, loaded, _ = checkpoint.read(config.init_from)
+    theirs, ours = description["config"]["model"], checkpoint.plain(config)["model"]
+    differs = next((part for part in ("neck", "head") if theirs[part] != ours[part]), None)
+    parts = {"neck": ("backbone",), "head": ("backbone", "neck"), None: PARTS}[differs]
+    taken = lambda path: path[1] in parts  # paths are params/backbone/...
+    flat = flatten_dict(variables)
+    given = [("/".join(p), p, array) for p, array in flatten_dict(loaded).items() if taken(p)]
+    wanted = unflatten_dict({path: array for path, array in flat.items() if taken(path)})
+    adopted, fresh = weights.adopt(given, wanted)
+    rest = sorted({path[1] for path in flat if not taken(path)})
+    return unflatten_dict({**flat, **flatten_dict(adopted)}), rest + fresh
 
 
 def optimiser(config: Any) -> optax.GradientTransformation:

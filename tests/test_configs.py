@@ -39,6 +39,7 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "yolov1_vgg16_320_voc": (VOC, None, 10 * 10 * 2),
     "yolov2_darknet19_416_voc": (VOC, 50_676_061 - 2 * 10_336, 13 * 13 * 5),
     "yolov2_darknet19_320_voc": (VOC, 50_676_061 - 2 * 10_336, 10 * 10 * 5),
+    "darknet19_448_classifier_voc": (VOC, None, 1),
     "yolov2_no_anchors_416_voc": (VOC, None, 13 * 13 * 2),
     "yolov2_resnet50_coco": (COCO, None, 13 * 13 * 5),
     "yolov3_darknet53_416_voc": (VOC, None, (52**2 + 26**2 + 13**2) * 3),

@@ -209,4 +209,4 @@ def test_every_file_of_the_walked_folders_can_be_named_in_a_config():
     for folder in ("backbones", "necks", "heads"):
         files = {p.stem for p in (package / folder).glob("*.py")} - {"__init__"}
         assert set(build.files(folder)) == files
-    assert build.files("detectors") == ["ssd", "yolov1", "yolov2", "yolov3"]
+    assert build.files("detectors") == ["classifier", "ssd", "yolov1", "yolov2", "yolov3"]

@@ -9,7 +9,9 @@ def get_config(name: str) -> ConfigDict:
     """The recipe at an eighth of its channels and 64 pixels, on the generated shapes."""
     config = importlib.import_module(f"configs.{name}").get_config()
     config.model.size = 64
-    config.model.backbone.width = config.model.neck.width = 0.125
+    for part in (config.model.backbone, config.model.neck):
+        if "channels" not in part:
+            part.width = 0.125
     config.data.update(train="shapes_train", eval="shapes_val", canvas=64, batch_size=8)
     config.evaluation.batch_size = 40
     config.schedule = dict(name="constant", steps=4, peak=1e-3)

@@ -6,7 +6,7 @@ That is what torchvision calls its features; `vgg16` is the variant that SSD mak
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import Conv, he_fan_in
+from jaxdet.layers import Conv, ConvNorm, he_fan_in
 from jaxdet.pool import max_pool
 
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions; table 1, D
@@ -15,9 +15,11 @@ _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolu
 class VGGFeatures(nn.Module):
     """Returns conv4_3, conv5_3 and pool5, strides 8, 16 and 32, all of 512 channels.
 
-    `width` multiplies the channel counts.
+    With `batch_norm` every convolution has a BatchNorm instead of a bias, as torchvision's
+    vgg16_bn: without ImageNet's weights, only so it trains well. `width` multiplies the channels.
     """
 
+    batch_norm: bool = False
     width: float = 1.0
 
     strides = (8, 16, 32)
@@ -28,7 +30,10 @@ class VGGFeatures(nn.Module):
         for block, (channels, count) in enumerate(_BLOCKS, start=1):
             for i in range(1, count + 1):
                 features, name = int(channels * self.width), f"conv{block}_{i}"
-                x = nn.relu(Conv(features, kernel_init=he_fan_in, name=name)(x))
+                if self.batch_norm:
+                    x = nn.relu(ConvNorm(features, 3, name=name)(x, train=train))
+                else:
+                    x = nn.relu(Conv(features, kernel_init=he_fan_in, name=name)(x))
             maps.append(x)
             x = max_pool(x, 2, stride=2)
         return maps[3], maps[4], x

@@ -13,7 +13,8 @@ class YOLOv1Head(nn.Module):
 
     Boxes are in the order row, column, box of the cell; those of a cell have the same logits.
     `num_anchors` is the number of boxes per cell, for one map; `fully_connected` as in
-    `Prediction` (the paper has 4096).
+    `Prediction` (the paper has 4096). The outputs are places and probabilities themselves, so they
+    begin near zero: from larger ones the first steps only find the way back.
     """
 
     num_classes: int
@@ -28,7 +29,9 @@ class YOLOv1Head(nn.Module):
         levels, classes = [], []
         for i, (x, count) in enumerate(zip(maps, self.num_anchors, strict=True)):
             outputs = count * 5 + self.num_classes
-            x = Prediction(outputs, self.fully_connected, name=f"level{i}")(x, train=train)
+            small = nn.initializers.normal(0.01)
+            predict = Prediction(outputs, self.fully_connected, small, name=f"level{i}")
+            x = predict(x, train=train)
             levels.append(x[..., : count * 5])
             classes.append(jnp.tile(x[..., count * 5 :], count))
         boxes, objectness = jnp.split(flatten_levels(levels, 5), (4,), axis=-1)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdet.heads.ssd import check_levels, flatten_levels
-from jaxdet.layers import Conv, leaky_relu
+from jaxdet.layers import Conv, Initializer, leaky_relu, xavier_uniform
 
 
 class Prediction(nn.Module):
@@ -13,20 +13,23 @@ class Prediction(nn.Module):
 
     With `fully_connected`, YOLO's two fully connected layers instead, with that many units between
     them, half of which are dropped (arXiv:1506.02640, sections 2.1 and 2.2): every cell sees the
-    whole map, and only maps of one size fit.
+    whole map, and only maps of one size fit. `kernel_init` is for the layer that the numbers come
+    from.
     """
 
     outputs: int
     fully_connected: int = 0
+    kernel_init: Initializer = xavier_uniform
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         if not self.fully_connected:
-            return Conv(self.outputs, 1, name="conv")(x)
+            return Conv(self.outputs, 1, kernel_init=self.kernel_init, name="conv")(x)
         batch, rows, columns, _ = x.shape
         hidden = Conv(self.fully_connected, 1, name="hidden")(x.reshape(batch, 1, 1, -1))
         hidden = nn.Dropout(0.5)(leaky_relu(hidden), deterministic=not train)
-        out = Conv(rows * columns * self.outputs, 1, name="out")(hidden)
+        outputs = rows * columns * self.outputs
+        out = Conv(outputs, 1, kernel_init=self.kernel_init, name="out")(hidden)
         return out.reshape(batch, rows, columns, self.outputs)
 
 

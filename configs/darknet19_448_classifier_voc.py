@@ -1,0 +1,31 @@
+"""Darknet-19 as a classifier at 448 pixels, on PASCAL VOC07+12 (arXiv:1612.08242, section 2).
+
+    python -m jaxdet.main --config=configs/darknet19_448_classifier_voc.py \
+        --workdir=runs/darknet19_448 --config.init_from=darknet19.conv.23
+    python -m jaxdet.main --config=configs/yolov2_darknet19_416_voc.py --workdir=runs/yolov2 \
+        --config.init_from=runs/darknet19_448
+
+YOLOv2's high-resolution classifier: ten epochs at the detector's size for a backbone that was
+trained at 224, which the second command then begins from. The paper has ImageNet's pictures for
+this; here they are those of the detector, and what is learnt is which classes are in them.
+Published: nothing. Measured here: no.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import yolov2_darknet19_416_voc
+
+
+def get_config() -> ConfigDict:
+    """YOLOv2's backbone and rate, without zooming out; evaluated as VOC's classification task."""
+    config = yolov2_darknet19_416_voc.get_config()
+    config.model.size = 448
+    config.model.neck = dict(name="extra_convs", channels=())
+    config.model.head = dict(name="classifier")
+    config.model.detector = dict(name="classifier")
+    config.augment.update(expand_probability=0.0, swap_probability=0.0)
+    config.schedule = dict(name="cosine", steps=2_590, peak=1e-3, end=0.0)
+    config.schedule.update(warmup=100, warmup_start=0.1)
+    config.step.sizes = ()
+    config.evaluation.update(metric="voc_classification", letterbox=False, score_threshold=0.0)
+    return config
