@@ -18,11 +18,10 @@ from jaxdet.metrics import coco, voc, voc_classification
 from jaxdet.types import Array, Batch, Detections, Found
 
 METRICS: dict[str, ModuleType] = {
-    "voc": voc,
     "coco": coco,
+    "voc": voc,
     "voc_classification": voc_classification,
 }
-MAIN = {"voc": "mAP11", "coco": "AP", "voc_classification": "mAP11"}  # of a metric's numbers, what decides which is best
 RESULT, PREDICTIONS = "evaluation.json", "predictions.png"
 SHEET_SCORE = 0.3  # detections under it are left out of pictures, never out of numbers
 
@@ -137,7 +136,7 @@ def numbers(result: dict[str, Any]) -> dict[str, float]:
 
 def main_number(config: Any, result: dict[str, Any]) -> tuple[str, float]:
     """The name and the value of the number that decides which checkpoint is best."""
-    name = MAIN[config.evaluation.metric]
+    name = METRICS[config.evaluation.metric].MAIN
     return name, float(result[name])
 
 

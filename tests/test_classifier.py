@@ -103,10 +103,11 @@ def test_detector_takes_the_backbone_and_nothing_else(trained, capsys):
     config.init_from = str(folder)
     ours = run.initial_variables(config, detector)
     assert f"weights from {folder}; fresh: head, neck" in capsys.readouterr().out
+    same = lambda *trees: jax.tree.map(np.testing.assert_array_equal, *trees)
     for kind in ("params", "batch_stats"):
-        jax.tree.map(np.testing.assert_array_equal, ours[kind]["backbone"], theirs[kind]["backbone"])
-        jax.tree.map(np.testing.assert_array_equal, ours[kind]["neck"], fresh[kind]["neck"])
-    jax.tree.map(np.testing.assert_array_equal, ours["params"]["head"], fresh["params"]["head"])
+        same(ours[kind]["backbone"], theirs[kind]["backbone"])
+        same(ours[kind]["neck"], fresh[kind]["neck"])
+    same(ours["params"]["head"], fresh["params"]["head"])
 
 
 def test_a_run_with_another_backbone_is_refused(trained):

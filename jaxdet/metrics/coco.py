@@ -11,6 +11,8 @@ from pycocotools.cocoeval import COCOeval
 from jaxdet import types
 from jaxdet.metrics.align import align
 
+MAIN = "AP"  # of the numbers, what decides which checkpoint is best
+
 _AREAS = ("all", "small", "medium", "large")  # the order of pycocotools: all, < 32^2, < 96^2, rest
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from jaxdet import types
 from jaxdet.metrics.align import align
 
+MAIN = "mAP11"  # of the numbers, what decides which checkpoint is best
+
 
 def evaluate(
     found: Mapping[str, types.Found],

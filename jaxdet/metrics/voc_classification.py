@@ -12,6 +12,8 @@ import numpy as np
 from jaxdet import types
 from jaxdet.metrics import voc
 
+MAIN = "mAP11"  # of the numbers, what decides which checkpoint is best
+
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 
 
