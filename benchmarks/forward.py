@@ -10,13 +10,12 @@ timed in turn with all of ours.
 
 import argparse
 import pathlib
-import runpy
 import time
 
 import jax
 import numpy as np
 import peer
-from timing import report
+from timing import read_recipe, report
 
 from jaxdet import build
 
@@ -32,7 +31,7 @@ def main() -> None:
     parser.add_argument("--peer", type=pathlib.Path)
     options = parser.parse_args()
 
-    config = runpy.run_path(options.config)["get_config"]()
+    config = read_recipe(options.config)
     config.model.dtype = options.dtype
     name = pathlib.Path(options.config).stem
     programs = make_ours(config, options.batch_size)

@@ -10,9 +10,9 @@ of its peak that a chip reaches is an assumption: change it with --share.
 import argparse
 import json
 import pathlib
-import runpy
 
 import jax
+from timing import read_recipe
 
 from jaxdet import build, models
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=256)
     parser.add_argument("--share", type=float, default=0.4, help="of a chip's peak that is reached")
     options = parser.parse_args()
-    config = runpy.run_path(options.config)["get_config"]()
+    config = read_recipe(options.config)
     recipe = Recipe(config)
     print(f"{options.config}: {recipe.parameters:,} parameters, {recipe.statistics:,} statistics,")
     print(f"{recipe.flops / 1e9:.0f} GFLOP a picture in a training step\n")

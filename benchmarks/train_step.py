@@ -6,18 +6,22 @@
 Pictures are random, 375x500 on the recipe's canvas, three objects each. On an accelerator add
 --dtype=bfloat16 and --peak_tflops=989 (an H200's dense bfloat16 peak) for the share of the peak.
 `--peer` is a checkout of the public PyTorch reference (lufficc/SSD); its step (no augmentation) is
-timed in turn with ours, and the ratio printed.
+timed in turn with ours, and the ratio printed. Both then keep the memory that they free, as
+`jaxdet.main` does; MALLOC_TOP_PAD_=131072 before the command (the default) leaves both alone.
 """
+
+from jaxdet import memory
+
+memory.keep_freed()  # as `jaxdet.main` does, before numpy starts threads
 
 import argparse
 import pathlib
-import runpy
 import time
 
 import jax
 import numpy as np
 import peer
-from timing import report
+from timing import read_recipe, report
 
 from jaxdet import build, run, state
 from jaxdet.step import train_step
@@ -36,7 +40,7 @@ def main() -> None:
     parser.add_argument("--peer", type=pathlib.Path)
     options = parser.parse_args()
 
-    config = runpy.run_path(options.config)["get_config"]()
+    config = read_recipe(options.config)
     config.model.dtype = options.dtype
     name = pathlib.Path(options.config).stem
     batch = random_batch(options.batch_size, config.data.canvas)

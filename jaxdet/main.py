@@ -1,5 +1,10 @@
 """Train or evaluate a detector: python -m jaxdet.main --config=configs/X.py --workdir=DIR."""
 
+from jaxdet import memory
+
+if __name__ == "__main__":
+    memory.keep_freed()  # before numpy and JAX start their threads
+
 import os
 import sys
 

@@ -15,8 +15,8 @@ _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolu
 class VGGFeatures(nn.Module):
     """Returns conv4_3, conv5_3 and pool5, strides 8, 16 and 32, all of 512 channels.
 
-    With `batch_norm` every convolution has a BatchNorm instead of a bias, as torchvision's
-    vgg16_bn: without ImageNet's weights, only so it trains well. `width` multiplies the channels.
+    With `batch_norm` every convolution has a BatchNorm instead of a bias: from random weights it
+    trains far sooner, but ImageNet's do not fit. `width` multiplies the channel counts.
     """
 
     batch_norm: bool = False
