@@ -46,6 +46,7 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "yolov3_darknet53_416_coco": (COCO, 62_001_757 - 2 * 26_304, (52**2 + 26**2 + 13**2) * 3),
     "yolov2_darknet19_608_coco": (COCO, 50_983_561 - 2 * 10_336, 19 * 19 * 5),
     "quickstart": (SHAPES, None, None),
+    "quickstart_classifier": (SHAPES, None, 1),
     "quickstart_yolov1": (SHAPES, None, 7 * 7 * 2),
     "quickstart_yolov2": (SHAPES, None, 7 * 7 * 5),
     "quickstart_yolov3": (SHAPES, None, (20**2 + 10**2 + 5**2) * 3),
