@@ -7,6 +7,11 @@ Elsewhere --memory_gib=16 asks whether the recipe fits into a device of that siz
 estimate, since every kind of device has a compiler of its own.
 """
 
+from jaxdet import memory
+
+if __name__ == "__main__":
+    memory.keep_freed()  # as training does, or its steps would look slower than they will be
+
 import sys
 from collections.abc import Iterator
 from pathlib import Path
