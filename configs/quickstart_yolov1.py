@@ -4,8 +4,8 @@
         --config.init_from=runs/quickstart_classifier
 
 after the command of `quickstart_classifier`: as in the paper, the backbone is a trained classifier.
-From random weights it needs far longer. Published: nothing. Measured here: AP50
-85.2 on `shapes_val`, see docs/results.md.
+From random weights it needs far longer. Published: nothing. Measured here: AP50 85.2 on
+`shapes_val`, see docs/results.md.
 """
 
 from ml_collections import ConfigDict

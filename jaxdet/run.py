@@ -1,6 +1,7 @@
 """A run: everything that a config describes, built, and restored where a checkpoint exists."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Any
@@ -30,7 +31,6 @@ from jaxdet.detectors.detector import Detector
 from jaxdet.step import View, programs
 from jaxdet.types import Batch
 
-PARTS = ("backbone", "neck", "head")  # of a network, each seeing only what comes before
 PREVIEW = 12  # pictures of a batch that TensorBoard shows
 
 
@@ -187,8 +187,8 @@ def _with_run(config: Any, variables: dict[str, Any]) -> tuple[dict[str, Any], l
     """
     description, loaded, _ = checkpoint.read(config.init_from)
     theirs, ours = description["config"]["model"], checkpoint.plain(config)["model"]
-    differs = next((part for part in ("neck", "head") if theirs[part] != ours[part]), None)
-    parts = {"neck": ("backbone",), "head": ("backbone", "neck"), None: PARTS}[differs]
+    same = itertools.takewhile(lambda part: theirs[part] == ours[part], ("neck", "head"))
+    parts = ("backbone", *same)
     taken = lambda path: path[1] in parts  # paths are params/backbone/...
     flat = flatten_dict(variables)
     given = [("/".join(p), p, array) for p, array in flatten_dict(loaded).items() if taken(p)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import run as run_module
 from test_metrics_voc import detections, truth
+from thin_recipe import get_config as thin
 
 from jaxdet import build, checkpoint, logs, run
 from jaxdet.detectors.classifier import classifier
@@ -17,10 +18,6 @@ from jaxdet.types import Objects, Raw
 CLASSES = ("a", "b", "c")
 RECIPE, YOLO = "darknet19_448_classifier_voc", "yolov2_darknet19_416_voc"
 KEY = jax.random.key(0)
-
-
-def thin(name):
-    return importlib.import_module("thin_recipe").get_config(name)
 
 
 @pytest.fixture(scope="module")

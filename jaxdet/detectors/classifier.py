@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 from optax import sigmoid_binary_cross_entropy as binary_cross_entropy
 
+from jaxdet import anchors, assign, codec
 from jaxdet.detectors.detector import Detector, Losses
 from jaxdet.detectors.net import Net
 from jaxdet.types import Anchors, Array, Objects, Raw, Targets
-
-_WHOLE = ((0.5, 0.5, 1.0, 1.0),)  # cx cy w h
 
 
 @flax.struct.dataclass
@@ -48,31 +47,22 @@ def classifier(
 
 
 def _whole_picture(grids, size) -> Anchors:
-    del grids, size
-    whole = jnp.array(_WHOLE)
-    return Anchors(boxes=whole, cell=whole - jnp.array([[0.5, 0.5, 0.0, 0.0]]))
+    """One cell, whatever the grids, and a prior as large."""
+    return anchors.prior_boxes(((1, 1),), size, priors=[[(size, size)]])
 
 
 def _assign(anchors: Anchors, objects: Objects, *, count: int) -> TargetsAndClasses:
     weight = jnp.where(objects.mask, objects.weight, 0.0)  # [N]
     of_class = jax.nn.one_hot(objects.labels, count) * weight[:, None]  # [N, K]
-    return TargetsAndClasses(
-        boxes=jnp.array([[0.0, 0.0, 1.0, 1.0]]),
-        labels=jnp.zeros(1, jnp.int32),
-        positive=jnp.asarray(objects.mask).any()[None],
-        ignore=jnp.zeros(1, bool),
-        weight=jnp.ones(1),
-        present=of_class.max(axis=0, initial=0.0),
-    )
+    present = of_class.max(axis=0, initial=0.0)
+    return TargetsAndClasses(**vars(assign.by_cell(anchors, objects)), present=present)
 
 
 def _losses(raw: Raw, targets: TargetsAndClasses, anchors: Anchors) -> Losses:
     """Binary cross entropy of every class, summed over the classes, counted in pictures."""
-    logits = raw.logits[:, 0].astype(jnp.promote_types(raw.logits.dtype, jnp.float32))  # [B, K]
-    total = binary_cross_entropy(logits, targets.present).sum()
-    return {"class": (total, jnp.full((), len(logits), logits.dtype))}
+    total = binary_cross_entropy(raw.logits[:, 0], targets.present).sum()
+    return {"class": (total, jnp.full((), len(raw.logits), raw.logits.dtype))}
 
 
 def _decode(raw: Raw, anchors: Anchors) -> tuple[jax.Array, jax.Array]:
-    boxes = jnp.array([[[0.0, 0.0, 1.0, 1.0]]], raw.boxes.dtype)
-    return jnp.broadcast_to(boxes, raw.boxes.shape), jax.nn.sigmoid(raw.logits)
+    return codec.decode(raw.boxes, anchors.boxes), jax.nn.sigmoid(raw.logits)
