@@ -4,8 +4,8 @@
         --workdir=runs/quickstart_classifier
 
 YOLO's backbone is a trained classifier (arXiv:1506.02640, section 2.2: on ImageNet). Here it sees
-whole pictures, and crops around an object that is large. Published: nothing. Measured here: 89.5 mAP of VOC's
-classification task on `shapes_val`, see docs/results.md.
+whole pictures, and crops around an object that is large. Published: nothing. Measured here: 89.5
+mAP of VOC's classification task on `shapes_val`, see docs/results.md.
 """
 
 from ml_collections import ConfigDict
