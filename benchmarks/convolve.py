@@ -10,7 +10,7 @@ import argparse
 import jax
 from timing import median_ms, report
 
-from jaxdet import convolve
+from jaxdet import convolve, winograd
 
 DEPTHWISE = [  # batch, side, channels, kernel, stride
     (8, 160, 96, 3, 2),
@@ -35,7 +35,7 @@ def main() -> None:
             report(form.__name__, ms, "ms", **more)
     for batch, side, channels, features in CONV:
         shapes = (batch, side, side, channels), (3, 3, channels, features)
-        for form in (conv_lax, conv_banded):
+        for form in (conv_lax, conv_winograd):
             ms = training_ms(form, shapes, repeats)
             report(form.__name__, ms, "ms", batch=batch, side=side, io=[channels, features])
 
@@ -44,8 +44,8 @@ def conv_lax(x, kernel):
     return convolve.conv_lax(x, kernel, 1, 1, 1)
 
 
-def conv_banded(x, kernel):
-    return convolve.conv_banded(x, kernel, 1, 1)
+def conv_winograd(x, kernel):
+    return winograd.conv(x, kernel, 1, 1)
 
 
 def training_ms(function, shapes, repeats: int) -> float:

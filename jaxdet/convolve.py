@@ -1,9 +1,10 @@
 """Convolutions, in the form that is fast on the backend at hand: lax's own, except on the CPU.
 
 There XLA's depthwise convolution is one to two orders of magnitude slower than shifted
-multiply-adds, which fuse into one pass over memory, and the gradient of a 3x3 kernel takes about
-twice as long as the sum of matrix products that it is. The choice is made when a function is
-traced. Both forms give the same numbers up to rounding (`benchmarks/convolve.py` times them).
+multiply-adds, which fuse into one pass over memory; and a 3x3 convolution takes twice as long as
+Winograd's form of it, its kernel's gradient up to ten times as long. The choice is made when a
+function is traced. Both forms give the same numbers up to rounding (`benchmarks/convolve.py` times
+them).
 """
 
 import functools
@@ -12,7 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxdet import winograd
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+# Below these there is nothing to win: the kernel's mixtures would cost more than they save, and
+# the network would be slower to compile.
+_MIN_PIXELS, _MIN_PRODUCTS = 2**9, 2**24
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # above and below, left and right
 
@@ -24,9 +31,11 @@ def conv(
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
         # As a matrix product, of two axes: with four, XLA transposes x for the kernel's gradient.
         return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
-    # The heads' few output channels are better off with lax's form.
-    if jax.default_backend() == "cpu" and stride == 1 and kernel.shape[3] >= kernel.shape[2]:
-        return conv_banded(x, kernel, padding, dilation)
+    if jax.default_backend() == "cpu" and kernel.shape[:2] == (3, 3) and stride == 1:
+        pixels = x.size // x.shape[3]
+        worth = pixels >= _MIN_PIXELS and pixels * kernel[0, 0].size >= _MIN_PRODUCTS
+        if worth and x.dtype.itemsize >= 4:  # mixtures of rows cost more digits than bfloat16 has
+            return winograd.conv(x, kernel, padding, dilation)
     return conv_lax(x, kernel, stride, padding, dilation)
 
 
@@ -42,72 +51,6 @@ def conv_lax(
         rhs_dilation=(dilation, dilation),
         dimension_numbers=_LAYOUT,
     )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv_banded(x: jax.Array, kernel: jax.Array, padding: int, dilation: int) -> jax.Array:
-    """`conv` at stride 1, whose kernel gradient is summed over bands of rows that fit the cache."""
-    return conv_lax(x, kernel, 1, padding, dilation)
-
-
-def _banded_forward(x, kernel, padding, dilation):
-    return conv_banded(x, kernel, padding, dilation), (x, kernel)
-
-
-def _banded_backward(padding, dilation, saved, dy):
-    x, kernel = saved
-    (dx,) = jax.vjp(lambda x: conv_lax(x, kernel, 1, padding, dilation), x)[1](dy)
-    return dx, _banded_gradient(x, dy, kernel.shape[0], padding, dilation)
-
-
-conv_banded.defvjp(_banded_forward, _banded_backward)
-
-
-def _banded_gradient(x, dy, size, padding, dilation):
-    """The sum over all pixels of what each tap saw times dy, as one matrix product a band.
-
-    A tap sees x moved sideways by its column and, what comes to the same, dy moved up by its row:
-    x beside itself k times and dy beside itself k times give all k x k taps in one product.
-    """
-    batch, height, width, features = dy.shape
-    # A band's copies are three times as large as 2**18 numbers: of 2**16 to 2**20 the fastest.
-    rows = max(1, 2**18 // (width * max(x.shape[3], features)))
-    halo = dilation * (size - 1)
-    bands = -(-(height + halo) // rows)
-    rows = -(-(height + halo) // bands)  # bands of one size, with as little filled up as can be
-    moves = range(0, halo + 1, dilation)
-
-    def add_band(i, total):
-        picture, top = i // bands, i % bands * rows
-        seen = _rows(x, picture, top - padding, rows, padding)
-        band = _rows(dy, picture, top - halo, rows + halo, 0)
-        sideways = jnp.concatenate([seen[:, v : v + width] for v in moves], axis=-1)
-        upwards = jnp.concatenate([band[halo - u : halo - u + rows] for u in moves], axis=-1)
-        pixels = rows * width
-        return total + jnp.einsum(
-            "pi,po->io",
-            sideways.reshape(pixels, -1),
-            upwards.reshape(pixels, -1),
-            preferred_element_type=total.dtype,
-        )
-
-    full = jnp.promote_types(x.dtype, jnp.float32)
-    zeros = jnp.zeros((size * x.shape[3], size * features), full)
-    total = lax.fori_loop(0, batch * bands, add_band, zeros)
-    total = total.reshape(size, x.shape[3], size, features)  # column, input, row, output
-    return total.transpose(2, 0, 1, 3).astype(x.dtype)
-
-
-def _rows(x, picture, top, count, sides):
-    """`count` rows of one picture from `top` on, with zeros outside it and `sides` zeros beside it.
-
-    As good as a slice of a padded x, without ever writing a padded x.
-    """
-    inside = min(count, x.shape[1])
-    start = jnp.clip(top, 0, x.shape[1] - inside)
-    rows = lax.dynamic_slice(x, (picture, start, 0, 0), (1, inside, *x.shape[2:]))[0]
-    rows = jnp.pad(rows, ((count, count), (sides, sides), (0, 0)))
-    return lax.dynamic_slice_in_dim(rows, count + top - start, count)
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdet import convolve
+from jaxdet import convolve, winograd
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
@@ -48,16 +48,35 @@ def gradients(function, x, kernel):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "channels", "padding", "dilation"),
-    # The last two go in bands: of two rows, so that the third is half empty, and of one.
-    [(5, 6, 2, 1, 1), (9, 8, 2, 2, 2), (8, 7, 2, 0, 1), (5, 2000, 64, 1, 1), (3, 4200, 64, 1, 1)],
+    ("height", "width", "padding", "dilation", "at_once"),
+    [
+        (5, 6, 1, 1, 2**21),
+        (9, 8, 2, 2, 500),  # one picture after another
+        (8, 7, 0, 1, 1000),  # two and two
+        (3, 3, 0, 1, 2**21),
+        (19, 18, 6, 6, 2**21),
+        (4, 5, 3, 1, 2**21),
+    ],
 )
-def test_banded_kernel_gradient_equals_lax(height, width, channels, padding, dilation):
-    x, kernel = normal(0, 2, height, width, channels), normal(1, 3, 3, channels, channels)
-    ours = gradients(lambda x, k: convolve.conv_banded(x, k, padding, dilation), x, kernel)
+def test_winograd_equals_lax(height, width, padding, dilation, at_once, monkeypatch):
+    monkeypatch.setattr(winograd, "_AT_ONCE", at_once)
+    x, kernel = normal(0, 4, height, width, 5), normal(1, 3, 3, 5, 7)
+    ours = gradients(lambda x, k: winograd.conv(x, k, padding, dilation), x, kernel)
     lax = gradients(lambda x, k: convolve.conv_lax(x, k, 1, padding, dilation), x, kernel)
     for a, b in zip(ours, lax, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-3)
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
+
+
+def test_winograd_is_exact_but_for_rounding():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, kernel = rng.normal(size=(2, 9, 8, 64)), rng.normal(size=(3, 3, 64, 32))
+        ours = gradients(lambda x, k: winograd.conv(x, k, 1, 1), x, kernel)
+        lax = gradients(lambda x, k: convolve.conv_lax(x, k, 1, 1, 1), x, kernel)
+    for a, b in zip(ours, lax, strict=True):
+        assert a.dtype == np.float64
+        np.testing.assert_allclose(a, b, atol=1e-13 * np.abs(b).max())
 
 
 ONE, SAME = ((1, 1), (1, 1)), ((0, 1), (1, 1))  # TensorFlow's SAME at stride 2: 3x3 on 6 x 5
@@ -83,16 +102,11 @@ def test_shifted_depthwise_equals_lax(sides, size, padding, stride):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", ["banded", "shifted"])
-def test_bfloat16_gradients_are_summed_in_float32(form):
+def test_bfloat16_gradients_are_summed_in_float32():
     """In bfloat16 the sum of 1200 ones over 300 pictures would stop at 1024."""
     x = jnp.ones((300, 2, 2, 1), jnp.bfloat16)
     kernel = jnp.ones((3, 3, 1, 1), jnp.bfloat16)
-    function = {
-        "banded": lambda k: convolve.conv_banded(x, k, 1, 1),
-        "shifted": lambda k: convolve.depthwise_shifted(x, k, 1, ONE),
-    }[form]
-    y, pull = jax.vjp(function, kernel)
+    y, pull = jax.vjp(lambda k: convolve.depthwise_shifted(x, k, 1, ONE), kernel)
     (gradient,) = pull(jnp.ones_like(y))
     assert gradient.dtype == jnp.bfloat16
     assert gradient[1, 1, 0, 0] == 1200
@@ -107,21 +121,27 @@ def test_depthwise_equals_loops(size, stride):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def traced(side, channels, dtype=jnp.float32):
+    shapes = [(1, side, side, channels), (3, 3, channels, channels), (3, 3, 1, channels)]
+    forms = lambda x, dense, deep: (
+        convolve.conv(x, dense, padding=1),
+        convolve.depthwise(x, deep, padding=ONE),
+    )
+    return str(jax.make_jaxpr(forms)(*(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)))
+
+
 def test_the_cpu_takes_its_own_forms(monkeypatch):
     """And no other backend does."""
-    x, square, deep = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2)), jnp.ones((3, 3, 1, 2))
-
-    def compiled():
-        return str(
-            jax.make_jaxpr(
-                lambda x: (
-                    convolve.conv(x, square, padding=1),
-                    convolve.depthwise(x, deep, padding=ONE),
-                )
-            )(x)
-        )
-
-    assert compiled().count("custom_vjp_call") == 2
+    assert traced(24, 192).count("custom_vjp_call") == 2
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert compiled().count("custom_vjp_call") == 0
-    assert compiled().count("conv_general_dilated[") == 2
+    assert traced(24, 192).count("custom_vjp_call") == 0
+    assert traced(24, 192).count("conv_general_dilated[") == 2
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "dtype"),
+    [(12, 512, "float32"), (24, 16, "float32"), (24, 192, "bfloat16")],
+)
+def test_winograd_is_left_where_it_does_not_pay(side, channels, dtype):
+    """A kernel too large for its few pixels, too little work, and too few digits."""
+    assert traced(side, channels, dtype).count("custom_vjp_call") == 1
