@@ -39,6 +39,7 @@ def test_resumes_with_moving_average_accumulation_and_frozen_parts(shapes, tmp_p
         "--config.step.accumulate=2",
         "--config.step.frozen=('backbone/down1',)",
         "--config.schedule.steps=4",
+        "--config.every.picture=0",
     ]
     train(shapes, tmp_path / "whole", *options)
     train(shapes, tmp_path / "half", *options, "--until=2")

@@ -24,6 +24,8 @@ def test_sizes_and_thawing_resume_bit_for_bit(shapes, tmp_path):
         "--config.step.frozen=('backbone',)",
         "--config.step.unfreeze_at=3",
         "--config.augment.mixup_alpha=1.5",
+        "--config.every.evaluation=0",
+        "--config.every.picture=0",
     ]
     name = "yolov2_darknet19_416_voc"
     train(name, shapes, tmp_path / "whole", *options)

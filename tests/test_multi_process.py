@@ -17,7 +17,12 @@ from conftest import ROOT, SMALL, train
 
 from jaxdet import checkpoint, logs, parallel
 
-FIVE = ["--config.schedule.steps=5", "--config.every.checkpoint=3", "--config.every.log=1"]
+FIVE = [
+    "--config.schedule.steps=5",
+    "--config.every.checkpoint=3",
+    "--config.every.log=1",
+    "--config.every.picture=0",
+]
 
 
 def command(shapes, workdir, *arguments):
@@ -122,13 +127,14 @@ def test_open_mpi_starts_the_same_two(shapes, two, tmp_path):
 
 @pytest.mark.slow
 def test_the_death_of_one_ends_the_other_and_both_run_again_go_on(shapes, two, tmp_path):
-    processes = start_two(shapes, tmp_path, *FIVE)
+    options = [*FIVE, "--config.every.evaluation=0"]
+    processes = start_two(shapes, tmp_path, *options)
     while processes[0].poll() is None and not checkpoint.steps(tmp_path):
         time.sleep(0.05)
     processes[0].kill()
     said, codes = end(processes)
     assert codes[0] == -signal.SIGKILL and codes[1] not in (0, os.EX_TEMPFAIL), said[1][-3000:]
-    said, codes = end(start_two(shapes, tmp_path, *FIVE))
+    said, codes = end(start_two(shapes, tmp_path, *options))
     assert codes == [0, 0] and "resumed at step 3" in said[0], said[0][-3000:]
     assert_same(two[0], tmp_path)
 
