@@ -7,7 +7,10 @@ function is traced. Both forms give the same numbers up to rounding (`benchmarks
 them).
 """
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +27,23 @@ _MIN_PIXELS, _MIN_PRODUCTS = 2**9, 2**24
 Padding = tuple[tuple[int, int], tuple[int, int]]  # above and below, left and right
 
 
+_lax_only = contextvars.ContextVar("lax_only", default=False)
+
+
+@contextlib.contextmanager
+def lax_forms() -> Iterator[None]:
+    """What is traced in this context has lax's forms: to count operations, or to compile less."""
+    token = _lax_only.set(True)
+    try:
+        yield
+    finally:
+        _lax_only.reset(token)
+
+
+def _own_forms() -> bool:
+    return jax.default_backend() == "cpu" and not _lax_only.get()
+
+
 def conv(
     x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> jax.Array:
@@ -31,7 +51,7 @@ def conv(
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
         # As a matrix product, of two axes: with four, XLA transposes x for the kernel's gradient.
         return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
-    if jax.default_backend() == "cpu" and kernel.shape[:2] == (3, 3) and stride == 1:
+    if _own_forms() and kernel.shape[:2] == (3, 3) and stride == 1:
         pixels = x.size // x.shape[3]
         worth = pixels >= _MIN_PIXELS and pixels * kernel[0, 0].size >= _MIN_PRODUCTS
         if worth and x.dtype.itemsize >= 4:  # mixtures of rows cost more digits than bfloat16 has
@@ -55,7 +75,7 @@ def conv_lax(
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:
     """x [B, H, W, C] with a kernel [k, k, 1, C], `padding` pixels of zeros on each side."""
-    if jax.default_backend() == "cpu":
+    if _own_forms():
         return depthwise_shifted(x, kernel, stride, padding)
     return depthwise_lax(x, kernel, stride, padding)
 

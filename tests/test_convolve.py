@@ -138,6 +138,12 @@ def test_the_cpu_takes_its_own_forms(monkeypatch):
     assert traced(24, 192).count("conv_general_dilated[") == 2
 
 
+def test_lax_forms_where_they_are_asked_for():
+    with convolve.lax_forms():
+        assert traced(24, 192).count("custom_vjp_call") == 0
+    assert traced(24, 192).count("custom_vjp_call") == 2
+
+
 @pytest.mark.parametrize(
     ("side", "channels", "dtype"),
     [(12, 512, "float32"), (24, 16, "float32"), (24, 192, "bfloat16")],

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import unittest.mock
 
 import jax
 import jax.numpy as jnp
@@ -78,10 +77,9 @@ def gradient(name):
         everything = jnp.square(raw.boxes).mean() + jnp.square(raw.logits).mean()
         return total(detector, now, pixels, twice) + share * everything
 
-    # Compiled in a hurry, for it runs but twice; lax's depthwise convolutions are fewer operations.
+    # Compiled in a hurry, for it runs but twice; lax's convolutions are fewer operations.
     run = jax.jit(jax.grad(loss), compiler_options={"xla_backend_optimization_level": 0})
-    plain = lambda x, kernel, *, stride, padding: convolve.depthwise_lax(x, kernel, stride, padding)
-    with unittest.mock.patch.object(convolve, "depthwise", plain):
+    with convolve.lax_forms():
         compiled = run.lower(variables["params"], objects([]), jnp.float32(0)).compile()
     return lambda truth, share: compiled(variables["params"], truth, jnp.float32(share))
 
