@@ -69,7 +69,7 @@ def _conv(x, kernel, padding, dilation):
                 rows,
                 kernel[None],
                 (1, 1),
-                ((0, 0), (padding, padding)),
+                "VALID",
                 rhs_dilation=(1, dilation),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
@@ -92,7 +92,7 @@ def _kernel_gradient(x, dy, padding, dilation):
         fours = _views(dy, 4, _tiles(height, dilation), 0, dilation)
         outputs = [_mix(column, fours) for column in zip(*_OUTPUTS, strict=True)]
         inputs = _inputs(x, height, padding, dilation)
-        sums = [_taps(*pair, padding, dilation) for pair in zip(inputs, outputs, strict=True)]
+        sums = [_taps(*pair, dilation) for pair in zip(inputs, outputs, strict=True)]
         return total + jnp.stack(sums), None
 
     larger = max(x.shape, dy.shape, key=math.prod)
@@ -101,17 +101,16 @@ def _kernel_gradient(x, dy, padding, dilation):
     return jnp.einsum("ti,twcf->iwcf", jnp.array(_TAPS, x.dtype), total)
 
 
-def _taps(inputs, outputs, padding, dilation):
+def _taps(inputs, outputs, dilation):
     """What each tap of a row saw times the outputs, summed over all pixels: [3, I, O]."""
     width = outputs.shape[2]
-    inputs = _padded(inputs, 2, padding, padding)
     seen = [inputs[:, :, i * dilation :][:, :, :width] for i in range(3)]
     seen = jnp.concatenate(seen, -1).reshape(-1, 3 * inputs.shape[3])
     return (seen.T @ outputs.reshape(len(seen), -1)).reshape(3, inputs.shape[3], -1)
 
 
 def _inputs(x, height, padding, dilation):
-    """Six mixtures of the rows of x: for `height` rows of output, [B, about height / 4, W, I]."""
+    """Six mixtures of the rows of x, padded: [B, about a fourth of `height`, padded W, I] each."""
     sixes = _views(x, 6, _tiles(height, dilation), padding, dilation)
     return [_mix(row, sixes) for row in _INPUTS]
 
@@ -122,21 +121,17 @@ def _tiles(height, dilation):
 
 
 def _views(x, count, tiles, padding, dilation):
-    """The first to last of `count` rows of every tile, `padding` zeros before the first of all.
+    """The first to last of `count` rows of every tile: [B, tiles x dilation, padded W, C] each.
 
-    [B, tiles x dilation, W, C] each. Tiles begin four rows apart, times the dilation.
+    Tiles begin four rows apart, times the dilation.
     """
     rows = 4 * (tiles - 1) + count
-    x = _padded(x, 1, padding, rows * dilation - padding - x.shape[1])
+    below = rows * dilation - padding - x.shape[1]  # negative where the last tiles need less
+    edges = ((0, 0, 0), (padding, below, 0), (padding, padding, 0), (0, 0, 0))
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
     x = x.reshape(len(x), rows, dilation, *x.shape[2:])
     views = [x[:, i : i + 4 * tiles - 3 : 4] for i in range(count)]
     return [view.reshape(len(x), -1, *x.shape[3:]) for view in views]
-
-
-def _padded(x, axis, before, after):
-    """x with zeros along one axis, or cropped where a number is negative."""
-    edges = [(before, after, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
-    return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
 def _mix(weights, terms):
