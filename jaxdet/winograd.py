@@ -4,7 +4,8 @@ Winograd's minimal filtering F(4, 3) (Lavin and Gray 2015, arXiv:1509.09308, sec
 neighbouring outputs of three taps need six products instead of twelve, of mixtures of six inputs
 with mixtures of the taps. It is done down the rows. Along a row the convolution stays as it is:
 mixing columns too would save more products and lose more digits, and mixtures of whole rows are
-fast. In float32 the result differs from a plain convolution's by 3e-6 to 1e-5 of the largest.
+fast. In float32 the result differs from a plain convolution's by 3e-6 to 1e-5 of the largest
+output.
 """
 
 import functools
