@@ -3,8 +3,10 @@
 import difflib
 import runpy
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -25,15 +27,28 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"jaxdet: unknown arguments {argv[1:]}, expected flags such as --config=FILE")
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # the libraries below talk a lot
-        # What orbax cannot do, `checkpoint` says in one line; orbax prints how it came, thrice.
-        logging.get_absl_handler().addFilter(lambda record: "orbax" not in record.pathname)
-        logging.get_absl_handler().addFilter(lambda record: not record.name.startswith("gcsfs"))
+        _hush_libraries()
     try:
         work()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
         logging.debug("where it happened", exc_info=True)  # shown with --verbosity=1
         sys.exit(f"jaxdet: {error}")
+
+
+def _hush_libraries() -> None:
+    """They talk a lot; what orbax cannot do, it prints many times, and `checkpoint` says once."""
+    logging.set_verbosity(logging.WARNING)
+    handler = logging.get_absl_handler()
+    handler.addFilter(lambda record: "orbax" not in record.pathname)
+    handler.addFilter(lambda record: not record.name.startswith(("gcsfs", "asyncio")))
+    # After the first file of a checkpoint that cannot be written orbax does not wait for the rest.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    sys.unraisablehook = _show_unless_nobody_waits
+
+
+def _show_unless_nobody_waits(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _parse(argv: list[str]) -> list[str]:
