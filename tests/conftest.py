@@ -2,10 +2,9 @@
 
 import os
 import pathlib
-import subprocess
-import sys
 
 import jax
+import programs
 import pytest
 
 from jaxdet import data
@@ -43,6 +42,7 @@ SMALL = [
     "--config.model.neck.channels=(8,)",
     "--config.data.batch_size=8",
     "--config.evaluation.batch_size=40",
+    "--config.evaluation.max_kept=20",
     "--config.schedule.warmup=2",
     "--config.schedule.steps=6",
     "--config.every.checkpoint=100",
@@ -61,17 +61,9 @@ def shapes(tmp_path_factory):
 
 def run(*arguments, module="jaxdet.main", ok=True, **environment):
     """Runs a module of ours; its output, stdout and stderr together."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    assert (done.returncode == 0) == ok, done.stdout[-3000:]
-    return done.stdout
+    code, said = programs.run(module, list(map(str, arguments)), cwd=str(ROOT), **environment)
+    assert (code == 0) == ok, said[-3000:]
+    return said
 
 
 def train(shapes, workdir, *arguments, **options):

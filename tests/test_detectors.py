@@ -41,7 +41,20 @@ def thin(name):
         if block.name == "efficientnet_b3":
             block.depth = 0.3  # 8 blocks, not 26
     detector = build.detector(config, CLASSES)
-    return detector, detector.init(KEY)
+    return detector, detector.init(KEY) if name in OVERFIT else drawn(detector)
+
+
+def drawn(detector):
+    """Variables such as `init` makes, which takes up to 7 s to compile for a deep network."""
+    chance = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if path[-1].key == "kernel":
+            spread = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+            return chance.normal(0, spread, leaf.shape).astype(leaf.dtype)
+        return np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(detector.init, KEY))
 
 
 def objects(boxes, slots=4):
