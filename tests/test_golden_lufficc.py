@@ -110,6 +110,17 @@ def mean_losses(detector, variables, pixels, targets):
     return divide(losses, {name: count for name, (_, count) in losses.items()}), stats
 
 
+def losses_and_gradient(detector, variables, pixels, targets):
+    """The mean losses in training, and the gradient of their sum."""
+
+    def total(params):
+        means, _ = mean_losses(detector, {**variables, "params": params}, pixels, targets)
+        return sum(means.values()), means
+
+    gradient, means = jax.jit(jax.grad(total, has_aux=True))(variables["params"])
+    return means, {"params": gradient}
+
+
 def norms(tree, paths):
     return {name: np.linalg.norm(x) for name, x in weights.to_theirs(tree, paths).items()}
 
@@ -172,16 +183,10 @@ def test_losses_and_gradients_in_float64_equal_the_reference(shared, name):
             net=its.detector.net.clone(dtype=jnp.float64),
             assign=lambda anchors, targets: targets,  # matched already
         )
-
-        def total(params, targets):
-            now = {**variables, "params": params}
-            means, _ = mean_losses(detector, now, its.pixels, targets)
-            return sum(means.values()), means
-
-        take = jax.jit(jax.grad(total, has_aux=True))
-        gradient, means = take(variables["params"], stored_targets(its))
+        targets = stored_targets(its)
+        means, gradient = losses_and_gradient(detector, variables, its.pixels, targets)
         assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((means, gradient)))
         assert means["box"] == pytest.approx(its.numbers["loss_train_float64"]["reg"], rel=1e-9)
         assert means["class"] == pytest.approx(its.numbers["loss_train_float64"]["cls"], rel=1e-9)
-        errors = gradient_errors({"params": gradient}, its.numbers["grad_norm_float64"], its.paths)
+        errors = gradient_errors(gradient, its.numbers["grad_norm_float64"], its.paths)
     assert max(errors.values()) < 1e-6, {n: e for n, e in errors.items() if e >= 1e-6}
