@@ -1,6 +1,7 @@
 """Every recipe: it builds, it is as large as published, and its file is in order."""
 
 import ast
+import functools
 import importlib.util
 import json
 import pathlib
@@ -60,13 +61,17 @@ def load(path):
     return module
 
 
+@functools.cache
+def variables(detector):
+    return jax.eval_shape(detector.init, jax.random.key(0))
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_recipe_builds_and_is_as_large_as_published(path):
     classes, parameters, anchors = PUBLISHED[path.stem]
     config = load(path).get_config()
     detector = build.detector(config, tuple(f"class {i}" for i in range(classes)))
-    shapes = jax.eval_shape(detector.init, jax.random.key(0))
-    count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables(detector)["params"]))
     found = len(detector.anchors_at(detector.size).boxes)
     assert count == (parameters or count)
     assert found == (anchors or found)

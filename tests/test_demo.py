@@ -47,7 +47,8 @@ class RedFinder:
 @pytest.fixture
 def server():
     with demo.Server(RedFinder(), port=0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        poll = {"poll_interval": 0.01}  # what `shutdown` waits for
+        threading.Thread(target=server.serve_forever, kwargs=poll, daemon=True).start()
         yield server
         server.shutdown()
 
