@@ -1,4 +1,4 @@
-"""The two forms of every convolution that has two: forward plus gradient, milliseconds.
+"""The two forms of every convolution that has two: forward plus gradients, milliseconds.
 
     python benchmarks/convolve.py [--repeats 5]
 
@@ -20,6 +20,7 @@ DEPTHWISE = [  # batch, side, channels, kernel, stride
     (8, 20, 672, 5, 2),
 ]
 CONV = [(2, 300, 64, 64), (2, 75, 256, 256), (2, 38, 512, 512), (2, 38, 512, 84)]  # ..., I, O
+FIRST = [(8, 320, 32, 2), (8, 300, 64, 1), (8, 416, 32, 1)]  # batch, side, features, stride
 
 
 def main() -> None:
@@ -38,6 +39,13 @@ def main() -> None:
         for form in (conv_lax, conv_winograd):
             ms = training_ms(form, shapes, repeats)
             report(form.__name__, ms, "ms", batch=batch, side=side, io=[channels, features])
+    for batch, side, features, stride in FIRST:
+        shapes = (batch, side, side, 3), (3, 3, 3, features)
+        for form in (convolve.conv_lax, convolve.conv_of_few):
+            layer = lambda x, k: form(jax.lax.stop_gradient(x), k, stride, 1, 1)  # noqa: B023
+            ms = training_ms(layer, shapes, repeats)
+            more = dict(batch=batch, side=side, io=[3, features], stride=stride)
+            report(form.__name__, ms, "ms", **more)
 
 
 def conv_lax(x, kernel):

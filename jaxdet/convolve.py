@@ -1,10 +1,11 @@
 """Convolutions, in the form that is fast on the backend at hand: lax's own, except on the CPU.
 
 There XLA's depthwise convolution is one to two orders of magnitude slower than shifted
-multiply-adds, which fuse into one pass over memory; and a 3x3 convolution takes twice as long as
-Winograd's form of it, its kernel's gradient up to ten times as long. The choice is made when a
-function is traced. Both forms give the same numbers up to rounding (`benchmarks/convolve.py` times
-them).
+multiply-adds, which fuse into one pass over memory; a 3x3 convolution takes twice as long as
+Winograd's form of it, its kernel's gradient up to ten times as long; and that of a network's first
+layer, of three channels, up to twice as long as a product with the pixels that a kernel sees. The
+choice is made when a function is traced. All forms give the same numbers up to rounding
+(`benchmarks/convolve.py` times them).
 """
 
 import contextlib
@@ -51,10 +52,13 @@ def conv(
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
         # As a matrix product, of two axes: with four, XLA transposes x for the kernel's gradient.
         return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
-    if _own_forms() and kernel.shape[:2] == (3, 3) and stride == 1:
-        pixels = x.size // x.shape[3]
-        worth = pixels >= _MIN_PIXELS and pixels * kernel[0, 0].size >= _MIN_PRODUCTS
-        if worth and x.dtype.itemsize >= 4:  # mixtures of rows cost more digits than bfloat16 has
+    pixels = x.size // x.shape[3]
+    worth = pixels >= _MIN_PIXELS and x.size * kernel.shape[3] >= _MIN_PRODUCTS
+    # In bfloat16 mixtures of rows would cost more digits than there are, and sums be too short.
+    if _own_forms() and kernel.shape[:2] == (3, 3) and worth and x.dtype.itemsize >= 4:
+        if x.shape[3] <= 4:
+            return conv_of_few(x, kernel, stride, padding, dilation)
+        if stride == 1:
             return winograd.conv(x, kernel, padding, dilation)
     return conv_lax(x, kernel, stride, padding, dilation)
 
@@ -71,6 +75,32 @@ def conv_lax(
         rhs_dilation=(dilation, dilation),
         dimension_numbers=_LAYOUT,
     )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def conv_of_few(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, dilation: int
+) -> jax.Array:
+    """`conv` of few channels: where it is differentiated, a product of [B H' W', k k I]."""
+    return conv_lax(x, kernel, stride, padding, dilation)
+
+
+def _of_few_forward(x, kernel, stride, padding, dilation):
+    padded = _padded(x, ((padding, padding),) * 2)
+    seen = jnp.concatenate(_windows(padded, kernel.shape[0], stride, dilation), axis=-1)
+    y = seen.reshape(-1, seen.shape[-1]) @ kernel.reshape(seen.shape[-1], -1)
+    return y.reshape(*seen.shape[:3], -1), (x, seen, kernel)
+
+
+def _of_few_backward(stride, padding, dilation, saved, dy):
+    x, seen, kernel = saved
+    forward = lambda x: conv_lax(x, kernel, stride, padding, dilation)
+    (dx,) = jax.linear_transpose(forward, x)(dy)
+    dkernel = seen.reshape(-1, seen.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
+    return dx, dkernel.reshape(kernel.shape)
+
+
+conv_of_few.defvjp(_of_few_forward, _of_few_backward)
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:
@@ -152,11 +182,8 @@ def _padded(x: jax.Array, padding: Padding) -> jax.Array:
     return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
-def _windows(padded: jax.Array, size: int, stride: int) -> list[jax.Array]:
+def _windows(padded: jax.Array, size: int, stride: int, dilation: int = 1) -> list[jax.Array]:
     """What the taps of a kernel see, row by row: views [B, H', W', C] of a padded x."""
-    height, width = (side - size + 1 for side in padded.shape[1:3])
-    return [
-        padded[:, i : i + height : stride, j : j + width : stride]
-        for i in range(size)
-        for j in range(size)
-    ]
+    taps = range(0, size * dilation, dilation)
+    height, width = (side - taps[-1] for side in padded.shape[1:3])
+    return [padded[:, i : i + height : stride, j : j + width : stride] for i in taps for j in taps]

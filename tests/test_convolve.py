@@ -68,6 +68,21 @@ def test_winograd_equals_lax(height, width, padding, dilation, at_once, monkeypa
         np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "stride", "padding", "dilation"),
+    [(9, 8, 2, 1, 1), (8, 7, 2, 1, 1), (8, 7, 1, 1, 1), (7, 6, 2, 0, 1), (10, 9, 1, 2, 2)],
+)
+def test_conv_of_few_channels_equals_lax(height, width, stride, padding, dilation):
+    x, kernel = normal(0, 4, height, width, 3), normal(1, 3, 3, 3, 7)
+    how = stride, padding, dilation
+    ours = gradients(lambda x, k: convolve.conv_of_few(x, k, *how), x, kernel)
+    lax = gradients(lambda x, k: convolve.conv_lax(x, k, *how), x, kernel)
+    for a, b in zip(ours, lax, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=2e-6 * np.abs(b).max())
+    np.testing.assert_array_equal(convolve.conv_of_few(x, kernel, *how), lax[0])
+
+
 def test_winograd_is_exact_but_for_rounding():
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
@@ -142,6 +157,21 @@ def test_lax_forms_where_they_are_asked_for():
     with convolve.lax_forms():
         assert traced(24, 192).count("custom_vjp_call") == 0
     assert traced(24, 192).count("custom_vjp_call") == 2
+
+
+@pytest.mark.parametrize(
+    ("channels", "stride", "form"),
+    [(3, 1, "conv_of_few"), (3, 2, "conv_of_few"), (64, 1, "winograd"), (64, 2, None)],
+)
+def test_the_form_goes_by_channels_and_stride(channels, stride, form):
+    x, kernel = (
+        jax.ShapeDtypeStruct(shape, "float32")
+        for shape in ((8, 160, 160, channels), (3, 3, channels, 32))
+    )
+    take = lambda x, kernel: convolve.conv(x, kernel, stride=stride, padding=1)
+    said = str(jax.make_jaxpr(take)(x, kernel))
+    assert ("custom_vjp_call" in said) == (form is not None)
+    assert ("name=conv_of_few" in said) == (form == "conv_of_few")
 
 
 @pytest.mark.parametrize(
