@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdet import convolve
+from jaxdet import convolve, normalise
 
 Initializer = Callable[..., jax.Array]
 
@@ -136,14 +136,14 @@ class BatchNorm(nn.Module):
                 self._update(running_var, var * (n / max(n - 1, 1)))
             return y
         factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
-        return _normalise(x, running_mean.value, factor, bias)
+        return normalise.by(x, running_mean.value, factor, bias)
 
     def _normalise_parts(self, x, scale, bias, groups):
         if groups == 1:  # without the axis of the parts, which costs a tenth of a step on a CPU
-            return normalise_batch(x, scale, bias, self.epsilon)
+            return normalise.batch(x, scale, bias, self.epsilon)
         parts = x.reshape(groups, -1, *x.shape[1:])
-        normalise = jax.vmap(lambda part: normalise_batch(part, scale, bias, self.epsilon))
-        y, mean, var = normalise(parts)
+        each = jax.vmap(lambda part: normalise.batch(part, scale, bias, self.epsilon))
+        y, mean, var = each(parts)
         return y.reshape(x.shape), mean.mean(0), var.mean(0)
 
     def _update(self, running: nn.Variable, new: jax.Array) -> None:
@@ -159,65 +159,6 @@ def norm_in_groups(groups: int):
         return call(*args, **kwargs)
 
     return nn.intercept_methods(intercept)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def normalise_batch(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """x normalised by its own mean and biased variance, and these two ([C], float32 at least).
-
-    The two are for the running statistics: no gradient passes through them. That of y is written
-    out (section 3 of the paper), which saves about a tenth of a MobileNet step on a CPU.
-    """
-    return _normalise_batch_forward(x, scale, bias, epsilon)[0]
-
-
-def _normalise_batch_forward(x, scale, bias, epsilon):
-    full = _full(x)
-    mean = full.mean((0, 1, 2))
-    var = jnp.square(full - _as_map(mean)).mean((0, 1, 2))
-    inverse = jax.lax.rsqrt(var + epsilon)
-    y = _normalise(x, mean, scale * inverse, bias)
-    return (y, mean, var), (x, scale, mean, inverse)
-
-
-def _normalise_batch_backward(epsilon, saved, gradients):
-    x, scale, mean, inverse = saved
-    dy = _full(gradients[0])
-    centred = _full(x) - _as_map(mean)
-    dbias = dy.sum((0, 1, 2))
-    dscale = _sum_by_picture(dy * centred) * inverse
-    n = x.size // x.shape[-1]
-    # How much the mean and the variance of the batch move along with every pixel.
-    along = _as_map(dbias / n) + centred * _as_map(dscale * inverse / n)
-    dx = _as_map(scale * inverse) * (dy - along)
-    return dx.astype(x.dtype), dscale, dbias
-
-
-normalise_batch.defvjp(_normalise_batch_forward, _normalise_batch_backward)
-
-
-def _sum_by_picture(x):
-    """x summed to [C], in two steps that XLA does not merge.
-
-    In one, it takes up to ten times as long within a step on a CPU, though not by itself.
-    """
-    return jax.lax.optimization_barrier(x.sum((1, 2))).sum(0)
-
-
-def _normalise(x, mean, factor, bias):
-    y = (_full(x) - _as_map(mean)) * _as_map(factor) + _as_map(bias)
-    return y.astype(x.dtype)
-
-
-def _full(x: jax.Array) -> jax.Array:
-    """x with float32 precision at least."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _as_map(channels: jax.Array) -> jax.Array:
-    return channels.reshape(1, 1, 1, -1)
 
 
 # TensorFlow's object detection API began it; the SSDLites of mmdetection and torchvision follow.
@@ -295,9 +236,9 @@ class L2Norm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.constant(self.initial_scale), (x.shape[-1],))
-        squares = jnp.square(_full(x)).sum(-1, keepdims=True)
+        squares = jnp.square(normalise.full(x)).sum(-1, keepdims=True)
         # A root would have no gradient at a pixel whose features are all zero.
-        y = x * jax.lax.rsqrt(jnp.maximum(squares, 1e-20)) * _as_map(scale)
+        y = x * jax.lax.rsqrt(jnp.maximum(squares, 1e-20)) * normalise.as_map(scale)
         return y.astype(x.dtype)
 
 

@@ -1,0 +1,69 @@
+"""Maps [B, H, W, C] normalised by channel, as BatchNorm does, with the gradient written out.
+
+Ioffe and Szegedy 2015 (arXiv:1502.03167), section 3. Sums are float32, or float64 where the map is.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """x normalised by its own mean and biased variance, and these two ([C], float32 at least).
+
+    The two are for the running statistics: no gradient passes through them. That of y is written
+    out, which saves about a tenth of a MobileNet step on a CPU.
+    """
+    return _batch_forward(x, scale, bias, epsilon)[0]
+
+
+def _batch_forward(x, scale, bias, epsilon):
+    mean = full(x).mean((0, 1, 2))
+    var = jnp.square(full(x) - as_map(mean)).mean((0, 1, 2))
+    inverse = jax.lax.rsqrt(var + epsilon)
+    y = by(x, mean, scale * inverse, bias)
+    return (y, mean, var), (x, scale, mean, inverse)
+
+
+def _batch_backward(epsilon, saved, gradients):
+    x, scale, mean, inverse = saved
+    dy = full(gradients[0])
+    centred = full(x) - as_map(mean)
+    dbias = dy.sum((0, 1, 2))
+    dscale = _sum_by_picture(dy * centred) * inverse
+    n = x.size // x.shape[-1]
+    # How much the mean and the variance of the batch move along with every pixel.
+    along = as_map(dbias / n) + centred * as_map(dscale * inverse / n)
+    dx = as_map(scale * inverse) * (dy - along)
+    return dx.astype(x.dtype), dscale, dbias
+
+
+batch.defvjp(_batch_forward, _batch_backward)
+
+
+def _sum_by_picture(x):
+    """x summed to [C], in two steps that XLA does not merge.
+
+    In one, it takes up to ten times as long within a step on a CPU, though not by itself.
+    """
+    return jax.lax.optimization_barrier(x.sum((1, 2))).sum(0)
+
+
+def by(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
+    """(x - mean) * factor + bias, each of the three [C], in the dtype of x."""
+    y = (full(x) - as_map(mean)) * as_map(factor) + as_map(bias)
+    return y.astype(x.dtype)
+
+
+def full(x: jax.Array) -> jax.Array:
+    """x with float32 precision at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def as_map(channels: jax.Array) -> jax.Array:
+    """[C] as [1, 1, 1, C]."""
+    return channels.reshape(1, 1, 1, -1)
