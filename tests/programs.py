@@ -17,7 +17,10 @@ _context.set_forkserver_preload(_SHARED)
 
 
 def run(module: str, arguments: list[str], *, cwd: str, **environment: str) -> tuple[int, str]:
-    """Exit status and output, stdout and stderr together, of `python -m module arguments`."""
+    """Exit status and output, stdout and stderr together, of `python -m module arguments`.
+
+    With variables added to the environment it starts afresh: what is imported has read the old one.
+    """
     with tempfile.NamedTemporaryFile("r") as output:
         all_of_it = (module, arguments, cwd, environment, output.name)
         process = _context.Process(target=_main, args=all_of_it)
@@ -34,7 +37,7 @@ def _main(module, arguments, cwd, environment, output):
     for stream in (1, 2):
         os.dup2(file, stream)
     os.chdir(cwd)
-    if environment:  # what was imported has read the old one
+    if environment:
         again = [sys.executable, "-m", module, *arguments]
         os.execve(sys.executable, again, {**os.environ, **environment})
     sys.path[0] = cwd
