@@ -104,21 +104,18 @@ def test_raw_predictions_equal_the_reference(shared, name):
         assert np.std(found, ddof=1) == pytest.approx(expected["std"], rel=1e-4)
 
 
-def mean_losses(detector, variables, pixels, targets):
-    """The mean losses in training, and the new batch statistics."""
-    losses, stats = detector.loss(variables, pixels, targets, key=jax.random.key(0))
-    return divide(losses, {name: count for name, (_, count) in losses.items()}), stats
+def loss_and_gradient(detector, variables, pixels, targets):
+    """The mean losses in training, the gradient of their sum, and the new batch statistics."""
 
+    def total(params, batch_stats):
+        now = {"params": params, "batch_stats": batch_stats}
+        losses, stats = detector.loss(now, pixels, targets, key=jax.random.key(0))
+        means = divide(losses, {name: count for name, (_, count) in losses.items()})
+        return sum(means.values()), (means, stats)
 
-def losses_and_gradient(detector, variables, pixels, targets):
-    """The mean losses in training, and the gradient of their sum."""
-
-    def total(params):
-        means, _ = mean_losses(detector, {**variables, "params": params}, pixels, targets)
-        return sum(means.values()), means
-
-    gradient, means = jax.jit(jax.grad(total, has_aux=True))(variables["params"])
-    return means, {"params": gradient}
+    take = jax.jit(jax.value_and_grad(total, has_aux=True))
+    (_, (means, stats)), gradient = take(variables["params"], variables.get("batch_stats", {}))
+    return means, {"params": gradient}, {"batch_stats": stats}
 
 
 def norms(tree, paths):
@@ -142,17 +139,20 @@ def gradient_errors(gradient, expected, paths):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_ARRAYS)
-def test_losses_and_statistics_equal_the_reference(shared, name):
+def test_training_equals_the_reference(shared, name):
     its = golden(shared, name)
     truth = [pad(its.arrays[f"gt_boxes_{i}"], its.arrays[f"gt_labels_{i}"]) for i in range(2)]
     objects = jax.tree.map(lambda *leaves: np.stack(leaves), *truth)
-    take = jax.jit(functools.partial(mean_losses, its.detector))
-    means, stats = take(its.variables, its.pixels, objects)
+    means, gradient, stats = loss_and_gradient(its.detector, its.variables, its.pixels, objects)
     assert means["box"] == pytest.approx(its.numbers["loss_train"]["reg"], rel=1e-3)
     assert means["class"] == pytest.approx(its.numbers["loss_train"]["cls"], rel=1e-3)
 
+    errors = gradient_errors(gradient, its.numbers["grad_norm"], its.paths)
+    assert max(errors.values()) < (0.05 if stats["batch_stats"] else 0.01), errors
+    assert np.median(list(errors.values())) < 0.01
+
     expected = its.numbers["bn_running_mean_norm"] | its.numbers["bn_running_var_norm"]
-    found = norms({"batch_stats": stats}, its.paths)
+    found = norms(stats, its.paths)
     assert set(found) == set(expected)
     for statistic, norm in expected.items():
         assert found[statistic] == pytest.approx(norm, rel=1e-3), statistic
@@ -174,7 +174,7 @@ def stored_targets(its):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_ARRAYS)
-def test_losses_and_gradients_in_float64_equal_the_reference(shared, name):
+def test_training_in_float64_equals_the_reference(shared, name):
     its = golden(shared, name)
     with jax.enable_x64(True):
         variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), its.variables)
@@ -183,8 +183,7 @@ def test_losses_and_gradients_in_float64_equal_the_reference(shared, name):
             net=its.detector.net.clone(dtype=jnp.float64),
             assign=lambda anchors, targets: targets,  # matched already
         )
-        targets = stored_targets(its)
-        means, gradient = losses_and_gradient(detector, variables, its.pixels, targets)
+        means, gradient, _ = loss_and_gradient(detector, variables, its.pixels, stored_targets(its))
         assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((means, gradient)))
         assert means["box"] == pytest.approx(its.numbers["loss_train_float64"]["reg"], rel=1e-9)
         assert means["class"] == pytest.approx(its.numbers["loss_train_float64"]["cls"], rel=1e-9)

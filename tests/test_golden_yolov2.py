@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_golden_yolo_nets
-from test_golden_lufficc import gradient_errors, losses_and_gradient, mean_losses
+from test_golden_lufficc import gradient_errors, loss_and_gradient
 
 from jaxdet import codec, nms
 from jaxdet.convert import weights, yjh0410
@@ -135,35 +135,35 @@ def test_losses_in_float64(golden, numbers):
         assert means[ours] == pytest.approx(numbers["loss_eval_float64"][theirs], rel=2e-6)
 
 
-def in_training(shared, golden, dtype):
-    """Detector, variables, pictures and objects of the reference's training step; its numbers."""
+def trained(shared, golden, *, dtype):
+    """The losses of a training step, and the errors of its gradient's norms."""
     known = test_golden_yolo_nets.golden(shared, "yolov2")
     its = dataclasses.replace(detector(golden), net=known.net.clone(dtype=dtype))
     variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), known.variables)
-    return (its, variables, golden["input"], objects(golden)), known
-
-
-@pytest.mark.slow
-def test_losses_in_training(shared, golden):
-    (its, *step), known = in_training(shared, golden, jnp.float32)
-    means, _ = jax.jit(functools.partial(mean_losses, its))(*step)
-    for ours, theirs in THEIRS.items():
-        assert means[ours] == pytest.approx(known.numbers["loss_train"][theirs], rel=1e-4)
-
-
-@pytest.mark.slow
-def test_losses_and_gradients_in_float64(shared, golden):
-    with jax.enable_x64(True):
-        step, known = in_training(shared, golden, jnp.float64)
-        means, gradient = losses_and_gradient(*step)
-        assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((means, gradient)))
-        for ours, theirs in THEIRS.items():
-            expected = known.numbers["loss_train_float64"][theirs]
-            assert float(means[ours]) == pytest.approx(expected, rel=1e-6)
+    means, gradient, _ = loss_and_gradient(its, variables, golden["input"], objects(golden))
+    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves((means, gradient)))
     where = weights.paths(yjh0410.rearrange(known.theirs), yjh0410.MODELS["darknet19"])
-    expected = known.numbers["grad_norm_float64"]
+    suffix = "_float64" if dtype == jnp.float64 else ""
+    expected = known.numbers[f"grad_norm{suffix}"]
     left_out = set(expected) - set(where)
     assert all(name.endswith(".convs.0.bias") for name in left_out)  # no effect before BatchNorm
     expected = {name: norm for name, norm in expected.items() if name in where}
-    errors = gradient_errors(gradient, expected, where)
+    means = {name: float(mean) for name, mean in means.items()}
+    return means, known.numbers[f"loss_train{suffix}"], gradient_errors(gradient, expected, where)
+
+
+@pytest.mark.slow
+def test_training(shared, golden):
+    means, expected, errors = trained(shared, golden, dtype=jnp.float32)
+    for ours, theirs in THEIRS.items():
+        assert means[ours] == pytest.approx(expected[theirs], rel=1e-4)
+    assert max(errors.values()) < 0.01, errors
+
+
+@pytest.mark.slow
+def test_training_in_float64(shared, golden):
+    with jax.enable_x64(True):
+        means, expected, errors = trained(shared, golden, dtype=jnp.float64)
+    for ours, theirs in THEIRS.items():
+        assert means[ours] == pytest.approx(expected[theirs], rel=1e-6)
     assert max(errors.values()) < 1e-6, {n: e for n, e in errors.items() if e >= 1e-6}
