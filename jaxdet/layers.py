@@ -105,7 +105,8 @@ def _same(x: jax.Array, reach: int, stride: int) -> convolve.Padding:
 
 def _add_bias(module: nn.Module, x: jax.Array) -> jax.Array:
     bias = module.param("bias", nn.initializers.zeros, (x.shape[-1],))
-    return x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
+    # In float32, also for the gradient: a sum over pixels in bfloat16 would soon stop growing.
+    return (normalise.full(x) + normalise.as_map(bias)).astype(x.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -222,7 +223,8 @@ class SqueezeExcite(nn.Module):
         conv = functools.partial(Conv, size=1, kernel_init=he_fan_out)
         means = x.mean((1, 2), keepdims=True)  # [B, 1, 1, C]
         hidden = self.activation(conv(self.hidden, name="reduce")(means))
-        return x * self.gate(conv(x.shape[-1], name="expand")(hidden))
+        scale = normalise.full(self.gate(conv(x.shape[-1], name="expand")(hidden)))
+        return (normalise.full(x) * scale).astype(x.dtype)  # as in `_add_bias`
 
 
 class L2Norm(nn.Module):

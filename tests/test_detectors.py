@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import subjaxprs
 from ml_collections import ConfigDict
 from test_configs import CONFIGS, load
 
@@ -157,6 +158,27 @@ def test_bfloat16_stays_close_to_float32():
     assert half_raw.logits.dtype == jnp.float32
     spread = np.std(full_raw.logits)
     assert 0 < np.abs(half_raw.logits - full_raw.logits).max() < 0.2 * spread
+
+
+@pytest.mark.parametrize("name", ["quickstart", "mobilenet_v3_ssd320_voc", *YOLOS])
+def test_bfloat16_gradients_are_summed_in_float32(name):
+    """In bfloat16 a sum stops growing at 256 times what is added, as that over a bias's pixels."""
+    detector, variables = thin(name)
+    half = dataclasses.replace(detector, net=detector.net.clone(dtype=jnp.bfloat16))
+    truth = objects([[0.1, 0.1, 0.25, 0.22], [0.2, 0.3, 0.9, 0.95]])
+    of_loss = jax.grad(lambda params: total(half, {**variables, "params": params}, pixels, truth))
+    pixels = picture(detector.size)
+    program = jax.make_jaxpr(of_loss)(variables["params"]).jaxpr
+    found = [(one.invars[0].aval, one.outvars[0].aval) for one in sums(program)]
+    long = [(x, y) for x, y in found if x.size > 4 * y.size]
+    assert long and not [pair for pair in long if pair[0].dtype == jnp.bfloat16]
+
+
+def sums(program):
+    """All equations of a jaxpr that add up an array, those of inner functions too."""
+    yield from (equation for equation in program.eqns if equation.primitive.name == "reduce_sum")
+    for inner in subjaxprs(program):
+        yield from sums(inner)
 
 
 @pytest.mark.slow
