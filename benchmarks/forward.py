@@ -2,20 +2,22 @@
 
     python benchmarks/forward.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=8
 
+    python benchmarks/forward.py --config=configs/ssd300_coco_torchvision.py --peer=torchvision \
+        --dtype=bfloat16
+
 Weights are fresh and pictures are noise, so scores are all alike; `benchmarks/postprocess.py` times
 NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD;
-for YOLOv2 yjh0410/PyTorch_YOLOv2): its forward pass and decoding (NMS of one picture at most) are
-timed in turn with all of ours.
+for YOLOv2 yjh0410/PyTorch_YOLOv2), whose forward pass and decoding (NMS of one picture at most) are
+timed in turn with all of ours, or torchvision, as it comes and compiled, with its NMS.
 """
 
 import argparse
 import pathlib
-import time
 
 import jax
 import numpy as np
 import peer
-from timing import read_recipe, report
+from timing import read_recipe, report, seconds_in_turn
 
 from jaxdet import build
 
@@ -35,25 +37,26 @@ def main() -> None:
     config.model.dtype = options.dtype
     name = pathlib.Path(options.config).stem
     programs = make_ours(config, options.batch_size)
-    if options.peer:
+    if options.peer == pathlib.Path("torchvision"):
+        import torchvision_peer
+
+        shapes = options.batch_size, options.dtype, CLASSES, config.model.size
+        programs |= torchvision_peer.inference(name, *shapes)
+    elif options.peer:
         make = make_yolov2_peer if name.startswith("yolov2") else make_peer
         programs["peer"] = make(options.peer, name, options.batch_size)
-    times = {what: [] for what in programs}
-    for _ in range(options.repeats):  # in turn, so that all meet the same machine
-        for what, run in programs.items():
-            start = time.perf_counter()
-            run()
-            times[what].append(1e3 * (time.perf_counter() - start) / options.batch_size)
+    times = seconds_in_turn(programs, repeats=options.repeats)
     more = {"batch": options.batch_size, "dtype": options.dtype}
-    for what, each in times.items():
-        report(f"{what}/{name}", float(np.median(each)), "ms/picture", **more)
-    if options.peer:
-        ratio = np.median(np.divide(times["peer"], times["predict"]))
-        report(f"ratio/{name}", float(ratio), "times the peer's speed", **more)
+    for what, seconds in times.items():
+        ms = 1e3 * np.median(seconds) / options.batch_size
+        report(f"{what}/{name}", ms, "ms/picture", **more)
+        if what not in ("forward", "predict"):
+            ratio = np.median(np.divide(seconds, times["predict"]))
+            report(f"ratio/{name}", ratio, f"times the speed of the {what}", **more)
 
 
 def make_ours(config, batch_size: int) -> dict:
-    """Our network alone, and with decoding and NMS; warm, and waiting for their results."""
+    """Our network alone, and with decoding and NMS."""
     detector = build.detector(config, tuple(f"class {i}" for i in range(CLASSES)))
     variables = detector.init(jax.random.key(0))
     shape = (batch_size, detector.size, detector.size, 3)
@@ -62,11 +65,14 @@ def make_ours(config, batch_size: int) -> dict:
         "forward": jax.jit(lambda v, x: detector.net.apply(v, x, train=False)),
         "predict": jax.jit(detector.predict),
     }
-    programs = {}
-    for what, function in functions.items():
-        programs[what] = lambda f=function: jax.block_until_ready(f(variables, pixels))
-        programs[what]()
-    return programs
+
+    def repeated(function):
+        def run(calls: int) -> None:
+            jax.block_until_ready([function(variables, pixels) for _ in range(calls)])
+
+        return run
+
+    return {what: repeated(function) for what, function in functions.items()}
 
 
 def make_peer(checkout: pathlib.Path, name: str, batch_size: int):
@@ -81,13 +87,13 @@ def make_peer(checkout: pathlib.Path, name: str, batch_size: int):
     priors, size = PriorBox(cfg)(), cfg.INPUT.IMAGE_SIZE
     images = torch.rand(batch_size, 3, size, size) * 255 - 110
 
-    def run() -> None:
+    def run(calls: int) -> None:
         with torch.no_grad():
-            logits, codes = model.box_head.predictor(model.backbone(images))
-            torch.nn.functional.softmax(logits, dim=2)
-            box_utils.convert_locations_to_boxes(codes, priors, 0.1, 0.2)
+            for _ in range(calls):
+                logits, codes = model.box_head.predictor(model.backbone(images))
+                torch.nn.functional.softmax(logits, dim=2)
+                box_utils.convert_locations_to_boxes(codes, priors, 0.1, 0.2)
 
-    run()
     return run
 
 
@@ -101,11 +107,11 @@ def make_yolov2_peer(checkout: pathlib.Path, name: str, batch_size: int):
     model = peer.build_yolov2(checkout, size).eval()
     images = torch.rand(batch_size, 3, size, size)
 
-    def run() -> None:
+    def run(calls: int) -> None:
         with torch.no_grad():
-            model(images)
+            for _ in range(calls):
+                model(images)
 
-    run()
     return run
 
 

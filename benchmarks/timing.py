@@ -31,6 +31,24 @@ def median_ms(function: Callable, *arguments, repeats: int) -> float:
     return 1e3 * statistics.median(times)
 
 
+def seconds_in_turn(programs: dict[str, Callable], *, repeats: int) -> dict[str, list[float]]:
+    """Seconds a call of every program, `repeats` times; in turn, so that all meet the same machine.
+
+    A program takes the number of calls to make before it waits: one, or on an accelerator twenty,
+    so that it is as busy as in training.
+    """
+    calls = 1 if jax.default_backend() == "cpu" else 20
+    for run in programs.values():
+        run(2)  # to compile, and to warm up
+    times = {what: [] for what in programs}
+    for _ in range(repeats):
+        for what, run in programs.items():
+            start = time.perf_counter()
+            run(calls)
+            times[what].append((time.perf_counter() - start) / calls)
+    return times
+
+
 def report(name: str, value: float, unit: str, **more) -> None:
     """Print one figure as one JSON line, with the machine it was taken on."""
     machine = f"{jax.devices()[0].device_kind}, {platform.machine()}, {os.cpu_count()} cores"

@@ -1,13 +1,16 @@
 """Speed of the whole training step of a recipe, augmentation included: pictures a second.
 
     python benchmarks/train_step.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=8
-    python benchmarks/train_step.py --config=configs/ssd300_voc.py --batch_size=8 --peer=SSD
+    python benchmarks/train_step.py --config=configs/ssd300_voc.py --peer=SSD
+    python benchmarks/train_step.py --config=configs/ssd300_coco_torchvision.py --peer=torchvision \
+        --dtype=bfloat16 --batch_size=64
 
-Pictures are random, 375x500 on the recipe's canvas, three objects each. On an accelerator add
---dtype=bfloat16 and --peak_tflops=989 (an H200's dense bfloat16 peak) for the share of the peak.
-`--peer` is a checkout of the public PyTorch reference (lufficc/SSD); its step (no augmentation) is
+Pictures are random, 375x500 on the recipe's canvas, three objects each. Where the device's peak is
+known, its share is said too. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD),
+or torchvision, as it comes and compiled; their steps (no augmentation; torchvision matches) are
 timed in turn with ours, and the ratio printed. Both then keep the memory that they free, as
-`jaxdet.main` does; MALLOC_TOP_PAD_=131072 before the command (the default) leaves both alone.
+`jaxdet.main` does; MALLOC_TOP_PAD_=131072 before the command (the default) leaves both alone. On a
+GPU XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 before it leaves the peer memory.
 """
 
 from jaxdet import memory
@@ -16,14 +19,13 @@ memory.keep_freed()  # as `jaxdet.main` does, before numpy starts threads
 
 import argparse
 import pathlib
-import time
 
 import jax
 import numpy as np
 import peer
-from timing import read_recipe, report
+from timing import read_recipe, report, seconds_in_turn
 
-from jaxdet import build, doctor, run, state
+from jaxdet import build, cost, doctor, run, state
 from jaxdet.detectors.detector import Detector
 from jaxdet.step import train_step
 from jaxdet.types import Batch, Objects
@@ -37,7 +39,6 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--peak_tflops", type=float)
     parser.add_argument("--peer", type=pathlib.Path)
     options = parser.parse_args()
 
@@ -46,29 +47,29 @@ def main() -> None:
     name = pathlib.Path(options.config).stem
     batch = random_batch(options.batch_size, config.data.canvas)
     detector = build.detector(config, tuple(f"class {i}" for i in range(CLASSES)))
-    ours, flops = make_ours(config, detector, batch), doctor.step_flops(detector, len(batch.id))
-    theirs = make_peer(options.peer, name, batch) if options.peer else None
-    ours_times, peer_times = [], []
-    for _ in range(options.repeats):  # in turn, so that both meet the same machine
-        ours_times.append(seconds(ours))
-        if theirs:
-            peer_times.append(seconds(theirs))
-    rate = options.batch_size / np.median(ours_times)
-    more = {"batch": options.batch_size, "dtype": options.dtype, "gflop_a_step": flops / 1e9}
-    if options.peak_tflops:
-        more["share_of_peak"] = flops / np.median(ours_times) / options.peak_tflops / 1e12
-    report(f"train_step/{name}", rate, "pictures/s", **more)
-    if theirs:
-        their_rate = options.batch_size / np.median(peer_times)
-        report(f"train_step/{name}/peer", their_rate, "pictures/s", batch=options.batch_size)
-        ratio = np.median(np.divide(peer_times, ours_times))
-        report(f"train_step/{name}/ratio", ratio, "times the peer's speed")
+    programs = {"ours": make_ours(config, detector, batch)}
+    if options.peer == pathlib.Path("torchvision"):
+        import torchvision_peer
+
+        programs |= torchvision_peer.training(name, batch, options.dtype, CLASSES, detector.size)
+    elif options.peer:
+        programs["peer"] = make_peer(options.peer, name, batch)
+    times = seconds_in_turn(programs, repeats=options.repeats)
+    report_all(name, times, options, doctor.step_flops(detector, options.batch_size))
 
 
-def seconds(function) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def report_all(name: str, times: dict[str, list[float]], options, flops: float) -> None:
+    """Ours, then each peer and how many times its speed ours is."""
+    ours, more = times["ours"], {"batch": options.batch_size, "dtype": options.dtype}
+    rate = lambda seconds: options.batch_size / np.median(seconds)
+    work = {"gflop_a_step": flops / 1e9}
+    if peak := cost.PEAK.get(jax.devices()[0].device_kind):
+        work["share_of_peak"] = flops / np.median(ours) / peak
+    report(f"train_step/{name}", rate(ours), "pictures/s", **more, **work)
+    for what in [what for what in times if what != "ours"]:
+        report(f"train_step/{name}/{what}", rate(times[what]), "pictures/s", **more)
+        ratio, said = np.median(np.divide(times[what], ours)), f"times the speed of the {what}"
+        report(f"train_step/{name}/ratio", ratio, said, **more)
 
 
 def random_batch(size: int, canvas: int) -> Batch:
@@ -94,7 +95,7 @@ def random_batch(size: int, canvas: int) -> Batch:
 
 
 def make_ours(config, detector: Detector, batch: Batch):
-    """Our step as a function without arguments that waits for its result."""
+    """Our step, as a function that takes it so many times and waits for the last result."""
     variables = detector.init(jax.random.key(0))
     tx = run.optimiser(config)
     step = train_step(detector, tx, run.train_view(config, detector.size), seed=0)
@@ -103,12 +104,12 @@ def make_ours(config, detector: Detector, batch: Batch):
     batch = jax.device_put(batch)
     holder = [now]
 
-    def once() -> None:
-        holder[0], scalars = compiled(holder[0], batch)
+    def steps(calls: int) -> None:
+        for _ in range(calls):
+            holder[0], scalars = compiled(holder[0], batch)
         jax.block_until_ready(scalars)
 
-    once()
-    return once
+    return steps
 
 
 def make_peer(checkout: pathlib.Path, name: str, batch: Batch):
@@ -123,14 +124,14 @@ def make_peer(checkout: pathlib.Path, name: str, batch: Batch):
     images = torch.rand(len(batch.id), 3, cfg.INPUT.IMAGE_SIZE, cfg.INPUT.IMAGE_SIZE) * 255 - 110
     targets = peer_targets(cfg, batch)
 
-    def once() -> None:
-        loss = sum(model(images, targets=targets).values())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    def steps(calls: int) -> None:
+        for _ in range(calls):
+            loss = sum(model(images, targets=targets).values())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
 
-    once()
-    return once
+    return steps
 
 
 def peer_targets(cfg, batch: Batch):
