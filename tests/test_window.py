@@ -97,13 +97,16 @@ def test_gathers_equal_products(size):
     np.testing.assert_allclose(gathers, products, atol=3e-4)
 
 
-def test_accelerators_use_products(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+@pytest.mark.parametrize(
+    ("backend", "uses", "not_"),
+    [("tpu", "dot_general", "gather"), ("gpu", "gather", "dot_general")],
+)
+def test_only_a_tpu_uses_products(monkeypatch, backend, uses, not_):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     traced = jax.make_jaxpr(partial(window_.resample, output=8))(
         make_canvas(20, 30), np.array([20, 30], np.int32), window_.whole_window()
     )
-    assert "dot_general" in str(traced)
-    assert "gather" not in str(traced)
+    assert uses in str(traced) and not_ not in str(traced)
 
 
 def test_padding_without_pixels_stays_finite():
