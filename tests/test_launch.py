@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "launch"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LAUNCH = ROOT / "launch"
 CLOUD = {
     "PROJECT": "a-project",
     "ZONE": "a-zone",
@@ -98,7 +99,7 @@ def test_shellcheck_finds_nothing():
     shellcheck = shutil.which("shellcheck", path=f"{beside}:{os.environ['PATH']}")
     if shellcheck is None:
         pytest.skip("shellcheck is not installed, see the extra [dev]")
-    scripts = sorted(LAUNCH.glob("*.sh"))
+    scripts = sorted(ROOT.glob("launch/*.sh")) + sorted(ROOT.glob("benchmarks/*.sh"))
     done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
