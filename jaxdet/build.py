@@ -47,6 +47,26 @@ def detector(config: Any, classes: tuple[str, ...]) -> Detector:
     return _part("detectors", model.detector, "model.detector", given)
 
 
+# The blocks that are not the arguments of one function, "" for the config itself.
+_KEYS = {
+    "": "purpose seed init_from model data augment schedule optimiser step evaluation every",
+    "model": "size mean scale dtype backbone neck head detector",
+    "data": "train eval root dir canvas batch_size max_objects keep_difficult",
+    "evaluation": "metric batch_size letterbox score_threshold iou_threshold max_kept",
+    "every": "log picture checkpoint evaluation keep",
+}
+
+
+def check_keys(config: Any) -> None:
+    """ValueError, with the nearest name, for a key that no part of the program reads.
+
+    The other blocks are checked where they become arguments: see `arguments`.
+    """
+    for block, known in _KEYS.items():
+        for key in config[block] if block else config:
+            check_name(key, known.split(), f"config.{block}".rstrip("."))
+
+
 def named(module: Any, block: Mapping[str, Any], where: str, given: Mapping[str, Any]) -> Any:
     """Calls the function of `module` that `block.name` names with the rest of the block."""
     options = arguments(module, block, where, given)

@@ -11,7 +11,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jaxdet import workdir
+from jaxdet import build, workdir
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, a file of configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and pictures.")
@@ -29,6 +29,7 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
         _hush_libraries()
     try:
+        build.check_keys(CONFIG.value)
         work()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
         logging.debug("where it happened", exc_info=True)  # shown with --verbosity=1
@@ -62,7 +63,13 @@ def _parse(argv: list[str]) -> list[str]:
 def _unknown_key(argv: list[str]) -> str | None:
     """What to say of the first --config.KEY that the recipe does not have."""
     options = [argument.lstrip("-").partition("=") for argument in argv]
-    path = {name: value for name, _, value in options}["config"]
+    following = [*argv[1:], ""]  # --config FILE is --config=FILE too
+    paths = [
+        value or after
+        for (name, _, value), after in zip(options, following, strict=True)
+        if name == "config"
+    ]
+    path = paths[-1]
     known = workdir.flat(runpy.run_path(path)["get_config"]().to_dict())
     for name, _, _ in options:
         key = name.removeprefix("config.")

@@ -28,7 +28,7 @@ def main() -> None:
     parallel.initialise(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     if not parallel.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    config, folder = command.CONFIG.value, epath.Path(command.WORKDIR.value)
+    config, folder = command.CONFIG.value, epath.Path(command.WORKDIR.value).expanduser()
     platform.work_unit().set_task_status(f"{MODE.value} {folder}")
     {"train": _train, "eval": _eval}[MODE.value](config, folder)
 

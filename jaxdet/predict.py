@@ -152,6 +152,8 @@ def predict(
     Files that cannot be read are skipped, named on stderr and listed in the result's `bad`. Raises
     `ValueError` for an input without pictures, and for an output among the input.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     root, files = find_files(source, output)
     videos = [file for file in files if file.suffix.lower() in VIDEOS]
     pictures = [file for file in files if file not in videos]
@@ -254,9 +256,10 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    path = lambda text: Path(text).expanduser()  # of --output=~/found the shell leaves the ~
     parser.add_argument("--workdir", required=True, help="folder of a trained detector")
-    parser.add_argument("--input", type=Path, required=True, help="picture, video, or folder")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--input", type=path, required=True, help="picture, video, or folder")
+    parser.add_argument("--output", type=path, required=True, help="folder to write to")
     parser.add_argument("--score_threshold", type=float, default=0.3, help="default 0.3")
     parser.add_argument("--batch_size", type=int, default=8, help="pictures at a time, default 8")
     return parser

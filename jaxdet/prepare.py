@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     dir = args.dir.expanduser()
     picture = dir / args.name / SHEET
     try:
-        dataset = prepare(args.format, args.root, args.name, val=args.val, dir=dir)
+        dataset = prepare(args.format, args.root.expanduser(), args.name, val=args.val, dir=dir)
         visualize.save_png(picture, sheet(dataset))
     except (ValueError, OSError) as error:
         sys.exit(f"jaxdet: {error}")

@@ -154,7 +154,22 @@ def open_datasets(config: Any) -> tuple[data.Dataset, data.Dataset]:
             f"config.data.train has the classes {train_set.classes}, "
             f"config.data.eval has {eval_set.classes}; expected the same"
         )
+    if config.every.evaluation:
+        _check_truth(eval_set, config.evaluation.metric)
     return train_set, eval_set
+
+
+def _check_truth(dataset: data.Dataset, metric: str) -> None:
+    """ValueError for a set in which there is nothing to be found, before a training ends at it."""
+    ignored = dataset.table.crowd
+    if metric != "coco":
+        ignored = ignored | dataset.table.difficult
+    if ignored.all():
+        raise ValueError(
+            f"config.data.eval: {dataset.name} has no object to be found in its {len(dataset):,} "
+            f"pictures ({len(ignored):,} difficult ones or crowds); config.every.evaluation=0 "
+            "trains without evaluating"
+        )
 
 
 def initial_variables(config: Any, detector: Detector) -> dict[str, Any]:

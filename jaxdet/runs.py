@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from etils import epath
 
 from jaxdet import data, logs, workdir
@@ -59,22 +60,35 @@ class Experiment:
 def find(root: Path) -> list[Experiment]:
     """The runs in and below a folder, the oldest first; ValueError where there is none."""
     root = epath.Path(root)
-    runs = [_read(folder, root) for folder in _workdirs(root)]
+    runs = [_read(folder, root, config) for folder, config in _workdirs(root)]
     if not runs:
         raise ValueError(f"no run in {root}: expected folders with a {workdir.CONFIG}")
     return sorted(runs, key=lambda run: (run.date, run.name))
 
 
-def _workdirs(root: epath.Path) -> Iterator[epath.Path]:
-    if (root / workdir.CONFIG).exists():
-        yield root  # and not below: its checkpoints are many files
+def _workdirs(root: epath.Path) -> Iterator[tuple[epath.Path, dict[str, Any]]]:
+    if config := _config(root / workdir.CONFIG):
+        yield root, config  # and not below: its checkpoints are many files
     elif root.is_dir():
         for folder in sorted(path for path in root.iterdir() if path.is_dir()):
             yield from _workdirs(folder)
 
 
-def _read(folder: epath.Path, root: epath.Path) -> Experiment:
-    config = json.loads((folder / workdir.CONFIG).read_text())
+def _config(file: epath.Path) -> dict[str, Any] | None:
+    """What the file of a run holds; None where there is none, or that of another program."""
+    if not file.exists():
+        return None
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        config = error
+    if isinstance(config, dict) and "data" in config:
+        return config
+    logging.warning("%s is left out: it is not the config of a run", file)
+    return None
+
+
+def _read(folder: epath.Path, root: epath.Path, config: dict[str, Any]) -> Experiment:
     name = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
     return Experiment(name, folder, config, read_curves(folder), _began(folder))
 

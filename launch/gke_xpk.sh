@@ -31,13 +31,15 @@ set -euo pipefail
 NAME=${NAME:-jaxdet}
 ACCELERATOR=${ACCELERATOR:-v5litepod-16}
 RETRIES=${RETRIES:-20}
-CAPACITY=${SPOT:+--spot}
+CAPACITY=--on-demand
+[[ ${SPOT:-} != 1 ]] || CAPACITY=--spot
 [[ $WORKDIR == gs://* ]] || { echo "WORKDIR is $WORKDIR, expected a gs:// path" >&2; exit 2; }
 cd "$(dirname "$0")/.."
 SOURCE=${TMPDIR:-/tmp}/$NAME
 
+exec 3>&1 # commands are printed there, also those whose output is read
 run() {
-  printf '+' && printf ' %q' "$@" && echo
+  { printf '+' && printf ' %q' "$@" && echo; } >&3
   [[ ${DRY_RUN:-} == 1 ]] || "$@"
 }
 PLACE=(--cluster="$NAME" --project="$PROJECT" --zone="$ZONE")
@@ -49,9 +51,15 @@ COMMAND="pip install -q -e '.[tpu]' && exec$TRAIN"
 run mkdir -p "$SOURCE"
 run git archive --format=tar --output="$SOURCE.tar" HEAD
 run tar -xf "$SOURCE.tar" -C "$SOURCE"
+existing=$(run gcloud container clusters list --filter="name=$NAME" --format='value(name)' \
+  --project="$PROJECT")
+if [[ -n $existing ]]; then
+  echo "there is a cluster $NAME already, maybe of a run: delete it, or set NAME" >&2
+  exit 2
+fi
 trap 'run xpk cluster delete "${PLACE[@]}" --force' EXIT
 run xpk cluster create "${PLACE[@]}" --tpu-type="$ACCELERATOR" --num-slices=1 \
-  "${CAPACITY:---on-demand}"
+  "$CAPACITY"
 run xpk workload create "${PLACE[@]}" --workload="$NAME" --tpu-type="$ACCELERATOR" --num-slices=1 \
   --base-docker-image=python:3.12 --script-dir="$SOURCE" --max-restarts="$RETRIES" \
   --restart-on-exit-codes=75 --termination-grace-period-seconds=120 --command="$COMMAND"

@@ -33,6 +33,8 @@ NAME=${NAME:-jaxdet}
 ACCELERATOR=${ACCELERATOR:-v5litepod-8}
 VERSION=${VERSION:-v2-alpha-tpuv5-lite}
 RETRIES=${RETRIES:-20}
+CAPACITY=
+[[ ${SPOT:-} != 1 ]] || CAPACITY=--spot
 POLL=30 # seconds
 [[ $WORKDIR == gs://* ]] || { echo "WORKDIR is $WORKDIR, expected a gs:// path" >&2; exit 2; }
 cd "$(dirname "$0")/.."
@@ -75,7 +77,7 @@ kill \$!; exit \$(systemctl show --property=ExecMainStatus --value jaxdet)"
 
 attempt() {
   queue create --node-id="$NAME" --accelerator-type="$ACCELERATOR" \
-    --runtime-version="$VERSION" ${SPOT:+--spot}
+    --runtime-version="$VERSION" ${CAPACITY:+"$CAPACITY"}
   wait_for_vm
   run gcloud compute tpus tpu-vm scp "$SOURCE" "$NAME:jaxdet.tar.gz" --worker=all "${PLACE[@]}"
   on_workers "$SETUP"
@@ -85,6 +87,12 @@ attempt() {
 delete() { queue delete --force --quiet; }
 
 run git archive --format=tar.gz --prefix=jaxdet/ --output="$SOURCE" HEAD
+existing=$(run gcloud compute tpus queued-resources list --filter="name~(^|/)$NAME\$" \
+  --format='value(name)' "${PLACE[@]}")
+if [[ -n $existing ]]; then
+  echo "there is a queued resource $NAME already, maybe of a run: delete it, or set NAME" >&2
+  exit 2
+fi
 trap delete EXIT
 for ((try = 0; try <= RETRIES; try++)); do
   ((try == 0)) || delete

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import json
 import pathlib
+import re
 
 import jax
 import pytest
@@ -112,3 +113,36 @@ def test_freezing_recipes_differ_in_freezing_only():
     assert last.schedule.boundaries == (10_360, 80_000, 100_000)  # the rate falls as it thaws
     last.schedule.boundaries = (80_000, 100_000)
     assert all(config.to_dict() == last.to_dict() for config in configs.values())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_key_is_known(path):
+    build.check_keys(load(path).get_config())
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "near"),
+    [
+        ("data", "bach_size", "config.data: there is no 'bach_size'; did you mean 'batch_size'?"),
+        ("evaluation", "score_treshold", "did you mean 'score_threshold'?"),
+        ("every", "evalution", "did you mean 'evaluation'?"),
+        ("model", "sise", "did you mean 'size'?"),
+    ],
+)
+def test_a_misspelt_key_of_a_recipe_is_refused(block, key, near):
+    (path,) = [path for path in CONFIGS if path.stem == "quickstart"]
+    config = load(path).get_config()
+    config[block][key] = 4
+    with pytest.raises(ValueError, match=re.escape(near)):
+        build.check_keys(config)
+    del config[block][key]
+    config.scedule = {}
+    with pytest.raises(ValueError, match=r"config: there is no 'scedule'; did you mean 'schedule'"):
+        build.check_keys(config)
+
+
+def test_known_keys_are_those_of_the_recipes():
+    (path,) = [path for path in CONFIGS if path.stem == "ssd300_voc"]
+    config = load(path).get_config()
+    for block, known in build._KEYS.items():
+        assert set(config[block] if block else config) == set(known.split())

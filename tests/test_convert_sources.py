@@ -170,6 +170,13 @@ def test_torchvision_keeps_weights_for_other_classes():
     np.testing.assert_array_equal(torchvision.rearrange(given)[f"{logits}.bias"], np.arange(42.0))
 
 
+def test_damaged_weights_are_named(tmp_path):
+    file = tmp_path / "broken.safetensors"
+    file.write_bytes(b"\x08\0\0\0\0\0\0\0no json")
+    with pytest.raises(ValueError, match="broken.safetensors cannot be read: "):
+        weights.read(file)
+
+
 def test_weights_that_are_not_numbers_are_refused(tmp_path):
     arrays = {"good": np.zeros(2, np.float32), "bad": np.array([1, np.nan], np.float32)}
     safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors")

@@ -154,6 +154,8 @@ def test_unknown_class_in_an_annotation(devkit, dir):
         ("<annotation>", "000003.xml is not an annotation in VOC's form"),
         (voc_xml([("dog", "a", 1, 5, 5, 0)], (30, 40)), "000003.xml is not an annotation"),
         (voc_xml([], (0, 40)), "the size says 40 x 0 pixels"),
+        (voc_xml([("", 1, 1, 5, 5, 0)], (30, 40)), "an object without a name"),
+        ('<?xml version="1.0" encoding="none"?><annotation/>', "unknown encoding"),
     ],
 )
 def test_malformed_annotations(devkit, dir, text, message):
@@ -171,6 +173,12 @@ def test_empty_split_is_an_error(devkit, dir):
     (main / "val.txt").write_text("000003\n")
     (devkit / "VOC2007/JPEGImages/000003.jpg").unlink()
     with pytest.raises(ValueError, match="no usable picture: .*picture file is missing"):
+        data.open("voc_2007_val", dir=dir, root=devkit)
+
+
+def test_a_picture_that_a_list_names_twice(devkit, dir):
+    (devkit / "VOC2007/ImageSets/Main/val.txt").write_text("000003\n000003\n")
+    with pytest.raises(ValueError, match="voc_2007_val has two pictures of the name 000003"):
         data.open("voc_2007_val", dir=dir, root=devkit)
 
 
@@ -218,6 +226,9 @@ def test_coco_contradictions(tmp_path, dir):
     json = tmp_path / "annotations" / "instances_val2017.json"
     json.write_text(json.read_text().replace('"image_id": 25', '"image_id": 26'))
     with pytest.raises(ValueError, match=r"does not list: \[26\]"):
+        data.open("coco_2017_val", dir=dir, root=tmp_path)
+    json.write_text(json.read_text().replace('"bbox"', '"box"').replace(": 26", ": 25"))
+    with pytest.raises(ValueError, match=r"25.jpg.* or its annotations: KeyError\('bbox'\)"):
         data.open("coco_2017_val", dir=dir, root=tmp_path)
     json.write_text(json.read_text().replace('"cat"', '"dog"'))
     with pytest.raises(ValueError, match="two categories of the same"):

@@ -28,6 +28,7 @@ PREEMPTED, GONE = 75, 255
 FAKE = """#!/usr/bin/env bash
 { printf ' %q' "${0##*/}" "$@" && echo; } >> "$LOG"
 [[ $* != *describe* ]] || echo "${STATE:-ACTIVE}"
+[[ $* != *" list --filter="* ]] || echo -n "${EXISTING:-}"
 [[ "${0##*/} $*" == *$MATTERS* ]] || exit 0
 read -r code < "$CODES"
 sed -i 1d "$CODES"
@@ -131,10 +132,17 @@ def test_a_workdir_that_would_be_deleted_is_refused(script):
 def test_tpu_vm_in_order():
     done = dry_run("tpu_vm.sh", CLOUD | {"SPOT": "1", "NAME": "it", "ACCELERATOR": "v5e-9"}, *MORE)
     assert done.returncode == 0, done.stderr
-    archive, create, describe, copy, setup, start, watch, delete = commands(done.stdout)
+    archive, existing, create, describe, copy, setup, start, watch, delete = commands(done.stdout)
     place = ["--project=a-project", "--zone=a-zone"]
     queue, vm = (["gcloud", "compute", "tpus", what] for what in ("queued-resources", "tpu-vm"))
     assert archive[:2] == ["git", "archive"] and archive[-1] == "HEAD"
+    assert existing == [
+        *queue,
+        "list",
+        "--filter=name~(^|/)it$",
+        "--format=value(name)",
+        *place,
+    ]
     assert create[:6] == [*queue, "create", "it"]
     assert {"--node-id=it", "--accelerator-type=v5e-9", "--spot", *place} <= set(create)
     assert describe == [*queue, "describe", "it", "--format=value(state.state)", *place]
@@ -154,7 +162,13 @@ def test_tpu_vm_in_order():
     assert remote[remote.index("$HOME/env/bin/python") + 1 :] == training(CLOUD)
     assert "exit $(systemctl show" in option(watch, "command")
     assert delete == [*queue, "delete", "it", "--force", "--quiet", *place]
-    assert "--spot" not in dry_run("tpu_vm.sh", CLOUD).stdout
+    assert "--spot" not in dry_run("tpu_vm.sh", CLOUD | {"SPOT": "0"}).stdout
+
+
+@pytest.mark.parametrize("script", ["tpu_vm.sh", "gke_xpk.sh"])
+def test_what_the_script_did_not_create_is_not_deleted(really, script):
+    code, listed = really(script, [], "nothing", EXISTING="jaxdet")
+    assert code == 2 and not {"create", "delete"} & {word for c in listed for word in c}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +183,8 @@ def test_tpu_vm_in_order():
 def test_tpu_vm_asks_for_another_and_deletes_every_one(really, codes, created, last):
     code, listed = really("tpu_vm.sh", codes, "systemctl show", RETRIES="2")
     assert code == last
-    lives = [c[4] for c in listed if c[3:4] == ["queued-resources"] and c[4] != "describe"]
+    lives = [c[4] for c in listed if c[3:4] == ["queued-resources"]]
+    lives = [what for what in lives if what not in ("describe", "list")]
     assert lives == ["create", "delete"] * created
 
 
@@ -188,9 +203,11 @@ def test_tpu_vm_whose_request_failed_is_asked_for_again(really):
 def test_gke_in_order():
     done = dry_run("gke_xpk.sh", CLOUD | {"NAME": "it", "RETRIES": "3"}, *MORE)
     assert done.returncode == 0, done.stderr
-    _, archive, unpack, cluster, workload, watch, delete = commands(done.stdout)
+    _, archive, unpack, existing, cluster, workload, watch, delete = commands(done.stdout)
     assert archive[:2] == ["git", "archive"] and unpack[2] == option(archive, "output")
     place = ["--cluster=it", "--project=a-project", "--zone=a-zone"]
+    assert existing[:4] == ["gcloud", "container", "clusters", "list"]
+    assert "--filter=name=it" in existing and place[1] in existing
     assert cluster[:6] == ["xpk", "cluster", "create", *place] and "--on-demand" in cluster
     assert workload[:6] == ["xpk", "workload", "create", *place]
     assert option(workload, "script-dir") == unpack[-1]

@@ -123,6 +123,7 @@ def test_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(sha
     [
         (["--config.schedule.stepz=3"], "did you mean config.schedule.steps?"),
         (["--config.sed=3"], "did you mean config.seed?"),
+        (["--config", "configs/quickstart.py", "--config.sed=3"], "did you mean config.seed?"),
         (["--config.schedule.steps=many"], "many"),
         (["--config.model.backbone.name=plan"], "did you mean 'plain'?"),
         (["--config.data.train=shapes_trian"], "did you mean 'shapes_train'?"),

@@ -1,5 +1,6 @@
 """The VOC evaluator against hand-worked numbers, a plain loop and a published detector."""
 
+import dataclasses
 import json
 import pathlib
 import tarfile
@@ -77,6 +78,14 @@ def test_difficult_objects_neither_count_nor_cost():
     assert result["mAP_area"] == 1
     assert result["classes"]["cat"]["objects"] == 1
     assert result["classes"]["cat"]["difficult"] == 1
+
+
+def test_crowd_regions_neither_count_nor_cost():
+    boxes = [[0, 0, 16, 16], [32, 32, 48, 48]]
+    each = truth("a", boxes, [0, 0])
+    each = dataclasses.replace(each, crowd=np.array([True, False]))
+    result = voc.evaluate({"a": detections(boxes, [2, 1], [0, 0])}, [each], ("cat",))
+    assert result["mAP_area"] == 1 and result["classes"]["cat"]["objects"] == 1
 
 
 def test_a_detection_belongs_to_the_truth_it_covers_best_even_when_that_is_taken():

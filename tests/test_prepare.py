@@ -85,6 +85,20 @@ def test_voc_lists_are_honoured(root, dir, capsys):
     assert "validation" not in out.replace("--val", "")
 
 
+def test_voc_lists_in_the_devkits_other_forms(root, dir):
+    write_voc(root, ["1", "2", "photo 1", "4"])
+    write(root / "ImageSets" / "Main" / "train.txt", "1  1\n2.jpg\n")
+    write(root / "ImageSets" / "Main" / "test.txt", "photo 1\n4 -1\n")
+    run("voc", root, dir, "--val=0")
+    names = lambda split: list(data.open(f"mine/{split}", dir=dir).ids)
+    assert sorted(names("train")) == ["JPEGImages/1.jpg", "JPEGImages/2.jpg"]
+    assert sorted(names("test")) == ["JPEGImages/4.jpg", "JPEGImages/photo 1.jpg"]
+    write(root / "ImageSets" / "Main" / "train.txt", "one\n")
+    write(root / "ImageSets" / "Main" / "test.txt", "two\n")
+    with pytest.raises(SystemExit, match="name none of the 4 annotated pictures .* 'one'"):
+        run("voc", root, dir)
+
+
 def test_nested_folders_odd_names_and_every_kind_of_picture(root, dir):
     kinds = {"a/one.JPG": ".jpg", "a/one two.png": ".png", "b/one.webp": ".webp"}
     kinds |= {"b/Zelle é 细胞.bmp": ".bmp", "c/x.y.tiff": ".tiff", "c/bare": ".png"}
@@ -200,6 +214,43 @@ def test_yolo_classes_must_be_known_and_agree(root, dir):
         run("yolo", root, dir)
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("names: [no, yes]", r"names \[False, True\], expected a list"),
+        ("names: {person: 0}", "names {'person': 0}, expected"),
+        ("names: person", "names 'person', expected"),
+        ("names: ['', cell]", "has a class called ''"),
+        ("names: [cell, 'cell ']", "two classes called 'cell'"),
+        (b"names: [Gr\xfcn]", "data.yaml cannot be read: 'utf-8'"),
+    ],
+)
+def test_yolo_names_that_are_none(root, dir, names, message):
+    write_yolo(root, {"1": "0 0.5 0.5 0.2 0.4\n"})
+    write(root / "data.yaml", names)
+    with pytest.raises(SystemExit, match=message):
+        run("yolo", root, dir)
+    assert not (dir / "mine" / "train").exists() or not data.builder.is_prepared(dir, "mine/train")
+
+
+def test_yolo_lists_of_paths_are_honoured(root, dir):
+    write_yolo(root, dict.fromkeys(["1", "2", "3"], "0 0.5 0.5 0.2 0.4\n"))
+    write(root / "classes.txt", "cell\n")
+    write(root / "train.txt", "/home/me/data/1.jpg\n.\\images\\2.jpg\n\n")
+    write(root / "test.txt", "images/3.jpg\n")
+    run("yolo", root, dir, "--val=0")
+    assert sorted(data.open("mine/train", dir=dir).ids) == ["images/1.jpg", "images/2.jpg"]
+    assert list(data.open("mine/test", dir=dir).ids) == ["images/3.jpg"]
+
+
+def test_boxes_in_pixels_leave_nothing_to_train_on(root, dir):
+    write_yolo(root, {"1": "0 20 15 8 8\n"})
+    write(root / "classes.txt", "cell\n")
+    with pytest.raises(SystemExit, match="of 1 boxes none is usable: .*outside"):
+        run("yolo", root, dir)
+    assert not list((dir / "mine").rglob("dataset_info.json"))
+
+
 # COCO
 
 
@@ -241,6 +292,15 @@ def test_coco_with_gaps_crowds_and_several_files(root, dir, capsys):
         r"picture that no json file lists: 1 \(first: .*b/1.jpg\)",
     ):
         assert re.search(reason, out), (reason, out)
+
+
+def test_coco_images_of_the_same_id_are_no_json_of_coco(root, dir):
+    content = json.loads(coco({"1.jpg": [], "2.jpg": []}))
+    content["images"][1]["id"] = 1
+    write(root / "all.json", json.dumps(content))
+    photo(root / "1.jpg")
+    with pytest.raises(SystemExit, match=r"lists several images of the same id: \[1\]"):
+        run("coco", root, dir)
 
 
 def test_coco_without_sizes_says_what_is_missing(root, dir):

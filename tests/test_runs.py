@@ -86,6 +86,14 @@ def test_runs_that_have_just_begun_or_were_cut(tmp_path):
     assert (new["epochs"], new["last loss"], new["time"]) == ("0 steps", "-", "-")
 
 
+def test_what_is_not_a_run_is_left_out(folder, caplog):
+    for name, text in {"model": '{"hidden_size": 8}', "empty": "", "list": "[]"}.items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(text)
+    assert len(cells(folder)) == 2
+    assert "model/config.json is left out: it is not the config of a run" in caplog.text
+
+
 def test_comparison_shows_configs_and_curves_on_one_scale(folder):
     rows = {row[0]: row[1:] for row in runs.table(folder, ["1", "deep/second"])[1]}
     assert rows["config.data.batch_size"] == ("8", "4")

@@ -29,7 +29,7 @@ WEIGHTS = flags.DEFINE_string("weights", None, "A .safetensors, .pth, .pt or .we
 
 def main() -> None:
     """Converts what the flags name."""
-    folder = epath.Path(command.WORKDIR.value)
+    folder = epath.Path(command.WORKDIR.value).expanduser()
     convert(command.CONFIG.value, SOURCE.value, WEIGHTS.value, folder)
 
 

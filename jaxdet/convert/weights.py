@@ -9,12 +9,14 @@ without names are Darknet's: `jaxdet/convert/darknet.py`.
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
 import flax.traverse_util
 import numpy as np
 import safetensors.numpy
+from safetensors import SafetensorError
 
 from jaxdet.convert import caffe_vgg, darknet, lufficc, timm, torchvision
 
@@ -35,15 +37,18 @@ _LEAVES = {  # PyTorch's name and number of axes -> collection and name of ours
 def read(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The arrays of a `.safetensors` file, or of a `.pth`/`.pt` one, which needs PyTorch.
 
-    ValueError where there is no such file, or where numbers in it are not finite: torchvision has a
-    VGG16 whose classifier, the later fc6 and fc7, is missing in that way.
+    ValueError where there is no such file, it is damaged, or numbers are not finite: torchvision
+    has a VGG16 whose classifier, the later fc6 and fc7, is missing in that way.
     """
     file = Path(file)
     if not file.is_file():
         raise ValueError(f"there is no weights file {file}")
     if file.suffix not in _READERS:
         raise ValueError(f"{file}: expected a .safetensors, .pth or .pt file")
-    arrays = _READERS[file.suffix](file)
+    try:
+        arrays = _READERS[file.suffix](file)
+    except (SafetensorError, RuntimeError, UnpicklingError, EOFError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"{file}: not all numbers are finite in {', '.join(broken)}")

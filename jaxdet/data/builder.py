@@ -36,6 +36,7 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         pictures: grain.MapDataset,
         origin: dict[str, str],
     ):
+        check_classes(classes, name)
         self._title, self.name = name, pathlib.Path(name).name
         self.VERSION = tfds.core.Version(VERSION)
         self._classes, self._pictures, self._origin = classes, pictures, origin
@@ -67,16 +68,35 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self):
         problems: Problems = {}
-        written = 0
+        written, given, kept = set(), 0, 0
         for checked in check_all(self._pictures, self._classes, self._title):
             note(problems, checked)
+            given += len(checked.picture.names)
             if checked.annotation is not None:
-                written += 1
-                yield checked.annotation.id, _example(checked)
+                kept += len(checked.annotation.labels)
+                id = checked.annotation.id
+                if id in written:
+                    raise ValueError(f"{self._title} has two pictures of the name {id}")
+                written.add(id)
+                yield id, _example(checked)
         warn(problems, self._title)
         if not written:
             raise ValueError(f"{self._title} has no usable picture: {problems or 'an empty list'}")
+        if given and not kept:
+            raise ValueError(f"{self._title}: of {given:,} boxes none is usable: {problems}")
         self.info.metadata["problems"] = problems
+
+
+def check_classes(classes: tuple[str, ...], title: str) -> None:
+    """ValueError where TFDS, which keeps a name a line, would read other class names back."""
+    for name in classes:
+        if name.split() == [] or name != name.strip() or len(name.splitlines()) > 1:
+            raise ValueError(
+                f"{title} has a class called {name!r}, expected one line that neither is empty "
+                "nor begins or ends with a blank"
+            )
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        raise ValueError(f"{title} has two classes called {twice[0]!r}")
 
 
 def prepare(source: Source, *, dir: pathlib.Path) -> None:

@@ -69,16 +69,19 @@ def read(
     try:
         content = json.loads(annotations.read_bytes())
         categories = sorted(content["categories"], key=lambda category: category["id"])
-        names = {category["id"]: category["name"] for category in categories}
+        names = {category["id"]: category["name"].strip() for category in categories}
         things = collections.defaultdict(list)
         for thing in content["annotations"]:
             things[thing["image_id"]].append(thing)
         images = content["images"]
-    except (KeyError, TypeError, ValueError) as error:
+        listed = collections.Counter(image["id"] for image in images)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{annotations} is not in COCO's form: {error!r}") from error
     if len(set(names.values())) < len(categories):
         raise ValueError(f"{annotations} has two categories of the same id or name: {categories}")
-    if unknown := things.keys() - {image["id"] for image in images}:
+    if twice := [id for id, times in listed.items() if times > 1]:
+        raise ValueError(f"{annotations} lists several images of the same id: {twice[:5]}")
+    if unknown := things.keys() - listed.keys():
         few = sorted(unknown)[:5]
         raise ValueError(f"{annotations} has annotations of pictures that it does not list: {few}")
     return names, images, things
@@ -111,7 +114,10 @@ def _picture(
 ) -> Picture:
     file = folder / image["file_name"]
     encoded = file.read_bytes() if file.is_file() else None
-    picture = parse(image, things.get(image["id"], []), names)
+    try:
+        picture = parse(image, things.get(image["id"], []), names)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{image} or its annotations: {error!r}") from error
     return dataclasses.replace(picture, file=str(file), encoded=encoded)
 
 

@@ -17,8 +17,8 @@ from jaxdet.data.check import Picture, Problems, count
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _TEXTS = {".xml", ".json", ".txt", ".yaml", ".yml", ".names", ".csv", ".md"}
 _SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
+    "train": "train", "training": "train", "trainval": "train",
+    "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test",
 }  # fmt: skip
 
 

@@ -6,13 +6,14 @@ and the pictures that can be used. What cannot is noted in the folder.
 
 import dataclasses
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
 
 from jaxdet.data import coco, voc, yolo
 from jaxdet.data.check import Picture
-from jaxdet.data.folder import Folder, Item, split_of_file
+from jaxdet.data.folder import PICTURES, Folder, Item, split_of_file
 
 Classes = tuple[str, ...]
 
@@ -33,6 +34,11 @@ def read_voc(folder: Folder) -> tuple[Classes, list[Item]]:
             split = folder.split(path) if lists is None else lists.get(xml.stem)
             items.append(folder.item(path, split, picture))
     used = {pathlib.Path(item.picture.file).stem for item in items}
+    if lists and items and not lists.keys() & used:
+        raise ValueError(
+            f"the lists in ImageSets/Main name none of the {len(items):,} annotated pictures of "
+            f"{folder.root}; the first name there is {next(iter(lists))!r}"
+        )
     for name in sorted((lists or {}).keys() - used):
         folder.skip("name in a list, but without a picture to use", name)
     for path in folder.left():
@@ -47,9 +53,11 @@ def read_yolo(folder: Folder) -> tuple[Classes, list[Item]]:
         ValueError: an object's class has no name.
     """
     names, lists = yolo.find_names(folder.files)
+    splits, split_lists = _yolo_lists(folder)
     items = []
     for text in folder.ending(".txt"):
-        path = None if text in lists else folder.take([text.stem], text.parent, text)
+        is_list = text in lists or text in split_lists
+        path = None if is_list else folder.take([text.stem], text.parent, text)
         if path is None:
             continue
         try:
@@ -61,10 +69,10 @@ def read_yolo(folder: Folder) -> tuple[Classes, list[Item]]:
             known = names or "in no data.yaml, classes.txt or *.names"
             raise ValueError(f"{text} has class {min(unknown)}; the names are {known}")
         picture = _yolo_picture(text, [names[label] for label in labels], boxes)
-        items.append(folder.item(path, folder.split(path), picture))
+        items.append(folder.item(path, splits.get(path.name, folder.split(path)), picture))
     for path in folder.left():
         empty = _yolo_picture(path, [], np.zeros((0, 4)))
-        items.append(folder.item(path, folder.split(path), empty))
+        items.append(folder.item(path, splits.get(path.name, folder.split(path)), empty))
     return tuple(names.values()), items
 
 
@@ -98,14 +106,40 @@ def _voc_lists(folder: Folder) -> dict[str, str] | None:
     """The split of every name in the lists; None where there are no lists."""
     lists = [path for path in folder.files if path.parts[-3:-1] == ("ImageSets", "Main")]
     splits = {"trainval": "train", "train": "train", "val": "val", "test": "test"}
+    stems = {xml.stem for xml in folder.files if xml.suffix.lower() == ".xml"}
     found = {}
     # What two lists name goes to the later split: never train on what tests.
     for name, split in splits.items():
         for path in lists:
             if path.name == f"{name}.txt":
                 rows = path.read_text("utf-8-sig").splitlines()
-                found |= {pathlib.PurePath(row.strip()).name: split for row in rows if row.strip()}
+                found |= {_listed(row.strip(), stems): split for row in rows if row.strip()}
     return found if lists else None
+
+
+def _listed(row: str, stems: set[str]) -> str:
+    """Which of `stems` a row of a list names: plainly, with an ending, or with the devkit's flag
+    (1, 0 or -1: whether a class is there); the row itself where none."""
+    plain = re.sub(r"\s+-?[01]$", "", row)
+    names = (pathlib.PurePath(each) for each in (row, plain))
+    forms = [form for path in names for form in (path.name, path.stem)]
+    return next((form for form in forms if form in stems), row)
+
+
+def _yolo_lists(folder: Folder) -> tuple[dict[str, str], set[pathlib.Path]]:
+    """The split by a picture's file name, as Darknet's lists of paths have it (train.txt), and
+    these lists; of what two name, the later split counts."""
+    splits, files = {}, set()
+    for name in ("train", "val", "valid", "test"):
+        for path in folder.files:
+            if path.name.lower() == f"{name}.txt":
+                rows = path.read_text("utf-8-sig", "replace").splitlines()
+                rows = [pathlib.PurePath(row.strip().replace("\\", "/")) for row in rows]
+                rows = [row for row in rows if row.name]
+                if rows and all(row.suffix.lower() in PICTURES for row in rows):
+                    splits |= {row.name: split_of_file(path) for row in rows}
+                    files.add(path)
+    return splits, files
 
 
 def _without_clicks(picture: Picture) -> Picture:

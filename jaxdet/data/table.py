@@ -1,6 +1,7 @@
 """The annotations of a dataset as columns, so that they are known without reading a picture."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -67,7 +68,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
 
 def save(table: Table, path: pathlib.Path, *, note: str) -> None:
     """Write a table and a note about it; the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial.npz")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial.npz")
     np.savez(partial, note=note, **dataclasses.asdict(table))
     partial.replace(path)
 

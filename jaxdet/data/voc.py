@@ -79,9 +79,12 @@ def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Picture:
             for thing in objects
         ]
         names = [thing.findtext("name").strip() for thing in objects]
+        if "" in names:
+            raise ValueError("an object without a name")
+        hard = [thing.findtext("difficult", "").strip() == "1" for thing in objects]
     except FileNotFoundError:
         raise ValueError(f"no annotation file at {xml}") from None
-    except (ElementTree.ParseError, TypeError, ValueError, AttributeError) as error:
+    except (ElementTree.ParseError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{xml} is not an annotation in VOC's form: {error}") from error
     if height <= 0 or width <= 0:
         raise ValueError(f"{xml}: the size says {width} x {height} pixels")
@@ -93,7 +96,7 @@ def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Picture:
         size=(height, width),
         boxes=boxes,
         names=names,
-        difficult=np.array([thing.findtext("difficult") == "1" for thing in objects], bool),
+        difficult=np.array(hard, bool),
         crowd=np.zeros(len(objects), bool),
         area=np.full(len(objects), np.nan),
     )

@@ -44,15 +44,22 @@ def read(text: pathlib.Path) -> tuple[list[int], np.ndarray]:
 
 def _names(path: pathlib.Path) -> dict[int, str]:
     """The class names that a file lists, none where it is not such a file."""
-    if path.name.lower() == "classes.txt" or path.suffix.lower() == ".names":
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-        return dict(enumerate(line for line in lines if line))
-    if path.suffix.lower() not in (".yaml", ".yml"):
+    is_list = path.name.lower() == "classes.txt" or path.suffix.lower() == ".names"
+    if not is_list and path.suffix.lower() not in (".yaml", ".yml"):
         return {}
     try:
-        content = yaml.safe_load(path.read_text("utf-8-sig"))
-    except yaml.YAMLError as error:
+        text = path.read_text("utf-8-sig")
+        content = None if is_list else yaml.safe_load(text)
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+    if is_list:
+        return dict(enumerate(line.strip() for line in text.splitlines() if line.strip()))
     names = content.get("names") if isinstance(content, dict) else None
-    listed = names if isinstance(names, dict) else dict(enumerate(names or ()))
-    return {int(number): str(name) for number, name in sorted(listed.items())}
+    listed = dict(enumerate(names)) if isinstance(names, list) else names or {}
+    # YAML reads `no` and `off` as false: such a name must stand in quotes.
+    named = isinstance(listed, dict) and all(
+        str(number).isdigit() and type(name) in (str, int) for number, name in listed.items()
+    )
+    if not named:
+        raise ValueError(f"{path} has the names {names!r}, expected a list, or numbers with names")
+    return {int(number): str(name).strip() for number, name in sorted(listed.items())}

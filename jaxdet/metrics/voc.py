@@ -30,7 +30,8 @@ def evaluate(
       `mAP11`, `mAP_area`: mean over the classes that occur, 11-point (VOC2007) and area (VOC2010).
       `iou_threshold`: the one given.
       `classes`: by name `ap11`, `ap_area` (None where the class does not occur), `objects` (without
-        the difficult ones), `difficult`, `found` (detections) and `right` (those that match).
+        the difficult ones), `difficult` (and crowds), `found` (detections) and `right` (those that
+        match).
       `curves`: by name `scores`, `precision`, `recall`, float arrays by falling score. Detections
         of difficult objects are not in them.
     """
@@ -38,7 +39,7 @@ def evaluate(
         raise ValueError(f"iou_threshold is {iou_threshold}, expected 0 < iou_threshold <= 1")
     pairs = _pair(align(found, annotations, classes), annotations)
     if pairs["difficult"].all():
-        raise ValueError("nothing to evaluate: all objects are difficult")
+        raise ValueError("nothing to evaluate: all objects are difficult, or crowds")
     each = {name: _evaluate_class(k, pairs, iou_threshold) for k, name in enumerate(classes)}
     occurring = [numbers for numbers, _ in each.values() if numbers["objects"]]
     return {
@@ -62,7 +63,8 @@ def _pair(found: Sequence[types.Found], annotations: Sequence[types.Annotation])
             [truth + start for (_, truth), start in zip(best, starts[:-1], strict=True)]
         ),  # [D] index into the truths
         "truth_labels": np.concatenate([truth.labels for truth in annotations]),  # [T]
-        "difficult": np.concatenate([truth.difficult for truth in annotations]),  # [T]
+        # Crowd regions, which VOC does not have, are no objects to be found either.
+        "difficult": np.concatenate([truth.difficult | truth.crowd for truth in annotations]),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from jaxdet import data, evaluate, parallel, pretrained, runs
-from jaxdet.metrics import errors, voc
+from jaxdet.metrics import errors, voc, voc_classification
 from jaxdet.metrics.align import align
 from jaxdet.report import numbers
 
@@ -72,9 +72,13 @@ def _detect(model: pretrained.Pretrained, dataset: data.Dataset) -> dict:
     )
 
 
-def judge(found: dict, dataset: data.Dataset, *, workdir: Path, **known: Any) -> Evidence:
+def judge(
+    found: dict, dataset: data.Dataset, *, workdir: Path, config: Any, **known: Any
+) -> Evidence:
     """The evidence of detections by picture id."""
     annotations, classes = dataset.annotations(), dataset.classes
+    if config.evaluation.metric == "voc_classification":  # one object a class, the whole picture
+        annotations = [voc_classification.of_picture(each) for each in annotations]
     pairs = zip(align(found, annotations, classes), annotations, strict=True)
     pairs = [errors.without_crowds(*pair) for pair in pairs]
     bar = tqdm(pairs, desc="judging", unit="picture", leave=False)
@@ -83,6 +87,7 @@ def judge(found: dict, dataset: data.Dataset, *, workdir: Path, **known: Any) ->
     threshold = numbers.best_threshold(pictures)
     return Evidence(
         workdir=workdir,
+        config=config,
         dataset=dataset,
         voc=voc.evaluate(*settled),
         errors=errors.evaluate(*settled),
