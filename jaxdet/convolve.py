@@ -127,7 +127,10 @@ def depthwise_shifted(x: jax.Array, kernel: jax.Array, stride: int, padding: Pad
     """`depthwise` as k x k shifted multiply-adds."""
     size = kernel.shape[0]
     windows, taps = _windows(_padded(x, padding), size, stride), kernel.reshape(size * size, -1)
-    return sum(w * k.reshape(1, 1, 1, -1) for w, k in zip(windows, taps, strict=True))
+    full = jnp.promote_types(x.dtype, jnp.float32)  # a sum in bfloat16 would round at every tap
+    windows, taps = [w.astype(full) for w in windows], taps.astype(full)
+    y = sum(w * k.reshape(1, 1, 1, -1) for w, k in zip(windows, taps, strict=True))
+    return y.astype(x.dtype)
 
 
 def _shifted_forward(x, kernel, stride, padding):

@@ -52,7 +52,7 @@ def device_bytes() -> float:
 
 def initial_state(config: Any, detector: Detector, mesh: Mesh) -> state.TrainState:
     """The state before the first step, on every device."""
-    variables = run.initial_variables(config, detector)
+    variables = run.initial_variables(config, detector, init_from=config.init_from)
     first = state.create(variables, run.optimiser(config), ema=config.step.ema_decay > 0)
     return parallel.replicate(first, mesh)
 

@@ -21,4 +21,7 @@ def mixup(
     mixed = mine * pixels + (1 - mine) * of_other(pixels)
     weigh = lambda objects, share: objects.replace(weight=objects.weight * share[:, None])
     both = weigh(objects, share), weigh(jax.tree.map(of_other, objects), 1 - share)
-    return mixed, jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *both)
+    both = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *both)
+    # Without gaps between them: matching goes on to the last object's slot.
+    order = jnp.argsort(~both.mask, axis=1, stable=True)
+    return mixed, jax.vmap(lambda x, order: jax.tree.map(lambda x: x[order], x))(both, order)

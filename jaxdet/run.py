@@ -74,13 +74,14 @@ def start(config: Any, folder: epath.Path) -> Run:
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
     detector = build.detector(config, train_set.classes)
-    variables = initial_variables(config, detector)
+    resumes = bool(checkpoint.steps(folder))  # then a file to begin from may be gone
+    variables = initial_variables(config, detector, init_from="" if resumes else config.init_from)
     optim.frozen_mask(variables["params"], build.as_tuples(config.step.frozen))  # or it says so
     mesh = parallel.mesh()
     tx, view_at = optimiser(config), partial(train_view, config)
     given = dict(detector=detector, tx=tx, view_at=view_at, mesh=mesh, seed=config.seed)
     program = build.call(programs, config.step, "step", given)
-    check_batches(config, mesh)
+    check_numbers(config, detector, mesh)
 
     lock = workdir.lock(folder) if parallel.is_first() else None
     if parallel.is_first():
@@ -116,8 +117,9 @@ def start(config: Any, folder: epath.Path) -> Run:
     )
 
 
-def check_batches(config: Any, mesh: Mesh) -> None:
-    """ValueError for a batch that the devices cannot share, or an evaluation by no metric."""
+def check_numbers(config: Any, detector: Detector, mesh: Mesh) -> None:
+    """ValueError for a batch that the devices cannot share, an evaluation by no metric, checkpoints
+    that would not stay, an optimiser that cannot thaw, or a size that the network cannot take."""
     build.check_name(config.evaluation.metric, evaluate.METRICS, "config.evaluation.metric")
     parallel.check_batch_size(
         config.data.batch_size,
@@ -128,6 +130,15 @@ def check_batches(config: Any, mesh: Mesh) -> None:
     parallel.check_batch_size(
         config.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
+    for size in config.step.sizes:
+        detector.anchors_at(size)
+    if config.every.keep < 1:
+        raise ValueError(f"config.every.keep is {config.every.keep}, expected at least 1")
+    if config.step.unfreeze_at and config.optimiser.name == "adamw":
+        raise ValueError(
+            "config.step.unfreeze_at needs config.optimiser.name='sgd': AdamW, whose moments would "
+            "begin late, moves thawed weights up to six times as fast as config.schedule says"
+        )
 
 
 def train_batches(config: Any, dataset: data.Dataset) -> Iterator[Batch]:
@@ -172,20 +183,20 @@ def _check_truth(dataset: data.Dataset, metric: str) -> None:
         )
 
 
-def initial_variables(config: Any, detector: Detector) -> dict[str, Any]:
-    """Seeded fresh variables, with what `config.init_from` has where that is given.
+def initial_variables(config: Any, detector: Detector, *, init_from: str) -> dict[str, Any]:
+    """Seeded fresh variables, with what `init_from` has where that is not empty.
 
     That is the backbone of an ImageNet classifier (a file), or another run (its workdir), as far as
     its model is the same, but for layers of the head that have another number of classes.
     """
     variables = detector.init(jax.random.key(config.seed))
-    if config.init_from and epath.Path(config.init_from).is_dir():
-        variables, fresh = _with_run(config, variables)
-        print(f"weights from {config.init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
-    elif config.init_from:
+    if init_from and epath.Path(init_from).is_dir():
+        variables, fresh = _with_run(config, variables, epath.Path(init_from))
+        print(f"weights from {init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
+    elif init_from:
         backbone = config.model.backbone.name
-        variables = weights.load_backbone(config.init_from, variables, backbone=backbone)
-        print(f"backbone weights from {config.init_from}", flush=True)
+        variables = weights.load_backbone(init_from, variables, backbone=backbone)
+        print(f"backbone weights from {init_from}", flush=True)
     print(
         f"{detector.net.backbone.__class__.__name__} detector: "
         f"{parameter_overview.count_parameters(variables['params']):,} parameters, "
@@ -195,12 +206,14 @@ def initial_variables(config: Any, detector: Detector) -> dict[str, Any]:
     return variables
 
 
-def _with_run(config: Any, variables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """`variables` with those of the run `config.init_from`, and what stays fresh of them.
+def _with_run(
+    config: Any, variables: dict[str, Any], folder: epath.Path
+) -> tuple[dict[str, Any], list[str]]:
+    """`variables` with those of the run in `folder`, and what stays fresh of them.
 
     Its backbone, which must fit; its neck if `config.model` has the same; and then its head.
     """
-    description, loaded, _ = checkpoint.read(config.init_from)
+    description, loaded, _ = checkpoint.read(folder)
     theirs, ours = description["config"]["model"], checkpoint.plain(config)["model"]
     same = itertools.takewhile(lambda part: theirs[part] == ours[part], ("neck", "head"))
     parts = ("backbone", *same)
@@ -229,7 +242,8 @@ def train_view(config: Any, size: int) -> View:
 
 def _preview(detector: Detector, view: View, key: jax.Array, batch: Batch):
     """Pixels, objects and matched anchors [b, A] of the first pictures of a batch."""
-    pixels, objects = jax.tree.map(lambda x: x[:PREVIEW], view(key, batch))
+    few = jax.tree.map(lambda x: x[: PREVIEW + 1], batch)  # the last has a neighbour, for mixup
+    pixels, objects = jax.tree.map(lambda x: x[:PREVIEW], view(key, few))
     anchors = detector.anchors_at(detector.size)
     targets = jax.vmap(partial(detector.assign, anchors))(objects)
     return pixels, objects, targets.positive

@@ -187,11 +187,12 @@ def run_evaluation(run: Run, number: int) -> None:
     )
     tqdm.write(f"\nstep {number}, {table}\n")
     name, value = evaluate.main_number(run.config, result)
+    protocol = evaluate.protocol(run.config.evaluation, run.detector.size)
     run.checkpoints.wait()  # one writer at a time
     kept = best.offer(
         run.folder,
         value,
-        measure=f"{name} on {run.config.data.eval}",
+        measure=f"{name} on {run.config.data.eval}, {protocol}",
         state=run.state,
         iterator=run.iterator,
         description=run.description,

@@ -75,6 +75,13 @@ def test_boxes_per_cell_counts_what_is_made():
     assert sum(c * b for c, b in zip(cells, per_cell, strict=True)) == 8732
 
 
+def test_strides_of_another_size_are_refused():
+    level = dict(min_sizes=[30], max_sizes=[60], ratios=[()], strides=[8])
+    anchors.default_boxes([(38, 38)], size=300, **level)  # SSD's own reach to exactly 300
+    with pytest.raises(ValueError, match="48 cells of 8 pixels reach beyond an input of 300"):
+        anchors.default_boxes([(48, 48)], size=300, **level)
+
+
 def test_unknown_clip_is_refused():
     with pytest.raises(ValueError, match="clip is 'corners', expected one of all, sides, none"):
         anchors.default_boxes(((1, 1),), **ONE, clip="corners")

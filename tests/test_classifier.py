@@ -96,9 +96,8 @@ def test_detector_takes_the_backbone_and_nothing_else(trained, capsys):
     folder, theirs = trained
     config = thin(YOLO)
     detector = build.detector(config, ("x", "y"))
-    fresh = run.initial_variables(config, detector)
-    config.init_from = str(folder)
-    ours = run.initial_variables(config, detector)
+    fresh = run.initial_variables(config, detector, init_from="")
+    ours = run.initial_variables(config, detector, init_from=str(folder))
     assert f"weights from {folder}; fresh: head, neck" in capsys.readouterr().out
     same = lambda *trees: jax.tree.map(np.testing.assert_array_equal, *trees)
     for kind in ("params", "batch_stats"):
@@ -110,9 +109,9 @@ def test_detector_takes_the_backbone_and_nothing_else(trained, capsys):
 def test_a_run_with_another_backbone_is_refused(trained):
     config = thin(YOLO)
     config.model.backbone.batch_norm = False
-    config.init_from = str(trained[0])
+    detector = build.detector(config, CLASSES)
     with pytest.raises(ValueError, match="left over: params/backbone/.*missing: params/backbone/"):
-        run.initial_variables(config, build.detector(config, CLASSES))
+        run.initial_variables(config, detector, init_from=str(trained[0]))
 
 
 def test_recipe_is_the_detectors_backbone_at_its_size_of_pixels():

@@ -10,7 +10,7 @@ import re
 import jax
 import pytest
 
-from jaxdet import build, run
+from jaxdet import build, parallel, run
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -146,3 +146,13 @@ def test_known_keys_are_those_of_the_recipes():
     config = load(path).get_config()
     for block, known in build._KEYS.items():
         assert set(config[block] if block else config) == set(known.split())
+
+
+def test_a_size_that_the_network_cannot_take_is_said_before_training():
+    (path,) = [path for path in CONFIGS if path.stem == "quickstart_yolov2"]
+    config = load(path).get_config()
+    detector, mesh = build.detector(config, ("a", "b")), parallel.mesh()
+    run.check_numbers(config, detector, mesh)
+    config.step.sizes = (224, 250)
+    with pytest.raises(ValueError, match="multiples of 32"):
+        run.check_numbers(config, detector, mesh)

@@ -117,6 +117,14 @@ def test_shifted_depthwise_equals_lax(sides, size, padding, stride):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_bfloat16_depthwise_rounds_once():
+    """256 and eight ones: bfloat16 has steps of 2 there, so that one by one they add nothing."""
+    x = jnp.ones((1, 3, 3, 1), jnp.bfloat16).at[0, 0, 0, 0].set(256)
+    kernel = jnp.ones((3, 3, 1, 1), jnp.bfloat16)
+    y = convolve.depthwise_shifted(x, kernel, 1, ((0, 0), (0, 0)))
+    assert y.dtype == jnp.bfloat16 and float(y[0, 0, 0, 0]) == 264
+
+
 def test_bfloat16_gradients_are_summed_in_float32():
     """In bfloat16 the sum of 1200 ones over 300 pictures would stop at 1024."""
     x = jnp.ones((300, 2, 2, 1), jnp.bfloat16)

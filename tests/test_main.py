@@ -131,6 +131,8 @@ def test_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(sha
         (["--config.data.batch_size=0"], "expected a positive multiple"),
         (["--config.step.accumulate=3"], "batch_size is 8, expected a positive multiple of 3"),
         (["--config.step.accumulate=0"], "0 micro-batches, expected at least 1"),
+        (["--config.every.keep=0"], "every.keep is 0, expected at least 1"),
+        (["--config.step.unfreeze_at=3"], "needs config.optimiser.name='sgd'"),
         (["--mode=evaluate"], "mode"),
         (["--mode=eval"], "no checkpoint in"),
         (["stray"], "unknown arguments"),

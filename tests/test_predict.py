@@ -69,6 +69,12 @@ def run(source, output, **settings):
     return detector, prediction, detections, info
 
 
+def test_an_empty_batch_is_refused(tmp_path):
+    save(tmp_path / "in" / "a.png", picture((10, 20, 30, 50)))
+    with pytest.raises(ValueError, match="batch_size is 0, expected at least 1"):
+        run(tmp_path / "in", tmp_path / "out", batch_size=0)
+
+
 def test_folder_is_mirrored_and_recorded(tmp_path):
     boxes = {
         "a.png": (10, 20, 30, 50),

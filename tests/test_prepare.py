@@ -3,16 +3,19 @@
 import json
 import pathlib
 import re
+import shutil
 import unicodedata
 
 import cv2
 import numpy as np
 import pytest
 from conftest import train
+from test_configs import CONFIGS, load
 from tiny_sets import jpeg, picture, voc_xml
 
 import jaxdet
 from jaxdet import data, prepare
+from jaxdet import run as start
 
 HEIGHT, WIDTH = 30, 40
 CELL, SPOT = ("cell", 11, 7, 20, 18, False), ("spot", 1, 1, 40, 30, False)
@@ -364,6 +367,19 @@ def test_sheet_shows_the_boxes(root, dir):
     assert (cells > 200).all()  # each of the 25 has a box of the first class
 
 
+def test_a_validation_set_without_objects_is_refused_before_training(root, dir):
+    write_yolo(root, {"train/1": "0 0.5 0.5 0.2 0.4\n", "val/1": ""})
+    write(root / "classes.txt", "cell\n")
+    run("yolo", root, dir)
+    (quickstart,) = [path for path in CONFIGS if path.stem == "quickstart"]
+    config = load(quickstart).get_config()
+    config.data.update(train="mine/train", eval="mine/val", dir=str(dir))
+    with pytest.raises(ValueError, match="mine/val has no object to be found in its 1 pictures"):
+        start.open_datasets(config)
+    config.every.evaluation = 0
+    assert len(start.open_datasets(config)[1]) == 1
+
+
 @pytest.mark.slow
 def test_fine_tunes_a_detector_of_other_classes(root, dir, shapes, trained, tmp_path):
     pictures = data.open("shapes_val", dir=shapes)
@@ -379,7 +395,11 @@ def test_fine_tunes_a_detector_of_other_classes(root, dir, shapes, trained, tmp_
     run("yolo", root, dir, "--val=0.3")
     workdir = tmp_path / "run"
     sets = ["--config.data.train=mine/train", "--config.data.eval=mine/val"]
-    out = train(dir, workdir, *sets, f"--config.init_from={trained[0]}")
+    first = shutil.copytree(trained[0], tmp_path / "first")
+    sets.append(f"--config.init_from={first}")
+    out = train(dir, workdir, *sets, "--until=3")
     fresh = re.search(r"weights from .*; fresh: (.*)", out)[1].split(", ")
     assert fresh and all(path.startswith("params/head/") for path in fresh)
+    shutil.rmtree(first)  # what it began from is not needed to go on
+    assert "resumed at step 3" in train(dir, workdir, *sets)
     assert jaxdet.load(workdir).classes == ("round", "edged")

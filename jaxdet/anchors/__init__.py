@@ -34,7 +34,8 @@ def default_boxes(
     side, the square of the geometric mean of both sides, then for each ratio the lying and the
     upright box of the smallest area. `clip` names what of cx, cy, w and h (never the corners) is
     limited to 0..1: "all" (SSD's published code), "sides" (torchvision) or "none" (mmdetection).
-    Raises ValueError where the lists differ in length, or `clip` is none of these.
+    Raises ValueError where the lists differ in length, `clip` is none of these, or centres would
+    lie outside the input by more than a quarter of it.
     """
     levels = {"grids": grids, "strides": strides, "min_sizes": min_sizes}
     levels |= {"max_sizes": max_sizes, "ratios": ratios}
@@ -45,6 +46,12 @@ def default_boxes(
         raise ValueError(f"clip is {clip!r}, expected one of {', '.join(_CLIPPED)}")
     boxes, cells = [], []
     for grid, stride, *sizes, of_level in zip(*levels.values(), strict=True):
+        # The last centre may lie outside where a grid is rounded up; SSD's own by a hundredth.
+        if (max(grid) - 0.5) * stride > 1.25 * size:
+            raise ValueError(
+                f"{max(grid)} cells of {stride:g} pixels reach beyond an input of {size}: strides "
+                "are those of one size, set model.detector.strides for this one"
+            )
         shapes = np.array(_shapes(*sizes, of_level)) / size  # [shapes, 2]
         corners = _cell_corners(grid) * stride / size  # [cells, 2]
         step = np.full(2, stride / size)

@@ -23,7 +23,12 @@ def main() -> None:
     """Prints and draws the priors of the recipe that the flags name."""
     config = command.CONFIG.value
     dataset = data.open(config.data.train, dir=config.data.dir, root=config.data.root or None)
-    sides = box_sides(dataset, config.model.size, letterbox=config.evaluation.letterbox)
+    sides = box_sides(
+        dataset,
+        config.model.size,
+        letterbox=config.evaluation.letterbox,
+        keep_difficult=config.data.keep_difficult,
+    )
     own = [np.array(level, float) for level in config.model.detector.get("priors", ())]
     count = COUNT.value or sum(map(len, own))
     if not count:
@@ -39,13 +44,16 @@ def main() -> None:
     print(f"picture      {Path(OUTPUT.value)}")
 
 
-def box_sides(dataset: data.Dataset, size: int, *, letterbox: bool) -> np.ndarray:
-    """Width and height of every box as an input of `size` pixels shows it: [n, 2]."""
+def box_sides(
+    dataset: data.Dataset, size: int, *, letterbox: bool, keep_difficult: bool
+) -> np.ndarray:
+    """Width and height of every training box as an input of `size` pixels shows it: [n, 2]."""
     sides = []
     for annotation in dataset.annotations():
         picture = np.array([annotation.width, annotation.height], float)
         shown = size * (picture / picture.max() if letterbox else np.ones(2))
-        sides.append((annotation.boxes[:, 2:] - annotation.boxes[:, :2]) * shown)
+        boxes = annotation.boxes[~annotation.crowd & (keep_difficult | ~annotation.difficult)]
+        sides.append((boxes[:, 2:] - boxes[:, :2]) * shown)
     return np.concatenate(sides)
 
 
