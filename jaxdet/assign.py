@@ -46,13 +46,10 @@ def _best(anchors: Anchors, objects: Objects) -> tuple[Array, Array, Array]:
         # The union's 1e-5 is the reference's: without it other anchors win ties.
         iou = boxes.pairwise_iou(corners, objects.boxes[n][None], epsilon=1e-5)[:, 0]  # [A]
         iou = jnp.where(objects.mask[n], iou, 0.0)
-        highest = iou.max()
-        # argmax is a scalar loop on CPU; two plain reductions say the same, three times faster.
-        first = jnp.where(iou == highest, jnp.arange(count), count).min()
         return (
             jnp.maximum(best_iou, iou),
             jnp.where(iou > best_iou, n, best_object),
-            best_anchor.at[n].set(jnp.where(highest > 0, first, count)),
+            best_anchor.at[n].set(jnp.where(iou.max() > 0, _first_highest(iou), count)),
         )
 
     return lax.fori_loop(
@@ -61,6 +58,16 @@ def _best(anchors: Anchors, objects: Objects) -> tuple[Array, Array, Array]:
         visit,
         (jnp.zeros(count), jnp.zeros(count, int), jnp.full(len(objects.mask), count)),
     )
+
+
+def _first_highest(iou: Array) -> Array:
+    """The first place of the highest of iou [A]."""
+    if (
+        jax.default_backend() == "cpu"
+    ):  # argmax is a scalar loop there, these are three times faster
+        return jnp.where(iou == iou.max(), jnp.arange(len(iou)), len(iou)).min()
+    # Elsewhere the two might be compiled apart, round otherwise, and nothing be the highest.
+    return iou.argmax()
 
 
 def by_shape(anchors: Anchors, objects: Objects, *, ignore_iou: float = math.inf) -> Targets:
@@ -72,13 +79,11 @@ def by_shape(anchors: Anchors, objects: Objects, *, ignore_iou: float = math.inf
     decides. An object without area, or with its centre outside the picture, is left out.
     """
     priors = _at_origin(anchors.boxes[:, 2:])
-    count = len(priors)
 
     def choose(inside: Array, sides: Array) -> tuple[Array, Array]:
         iou = boxes.pairwise_iou(priors, _at_origin(sides)[None])[:, 0]  # [A]
         iou = jnp.where(inside, iou, -1.0)
-        first = jnp.where(iou == iou.max(), jnp.arange(count), count).min()
-        return inside & (jnp.arange(count) == first), iou > ignore_iou
+        return inside & (jnp.arange(len(iou)) == _first_highest(iou)), iou > ignore_iou
 
     return _one_by_one(anchors, objects, choose)
 

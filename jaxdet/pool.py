@@ -41,17 +41,21 @@ def _shifted(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
 
 
 def _forward(x, size, stride):
-    y = _max_of_windows(x, size, stride)
-    return y, (x, y)
+    """Also the tap that takes the gradient. It is found by comparing with the highest so far, not
+    by looking for y later: what is computed twice may be rounded otherwise, and nothing be equal.
+    """
+    y, *others = _shifted(x, size, stride)
+    first = jnp.zeros(y.shape, jnp.uint8)
+    for tap, seen in enumerate(others, start=1):
+        first = jnp.where(seen > y, jnp.uint8(tap), first)
+        y = jnp.maximum(y, seen)
+    return y, first
 
 
-def _backward(size, stride, saved, dy):
-    x, y = saved
-    first = jnp.zeros(y.shape, jnp.uint8)  # the tap that takes the gradient
-    for tap, seen in reversed(list(enumerate(_shifted(x, size, stride)))):
-        first = jnp.where(seen == y, jnp.uint8(tap), first)
+def _backward(size, stride, first, dy):
     spread = _spread_apart if size == stride else _spread_overlapping
-    return (spread(dy, first, x.shape, size, stride),)
+    height, width = ((side - 1) * stride + size for side in dy.shape[1:3])
+    return (spread(dy, first, (dy.shape[0], height, width, dy.shape[3]), size, stride),)
 
 
 def _spread_apart(dy, first, shape, size, stride):

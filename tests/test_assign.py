@@ -129,6 +129,17 @@ def test_the_later_object_gets_a_shared_best_anchor():
     assert targets.weight[0] == objects.weight[1]
 
 
+def test_accelerators_take_another_form_of_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    anchors = make_anchors(random_corners(rng, 60, step=0.1))  # with many of the same IoU
+    objects = make_objects(random_corners(rng, 7, step=0.1))
+    expected = match(anchors, objects)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    other = jax.jit(lambda *x: assign.match(*x))
+    assert "argmax" in str(jax.make_jaxpr(other)(anchors, objects))
+    jax.tree.map(np.testing.assert_array_equal, other(anchors, objects), expected)
+
+
 def test_more_objects_than_anchors():
     rng = np.random.default_rng(3)
     corners = random_corners(rng, 5)
