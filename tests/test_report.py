@@ -155,6 +155,28 @@ def judged_set(shapes, trained):
     )
 
 
+def test_a_classifier_is_judged_by_whole_pictures(shapes, tmp_path):
+    dataset = data.open("shapes_val", dir=shapes)
+    guesses = {each.id: whole(each) for each in dataset.annotations()}
+    judged = evidence.judge(
+        guesses,
+        dataset,
+        workdir=tmp_path,
+        config=ConfigDict({"evaluation": {"metric": "voc_classification"}}),
+        step=6,
+        protocol="made by hand",
+        result={},
+    )
+    assert judged.voc["mAP_area"] == 1 and not any(judged.errors["counts"].values())
+
+
+def whole(annotation):
+    """What a perfect classifier finds."""
+    labels = np.unique(annotation.labels)
+    box = np.array([[0, 0, annotation.width, annotation.height]], np.float32)
+    return types.Found(box.repeat(len(labels), axis=0), np.ones(len(labels)), labels)
+
+
 def guess(annotation, rng):
     """Most objects are found, some moved or called something else, and some are not there."""
     there = rng.random(len(annotation.labels)) < 0.9
