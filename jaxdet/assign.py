@@ -62,9 +62,7 @@ def _best(anchors: Anchors, objects: Objects) -> tuple[Array, Array, Array]:
 
 def _first_highest(iou: Array) -> Array:
     """The first place of the highest of iou [A]."""
-    if (
-        jax.default_backend() == "cpu"
-    ):  # argmax is a scalar loop there, these are three times faster
+    if jax.default_backend() == "cpu":  # argmax is a scalar loop there, three times as slow
         return jnp.where(iou == iou.max(), jnp.arange(len(iou)), len(iou)).min()
     # Elsewhere the two might be compiled apart, round otherwise, and nothing be the highest.
     return iou.argmax()

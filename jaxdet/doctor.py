@@ -61,9 +61,7 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     yield from device_rows(device_bytes)
     train_set, eval_set = run.open_datasets(config)
     detector, mesh = build.detector(config, train_set.classes), parallel.mesh()
-    run.check_numbers(
-        config, detector, mesh
-    )  # a mistake is said before the pictures are waited for
+    run.check_numbers(config, detector, mesh)  # before the pictures are waited for
     for dataset in (train_set, eval_set):
         for row in picture_rows(dataset, config.data.canvas):
             steps = steps and not row.fails

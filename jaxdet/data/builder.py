@@ -36,7 +36,7 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         pictures: grain.MapDataset,
         origin: dict[str, str],
     ):
-        check_classes(classes, name)
+        _check_classes(classes, name)
         self._title, self.name = name, pathlib.Path(name).name
         self.VERSION = tfds.core.Version(VERSION)
         self._classes, self._pictures, self._origin = classes, pictures, origin
@@ -87,18 +87,6 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.info.metadata["problems"] = problems
 
 
-def check_classes(classes: tuple[str, ...], title: str) -> None:
-    """ValueError where TFDS, which keeps a name a line, would read other class names back."""
-    for name in classes:
-        if name.split() == [] or name != name.strip() or len(name.splitlines()) > 1:
-            raise ValueError(
-                f"{title} has a class called {name!r}, expected one line that neither is empty "
-                "nor begins or ends with a blank"
-            )
-    if twice := sorted({name for name in classes if classes.count(name) > 1}):
-        raise ValueError(f"{title} has two classes called {twice[0]!r}")
-
-
 def prepare(source: Source, *, dir: pathlib.Path) -> None:
     """Write the records of a source to `dir / name`, unless they are there already.
 
@@ -146,6 +134,18 @@ def _write(source: Source, dir: pathlib.Path) -> None:
     )
     with _quiet_tfds():
         builder.download_and_prepare()
+
+
+def _check_classes(classes: tuple[str, ...], title: str) -> None:
+    """ValueError where TFDS, which keeps a name a line, would read other class names back."""
+    for name in classes:
+        if not name or name != name.strip() or len(name.splitlines()) > 1:
+            raise ValueError(
+                f"{title} has a class called {name!r}, expected one line that neither is empty "
+                "nor begins or ends with a blank"
+            )
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        raise ValueError(f"{title} has two classes called {twice[0]!r}")
 
 
 def _check_origin(source: Source, dir: pathlib.Path) -> None:
