@@ -1,7 +1,6 @@
 """Speed of inference with a recipe's detector: milliseconds a picture, without and with NMS.
 
     python benchmarks/forward.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=8
-
     python benchmarks/forward.py --config=configs/ssd300_coco_torchvision.py --peer=torchvision \
         --dtype=bfloat16
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdet import winograd
+from jaxdet import normalise, winograd
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -126,9 +126,8 @@ def depthwise_lax(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 def depthwise_shifted(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     """`depthwise` as k x k shifted multiply-adds."""
     size = kernel.shape[0]
-    windows, taps = _windows(_padded(x, padding), size, stride), kernel.reshape(size * size, -1)
-    full = jnp.promote_types(x.dtype, jnp.float32)  # a sum in bfloat16 would round at every tap
-    windows, taps = [w.astype(full) for w in windows], taps.astype(full)
+    padded, kernel = normalise.full(_padded(x, padding)), normalise.full(kernel)  # or taps round
+    windows, taps = _windows(padded, size, stride), kernel.reshape(size * size, -1)
     y = sum(w * k.reshape(1, 1, 1, -1) for w, k in zip(windows, taps, strict=True))
     return y.astype(x.dtype)
 

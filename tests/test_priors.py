@@ -1,13 +1,18 @@
 """Dimension priors: the clusters are where they were put, and the command prints them."""
 
 import re
+import types
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 from conftest import run
 
+from jaxdet.anchors import __main__ as command
 from jaxdet.anchors import priors
+from jaxdet.data import table
+from jaxdet.types import Annotation
 
 
 def test_shape_iou_by_hand():
@@ -36,6 +41,23 @@ def test_clusters_beat_random_choices_and_each_more_helps():
 def test_more_priors_than_shapes_are_refused():
     with pytest.raises(ValueError, match="3 priors asked of boxes of 2 different shapes"):
         priors.cluster(np.array([[1.0, 1], [1, 1], [2, 1]]), 3)
+
+
+def test_sides_are_those_of_the_training_boxes():
+    annotation = Annotation(
+        id="1",
+        height=100,
+        width=200,
+        boxes=np.array([[0, 0, 0.5, 0.5], [0, 0, 1, 1], [0, 0, 0.25, 1]], np.float32),
+        labels=np.zeros(3, np.int32),
+        difficult=np.array([False, False, True]),
+        crowd=np.array([False, True, False]),
+        area=np.ones(3, np.float32),
+    )
+    dataset = types.SimpleNamespace(table=table.from_annotations([annotation], [0]))
+    sides = partial(command.box_sides, dataset, 80)
+    assert sides(letterbox=False, keep_difficult=False).tolist() == [[40, 40]]
+    assert sides(letterbox=True, keep_difficult=True).tolist() == [[40, 20], [20, 40]]
 
 
 @pytest.mark.slow

@@ -48,13 +48,12 @@ def box_sides(
     dataset: data.Dataset, size: int, *, letterbox: bool, keep_difficult: bool
 ) -> np.ndarray:
     """Width and height of every training box as an input of `size` pixels shows it: [n, 2]."""
-    sides = []
-    for annotation in dataset.annotations():
-        picture = np.array([annotation.width, annotation.height], float)
-        shown = size * (picture / picture.max() if letterbox else np.ones(2))
-        boxes = annotation.boxes[~annotation.crowd & (keep_difficult | ~annotation.difficult)]
-        sides.append((boxes[:, 2:] - boxes[:, :2]) * shown)
-    return np.concatenate(sides)
+    table = dataset.table
+    usable = table.trained_on(keep_difficult=keep_difficult)
+    pictures = table.sizes[table.picture_of_box()[usable], ::-1].astype(float)  # width, height
+    shown = size * (pictures / pictures.max(axis=1, keepdims=True) if letterbox else np.ones(2))
+    boxes = table.boxes[usable]
+    return (boxes[:, 2:] - boxes[:, :2]) * shown
 
 
 def _as_levels(shapes: np.ndarray, counts: list[int]) -> Any:

@@ -105,7 +105,7 @@ def train_batches(
         ValueError: no picture has an object, or the batch cannot be divided among processes.
     """
     local = _local_size(batch_size, process_count)
-    usable = ~dataset.table.crowd & (keep_difficult | ~dataset.table.difficult)
+    usable = dataset.table.trained_on(keep_difficult=keep_difficult)
     reader = _reader(dataset, usable, canvas, max_objects)
     counts = np.diff(reader.starts)
     pictures = np.flatnonzero(counts)

@@ -33,6 +33,10 @@ class Table:
         columns = {name: getattr(self, name)[mine] for name in _PER_BOX}
         return Annotation(id=str(self.ids[i]), height=height, width=width, **columns)
 
+    def trained_on(self, *, keep_difficult: bool) -> np.ndarray:
+        """Which boxes are training objects [T]: no crowds, nor difficult ones unless kept."""
+        return ~self.crowd & (keep_difficult | ~self.difficult)
+
     def picture_of_box(self) -> np.ndarray:
         """The picture that each box belongs to: [T]."""
         return np.repeat(np.arange(len(self.ids)), np.diff(self.starts))
