@@ -35,17 +35,24 @@ def match(anchors: Anchors, objects: Objects, *, iou_threshold: float = 0.5) -> 
 def _best(anchors: Anchors, objects: Objects) -> tuple[Array, Array, Array]:
     """Per anchor the best IoU [A] and its object [A]; per object its best anchor [N], or A.
 
-    A loop over the objects, not an IoU table [A, N]: the table of a batch falls out of the CPU's
-    caches, and the loop ends with the last object while the table would pay for the padding.
+    On a CPU in a loop over the objects: the IoU table of a batch falls out of its caches, and pays
+    for the padding. A GPU would wait for the host after every round.
     """
     corners = boxes.from_cxcywh(anchors.boxes)  # [A, 4]
     count = corners.shape[0]
 
+    def iou_with(some: Array, mask: Array) -> Array:
+        # The union's 1e-5 is the reference's: without it other anchors win ties.
+        return jnp.where(mask[:, None], boxes.pairwise_iou(some, corners, epsilon=1e-5), 0.0)
+
+    if jax.default_backend() != "cpu":
+        iou = iou_with(objects.boxes, objects.mask)  # [N, A]
+        best_anchor = jnp.where(iou.max(1) > 0, iou.argmax(1), count)
+        return iou.max(0), iou.argmax(0), best_anchor
+
     def visit(n, state):
         best_iou, best_object, best_anchor = state
-        # The union's 1e-5 is the reference's: without it other anchors win ties.
-        iou = boxes.pairwise_iou(corners, objects.boxes[n][None], epsilon=1e-5)[:, 0]  # [A]
-        iou = jnp.where(objects.mask[n], iou, 0.0)
+        iou = iou_with(objects.boxes[n][None], objects.mask[n][None])[0]  # [A]
         return (
             jnp.maximum(best_iou, iou),
             jnp.where(iou > best_iou, n, best_object),

@@ -3,7 +3,9 @@
 There XLA's depthwise convolution is one to two orders of magnitude slower than shifted
 multiply-adds, which fuse into one pass over memory; a 3x3 convolution takes twice as long as
 Winograd's form of it, its kernel's gradient up to ten times as long; and that of a network's first
-layer, of three channels, up to twice as long as a product with the pixels that a kernel sees. The
+layer, of three channels, up to twice as long as a product with the pixels that a kernel sees; 1x1
+convolutions are matrix products. On a TPU all of that would be slower by its compiler's own
+estimate (`benchmarks/tpu.py`), which says 2 to 4 times for depthwise ones. The
 choice is made when a function is traced. All forms give the same numbers up to rounding
 (`benchmarks/convolve.py` times them).
 """
@@ -49,13 +51,15 @@ def conv(
     x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> jax.Array:
     """x [B, H, W, I] with a kernel [k, k, I, O], `padding` pixels of zeros on every side."""
+    if not _own_forms():
+        return conv_lax(x, kernel, stride, padding, dilation)
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
         # As a matrix product, of two axes: with four, XLA transposes x for the kernel's gradient.
         return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
     pixels = x.size // x.shape[3]
     worth = pixels >= _MIN_PIXELS and x.size * kernel.shape[3] >= _MIN_PRODUCTS
     # In bfloat16 mixtures of rows would cost more digits than there are, and sums be too short.
-    if _own_forms() and kernel.shape[:2] == (3, 3) and worth and x.dtype.itemsize >= 4:
+    if kernel.shape[:2] == (3, 3) and worth and x.dtype.itemsize >= 4:
         if x.shape[3] <= 4:
             return conv_of_few(x, kernel, stride, padding, dilation)
         if stride == 1:

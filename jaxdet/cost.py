@@ -78,10 +78,12 @@ def compile_step(
     )
     program = build.call(programs, block, "step", given)(block["unfreeze_at"] + 1)
     data = config.data
-    return program.lower(first, _batch_shape(batch_size, data.canvas, data.max_objects)).compile()
+    return program.lower(first, batch_shape(batch_size, data.canvas, data.max_objects)).compile()
 
 
-def _batch_shape(batch_size: int, canvas: int, max_objects: int) -> Batch:
+def batch_shape(batch_size: int, canvas: int, max_objects: int) -> Batch:
+    """A batch as a program is compiled for it."""
+
     def shape(*sides: int, dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((batch_size, *sides), dtype)
 

@@ -130,7 +130,7 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         if train:
-            y, mean, var = self._normalise_parts(x, scale, bias, groups)
+            y, mean, var = self._normalise_parts(x, scale, bias, running_mean.value, groups)
             if not self.is_initializing():
                 n = x.size // x.shape[-1] // groups
                 self._update(running_mean, mean)
@@ -139,11 +139,11 @@ class BatchNorm(nn.Module):
         factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
         return normalise.by(x, running_mean.value, factor, bias)
 
-    def _normalise_parts(self, x, scale, bias, groups):
+    def _normalise_parts(self, x, scale, bias, guess, groups):
         if groups == 1:  # without the axis of the parts, which costs a tenth of a step on a CPU
-            return normalise.batch(x, scale, bias, self.epsilon)
+            return normalise.batch(x, scale, bias, guess, self.epsilon)
         parts = x.reshape(groups, -1, *x.shape[1:])
-        each = jax.vmap(lambda part: normalise.batch(part, scale, bias, self.epsilon))
+        each = jax.vmap(lambda part: normalise.batch(part, scale, bias, guess, self.epsilon))
         y, mean, var = each(parts)
         return y.reshape(x.shape), mean.mean(0), var.mean(0)
 

@@ -62,36 +62,44 @@ def _greedy(boxes, scores, *, floor, iou_threshold, max_kept):
         return same_class & (ious > iou_threshold)
 
     def unfinished(state):
-        _, _, count, worst = state
+        _, count, _, (worst, _) = state
         return (count < max_kept) & (worst > floor)
 
     def walk(state):
-        remaining, kept, count, _ = state
-        score, place = _best(remaining, min(CHUNK, scores.size))
+        kept, count, maxima, last = state
+        # The best ones lie in the rows with the best maxima, so two small top_k do.
+        chunk = min(CHUNK, scores.size)
+        rows = jnp.sort(lax.top_k(maxima, min(chunk, len(maxima)))[1])
+        places = rows[:, None] * classes + jnp.arange(classes, dtype=jnp.int32)[None]
+        left = _after(last, scores[rows], places)
+        score, at = lax.top_k(left.ravel(), chunk)
+        place = places.ravel()[at]
+
         covered = covers(kept, place) & (jnp.arange(max_kept) < count)[:, None]
         alive = (score > floor) & ~covered.any(axis=0)  # [chunk]
         survives = _fixed_point(alive, jnp.triu(covers(place, place), 1))
         slot = jnp.where(survives, count + jnp.cumsum(survives) - 1, max_kept)
         kept = kept.at[slot].set(place, mode="drop")
-        remaining = remaining.at[place // classes, place % classes].set(-jnp.inf)
-        # min, not [-1]: a slice of top_k's result makes XLA sort all scores instead.
-        return remaining, kept, count + survives.sum(dtype=jnp.int32), score.min()
 
-    start = (scores, jnp.zeros(max_kept, jnp.int32), jnp.int32(0), jnp.array(jnp.inf, scores.dtype))
-    _, kept, count, _ = lax.while_loop(unfinished, walk, start)
+        # min, not [-1]: a slice of top_k's result makes XLA sort all scores instead.
+        worst = score.min()
+        last = worst, jnp.where(score == worst, place, -1).max()
+        maxima = maxima.at[rows].set(_after(last, left, places).max(axis=1))
+        return kept, count + survives.sum(dtype=jnp.int32), maxima, last
+
+    first = jnp.array(jnp.inf, scores.dtype), jnp.int32(-1)
+    start = jnp.zeros(max_kept, jnp.int32), jnp.int32(0), scores.max(axis=1), first
+    kept, count, _, _ = lax.while_loop(unfinished, walk, start)
     return kept, jnp.arange(max_kept) < count
 
 
-def _best(scores, count):
-    """The `count` best of scores [A, K] and their places, by falling score, then by place.
+def _after(last, scores, places):
+    """The scores that come after `last`, a score and a place, and -inf for the others.
 
-    They all lie in the `count` rows with the best maxima, so two small top_k do for A * K scores.
+    Candidates go by falling score, then by place.
     """
-    rows, classes = scores.shape
-    _, best_rows = lax.top_k(scores.max(axis=1), min(count, rows))
-    best_rows = jnp.sort(best_rows)
-    best, place = lax.top_k(scores[best_rows].ravel(), count)
-    return best, best_rows[place // classes] * classes + place % classes
+    score, place = last
+    return jnp.where((scores < score) | ((scores == score) & (places > place)), scores, -jnp.inf)
 
 
 def _fixed_point(alive, covers):

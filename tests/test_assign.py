@@ -136,7 +136,7 @@ def test_accelerators_take_another_form_of_the_same(monkeypatch):
     expected = match(anchors, objects)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     other = jax.jit(lambda *x: assign.match(*x))
-    assert "argmax" in str(jax.make_jaxpr(other)(anchors, objects))
+    assert " while" not in str(jax.make_jaxpr(other)(anchors, objects))
     jax.tree.map(np.testing.assert_array_equal, other(anchors, objects), expected)
 
 

@@ -161,6 +161,14 @@ def test_the_cpu_takes_its_own_forms(monkeypatch):
     assert traced(24, 192).count("conv_general_dilated[") == 2
 
 
+def test_only_the_cpu_takes_products_for_1x1(monkeypatch):
+    x, kernel = jnp.ones((2, 4, 4, 3)), jnp.ones((1, 1, 3, 5))
+    take = lambda: str(jax.make_jaxpr(lambda *both: convolve.conv(*both))(x, kernel))
+    assert "dot_general" in take() and "conv_general_dilated" not in take()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert "dot_general" not in take() and "conv_general_dilated" in take()
+
+
 def test_lax_forms_where_they_are_asked_for():
     with convolve.lax_forms():
         assert traced(24, 192).count("custom_vjp_call") == 0

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdet import layers
+from jaxdet import layers, normalise
 from jaxdet.backbones.mobilenet_v2 import InvertedResidual, mobilenet_v2
 from jaxdet.backbones.vgg16 import vgg16
 from jaxdet.detectors.net import Net
@@ -145,6 +145,27 @@ def test_batch_norm_keeps_float32_statistics_of_bfloat16_maps():
     assert mean.dtype == jnp.float32
     exact = np.asarray(half, np.float64).mean()
     assert float(mean[0]) == pytest.approx(0.1 * exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+@pytest.mark.parametrize("offset", [0, 100])
+def test_moments_equal_double_precision(monkeypatch, backend, offset):
+    """In two looks, or in one around a guess that is two deviations off."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    x = offset + jax.random.normal(KEY, (2, 16, 16, 3))
+    mean, var = normalise._moments(x, jnp.full(3, offset + 2.0))
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=2e-6)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+def test_the_variance_of_equal_pixels_is_not_negative(monkeypatch, backend):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    values = jnp.linspace(-3, 3, 200)
+    _, var = normalise._moments(jnp.tile(values, (1, 7, 7, 1)), jnp.zeros(200))
+    assert (var >= 0).all()
+    np.testing.assert_allclose(var, 0, atol=2e-5)
 
 
 def test_relu6_stops_at_both_ends():

@@ -33,12 +33,16 @@ def test_max_pool_gradient_goes_to_the_maximum():
     np.testing.assert_array_equal(gradient[0, :, :, 0], np.kron(np.ones((2, 2)), [[0, 0], [0, 1]]))
 
 
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
 @pytest.mark.parametrize(
     ("side", "size", "stride", "padding", "round_up"),
     [(7, 2, 2, 0, False), (7, 2, 2, 0, True), (8, 3, 2, 1, False), (5, 3, 1, 1, False)],
 )
-def test_max_pool_gradient_equals_loops(side, size, stride, padding, round_up):
+def test_max_pool_gradient_equals_loops(
+    monkeypatch, backend, side, size, stride, padding, round_up
+):
     """With few different values, so that many windows have several maxima."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     x = np.array(jax.random.randint(KEY, (2, side, side, 3), 0, 3), np.float32)
     run = lambda x: pool.max_pool(x, size, stride=stride, padding=padding, round_up=round_up)
     y, back = jax.vjp(run, jnp.array(x))

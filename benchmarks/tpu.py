@@ -1,0 +1,117 @@
+"""What a TPU's compiler makes of a recipe's training step and inference, without a TPU.
+
+    pip install -e ".[tpu]"
+    python benchmarks/tpu.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=32
+
+The programs are compiled for TPU v5e by libtpu, which needs none, in minutes; nothing is run. Times
+are sums of the compiler's own estimates, which it chooses by; sorts it does not estimate, and loops
+whose end depends on the data (matching, NMS) are reported by the round. `--devices` takes up to
+four chips, which share the batch. The memory is that of each.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+# There is no TPU VM around to ask.
+os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh
+from timing import read_recipe, report
+
+from jaxdet import build, cost, doctor, evaluate, run, state
+from jaxdet.detectors.detector import Detector
+
+CLASSES = 20
+TOPOLOGY = "v5e:2x2"
+KIND = "TPU v5e"
+# cloud.google.com/tpu/docs/v5e: four units of 128 x 128 multiply-adds a cycle.
+CYCLES_A_SECOND = cost.PEAK[KIND] / (4 * 128 * 128 * 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--batch_size", type=int, default=32, help="of a device")
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--dtype", default="bfloat16")
+    options = parser.parse_args()
+
+    jax.config.update("jax_platforms", "cpu")
+    jax.default_backend = lambda: "tpu"  # it is traced for one, too
+    config = read_recipe(options.config)
+    config.model.dtype = options.dtype
+    config.data.batch_size = batch_size = options.batch_size * options.devices
+    chips = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices
+    mesh = Mesh(np.array(chips[: options.devices]), ("data",))
+    detector = build.detector(config, tuple(f"class {i}" for i in range(CLASSES)))
+    for what, compiled in programs(config, detector, mesh):
+        name = f"{what}/{pathlib.Path(options.config).stem}"
+        seconds, rounds, collectives = estimate(compiled.as_text())
+        more = {"batch": batch_size, "dtype": options.dtype, "chips": f"{mesh.size} {KIND}"}
+        if what == "train_step":
+            flops = doctor.step_flops(detector, options.batch_size)
+            more["share_of_peak"] = round(flops / seconds / cost.PEAK[KIND], 3)
+        report(name, 1e3 * seconds, "ms, estimated", **more, collectives=collectives)
+        for each in rounds:
+            report(f"{name}/loop", 1e3 * each, "ms a round, estimated", **more)
+        report(name, cost.step_bytes(compiled) / 2**30, "GiB of a chip's memory", **more)
+
+
+def programs(config, detector: Detector, mesh: Mesh) -> Iterator[tuple[str, jax.stages.Compiled]]:
+    """The training step, and inference from pictures to detections."""
+    tx = run.optimiser(config)
+
+    def first(key):
+        return state.create(detector.init(key), tx, ema=config.step.ema_decay > 0)
+
+    start = jax.eval_shape(first, jax.random.key(0))
+    yield "train_step", cost.compile_step(config, detector, start, mesh)
+    predict = evaluate.predict_step(detector, mesh, letterbox=config.evaluation.letterbox)
+    data = config.data
+    batch = cost.batch_shape(data.batch_size, data.canvas, data.max_objects)
+    yield "predict", predict.lower(start.variables, batch).compile()
+
+
+def estimate(program: str) -> tuple[float, list[float], dict[str, int]]:
+    """Seconds outside loops, seconds of a round of every loop, and how many of which collectives.
+
+    A loop of a known number of rounds counts as what it takes.
+    """
+    seconds, rounds = 0.0, []
+    computations = dict(_computations(program))
+    entry = computations.pop("ENTRY")
+    for line in entry:
+        seconds += _seconds(line)
+        if loop := re.search(r" while\(.*body=(%[\w.-]+)", line):
+            each = sum(map(_seconds, computations[loop[1]]))
+            known = re.search(r'"known_trip_count":{"n":"(\d+)"', line)
+            if known:
+                seconds += each * int(known[1])
+            else:
+                rounds.append(each)
+    found = re.findall(r" (all-reduce|all-gather|all-to-all|reduce-scatter)[\w-]*\(", program)
+    return seconds, rounds, dict(Counter(found))
+
+
+def _computations(program: str) -> Iterator[tuple[str, list[str]]]:
+    """Names and instructions of a program's functions; the main one's name is ENTRY."""
+    for block in re.split(r"\n(?=%|ENTRY)", program):
+        head, *lines = block.splitlines()
+        yield head.split()[0], lines
+
+
+def _seconds(instruction: str) -> float:
+    cycles = re.search(r'"estimated_cycles":"(\d+)"', instruction)
+    return int(cycles[1]) / CYCLES_A_SECOND if cycles else 0.0
+
+
+if __name__ == "__main__":
+    main()
