@@ -104,9 +104,28 @@ def _same(x: jax.Array, reach: int, stride: int) -> convolve.Padding:
 
 
 def _add_bias(module: nn.Module, x: jax.Array) -> jax.Array:
-    bias = module.param("bias", nn.initializers.zeros, (x.shape[-1],))
-    # In float32, also for the gradient: a sum over pixels in bfloat16 would soon stop growing.
-    return (normalise.full(x) + normalise.as_map(bias)).astype(x.dtype)
+    return plus(x, module.param("bias", nn.initializers.zeros, (x.shape[-1],)))
+
+
+@jax.custom_vjp
+def plus(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [B, H, W, C] with `bias` [C] at every pixel, in the dtype of x.
+
+    In that dtype cuDNN adds it, and takes the ReLU, within the convolution. Its gradient is summed
+    in float32: in bfloat16 a sum over pixels soon stops growing.
+    """
+    return x + normalise.as_map(bias).astype(x.dtype)
+
+
+def _plus_forward(x, bias):
+    return plus(x, bias), None
+
+
+def _plus_backward(_, dy):
+    return dy, normalise.full(dy).sum((0, 1, 2))
+
+
+plus.defvjp(_plus_forward, _plus_backward)
 
 
 class BatchNorm(nn.Module):
@@ -224,7 +243,7 @@ class SqueezeExcite(nn.Module):
         means = x.mean((1, 2), keepdims=True)  # [B, 1, 1, C]
         hidden = self.activation(conv(self.hidden, name="reduce")(means))
         scale = normalise.full(self.gate(conv(x.shape[-1], name="expand")(hidden)))
-        return (normalise.full(x) * scale).astype(x.dtype)  # as in `_add_bias`
+        return (normalise.full(x) * scale).astype(x.dtype)  # for the gradient, as in `plus`
 
 
 class L2Norm(nn.Module):

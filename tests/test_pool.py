@@ -10,11 +10,13 @@ from jaxdet import pool
 KEY = jax.random.key(0)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
 @pytest.mark.parametrize(
     ("side", "size", "stride", "padding", "round_up", "out"),
     [(7, 2, 2, 0, False, 3), (7, 2, 2, 0, True, 4), (6, 2, 2, 0, True, 3), (5, 3, 1, 1, False, 5)],
 )
-def test_max_pool_equals_loops(side, size, stride, padding, round_up, out):
+def test_max_pool_equals_loops(monkeypatch, backend, side, size, stride, padding, round_up, out):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     x = np.array(jax.random.normal(KEY, (2, side, side, 3)))
     y = pool.max_pool(x, size, stride=stride, padding=padding, round_up=round_up)
     assert y.shape == (2, out, out, 3)
