@@ -4,9 +4,9 @@
     python benchmarks/tpu.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=32
 
 The programs are compiled for TPU v5e by libtpu, which needs none, in minutes; nothing is run. Times
-are sums of the compiler's own estimates, which it chooses by; sorts it does not estimate, and loops
-whose end depends on the data (matching, NMS) are reported by the round. `--devices` takes up to
-four chips, which share the batch. The memory is that of each.
+are sums of the compiler's own estimates, which it chooses by. It has none for sorts and for the
+gradient of max pooling; loops whose end depends on the data (mining, NMS) are told by the round.
+`--devices` takes up to four chips, which share the batch. The memory is that of each.
 """
 
 import argparse
@@ -49,6 +49,7 @@ def main() -> None:
     config = read_recipe(options.config)
     config.model.dtype = options.dtype
     config.data.batch_size = batch_size = options.batch_size * options.devices
+    config.step.sizes = ()  # at the recipe's own size alone
     chips = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices
     mesh = Mesh(np.array(chips[: options.devices]), ("data",))
     detector = build.detector(config, tuple(f"class {i}" for i in range(CLASSES)))
@@ -56,10 +57,11 @@ def main() -> None:
         name = f"{what}/{pathlib.Path(options.config).stem}"
         seconds, rounds, collectives = estimate(compiled.as_text())
         more = {"batch": batch_size, "dtype": options.dtype, "chips": f"{mesh.size} {KIND}"}
+        work = {"collectives": collectives}
         if what == "train_step":
             flops = doctor.step_flops(detector, options.batch_size)
-            more["share_of_peak"] = round(flops / seconds / cost.PEAK[KIND], 3)
-        report(name, 1e3 * seconds, "ms, estimated", **more, collectives=collectives)
+            work["share_of_peak"] = round(flops / seconds / cost.PEAK[KIND], 3)
+        report(name, 1e3 * seconds, "ms, estimated", **more, **work)
         for each in rounds:
             report(f"{name}/loop", 1e3 * each, "ms a round, estimated", **more)
         report(name, cost.step_bytes(compiled) / 2**30, "GiB of a chip's memory", **more)
@@ -97,7 +99,7 @@ def estimate(program: str) -> tuple[float, list[float], dict[str, int]]:
                 seconds += each * int(known[1])
             else:
                 rounds.append(each)
-    found = re.findall(r" (all-reduce|all-gather|all-to-all|reduce-scatter)[\w-]*\(", program)
+    found = re.findall(r" (all-reduce|all-gather|all-to-all|reduce-scatter)(?:-start)?\(", program)
     return seconds, rounds, dict(Counter(found))
 
 
