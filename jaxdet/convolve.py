@@ -4,10 +4,10 @@ There XLA's depthwise convolution is one to two orders of magnitude slower than 
 multiply-adds, which fuse into one pass over memory; a 3x3 convolution takes twice as long as
 Winograd's form of it, its kernel's gradient up to ten times as long; and that of a network's first
 layer, of three channels, up to twice as long as a product with the pixels that a kernel sees; 1x1
-convolutions are matrix products. On a TPU all of that would be slower by its compiler's own
-estimate (`benchmarks/tpu.py`), which says 2 to 4 times for depthwise ones. The
-choice is made when a function is traced. All forms give the same numbers up to rounding
-(`benchmarks/convolve.py` times them).
+convolutions are matrix products. On a TPU, by its compiler's own estimates, MobileNet's blocks
+would take two to four times as long with shifted multiply-adds, and up to a quarter longer with
+products. The choice is made when a function is traced. All forms give the same numbers up to
+rounding (`benchmarks/convolve.py` times them).
 """
 
 import contextlib
