@@ -77,9 +77,7 @@ def programs(config, detector: Detector, mesh: Mesh) -> Iterator[tuple[str, jax.
     start = jax.eval_shape(first, jax.random.key(0))
     yield "train_step", cost.compile_step(config, detector, start, mesh)
     predict = evaluate.predict_step(detector, mesh, letterbox=config.evaluation.letterbox)
-    data = config.data
-    batch = cost.batch_shape(data.batch_size, data.canvas, data.max_objects)
-    yield "predict", predict.lower(start.variables, batch).compile()
+    yield "predict", predict.lower(start.variables, cost.batch_shape(config.data)).compile()
 
 
 def estimate(program: str) -> tuple[float, list[float], dict[str, int]]:

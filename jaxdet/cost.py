@@ -64,9 +64,12 @@ def compile_step(
 
     ValueError where the devices cannot share the batch equally.
     """
-    batch_size, block = config.data.batch_size, dict(config.step)
+    block = dict(config.step)
     parallel.check_batch_size(
-        batch_size, mesh, key="config.data.batch_size", micro_batches=block["accumulate"]
+        config.data.batch_size,
+        mesh,
+        key="config.data.batch_size",
+        micro_batches=block["accumulate"],
     )
     block["sizes"] = (max(block["sizes"]),) if block["sizes"] else ()
     given = dict(
@@ -77,15 +80,15 @@ def compile_step(
         seed=config.seed,
     )
     program = build.call(programs, block, "step", given)(block["unfreeze_at"] + 1)
-    data = config.data
-    return program.lower(first, batch_shape(batch_size, data.canvas, data.max_objects)).compile()
+    return program.lower(first, batch_shape(config.data)).compile()
 
 
-def batch_shape(batch_size: int, canvas: int, max_objects: int) -> Batch:
-    """A batch as a program is compiled for it."""
+def batch_shape(data: Any) -> Batch:
+    """A training batch of `config.data`, as a program is compiled for it."""
+    canvas, max_objects = data.canvas, data.max_objects
 
     def shape(*sides: int, dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((batch_size, *sides), dtype)
+        return jax.ShapeDtypeStruct((data.batch_size, *sides), dtype)
 
     return Batch(
         image=shape(canvas, canvas, 3, dtype=np.uint8),

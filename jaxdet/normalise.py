@@ -53,8 +53,8 @@ def _moments(x, guess):
     if jax.default_backend() == "cpu":  # at once they make a MobileNet's step a twentieth longer
         mean = x.mean((0, 1, 2))
         return mean, jnp.square(x - as_map(mean)).mean((0, 1, 2))
-    off = x - as_map(guess)
-    first, second = (total * x.shape[-1] / x.size for total in _sums(off, jnp.square(off)))
+    off, n = x - as_map(guess), x.size // x.shape[-1]
+    first, second = (total / n for total in _sums(off, jnp.square(off)))
     return guess + first, jnp.maximum(second - jnp.square(first), 0)
 
 
