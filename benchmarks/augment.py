@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from timing import median_ms, report
 
-from jaxdet import augment
+from jaxdet.augment import views
 from jaxdet.types import Batch, Objects
 
 
@@ -26,8 +26,8 @@ def main() -> None:
 
     key = jax.random.key(0)
     batch = jax.device_put(make_batch(arguments.batch, arguments.canvas))
-    train = jax.jit(partial(augment.ssd_train_view, output=arguments.output))
-    evaluate = jax.jit(jax.vmap(partial(augment.eval_view, output=arguments.output)))
+    train = jax.jit(partial(views.ssd_train_view, output=arguments.output))
+    evaluate = jax.jit(jax.vmap(partial(views.eval_view, output=arguments.output)))
     for name, view, inputs in (
         ("train_view", train, (key, batch)),
         ("eval_view", evaluate, (batch.image, batch.size)),

@@ -10,7 +10,7 @@ import argparse
 import jax
 from timing import median_ms, report
 
-from jaxdet import convolve, winograd
+from jaxdet.layers import convolve, winograd
 
 DEPTHWISE = [  # batch, side, channels, kernel, stride
     (8, 160, 96, 3, 2),

@@ -19,7 +19,9 @@ import numpy as np
 from postprocess import ssd300_anchors
 from timing import median_ms, report
 
-from jaxdet import assign, boxes, losses
+from jaxdet.boxes import matching
+from jaxdet.boxes.iou import from_cxcywh
+from jaxdet.losses import multibox
 from jaxdet.types import Anchors, Objects, Raw
 
 CLASSES = 20
@@ -61,8 +63,8 @@ def main() -> None:
 def total_loss(logits, codes, objects, priors):
     """Box plus class loss of a batch, each over the number of positives."""
     anchors = Anchors(boxes=priors, cell=priors)
-    targets = jax.vmap(lambda of_one: assign.match(anchors, of_one))(objects)
-    parts = losses.multibox(Raw(boxes=codes, logits=logits), targets, anchors)
+    targets = jax.vmap(lambda of_one: matching.match(anchors, of_one))(objects)
+    parts = multibox.multibox(Raw(boxes=codes, logits=logits), targets, anchors)
     return sum(part / jnp.maximum(count, 1) for part, count in parts.values())
 
 
@@ -101,7 +103,7 @@ def make_peer(checkout: pathlib.Path, logits, codes, truth, labels, priors):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     criterion = module.MultiBoxLoss(neg_pos_ratio=3)
-    corners = torch.tensor(np.asarray(boxes.from_cxcywh(priors)))
+    corners = torch.tensor(np.asarray(from_cxcywh(priors)))
     centres = torch.tensor(priors)
     truth, labels = torch.tensor(truth), torch.tensor(labels)
     logits = torch.tensor(logits, requires_grad=True)

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from timing import median_ms, report
 
-from jaxdet import anchors, boxes, codec, nms
+from jaxdet.boxes import anchors, codecs, nms
+from jaxdet.boxes.iou import from_cxcywh, pairwise_iou
 
 PER_CLASS = 400
 
@@ -50,7 +51,7 @@ def main() -> None:
 def postprocess(logits, codes, priors, *, max_kept):
     """Detections of one picture from logits [A, K + 1] and codes [A, 4]."""
     return nms.multiclass(
-        codec.decode(codes, priors),
+        codecs.decode(codes, priors),
         jax.nn.softmax(logits)[:, 1:],
         score_threshold=0.01,
         iou_threshold=0.45,
@@ -62,7 +63,7 @@ def make_inputs(kind: str, classes: int) -> tuple[np.ndarray, np.ndarray, np.nda
     """Logits [A, K + 1], codes [A, 4] and priors [A, 4] with `PER_CLASS` candidates a class."""
     rng = np.random.default_rng(0)
     priors = ssd300_anchors()
-    corners = boxes.from_cxcywh(priors)
+    corners = from_cxcywh(priors)
     codes = rng.normal(size=priors.shape) * 0.7
     logits = rng.normal(size=(len(priors), classes + 1))
     logits[:, 0] = 10
@@ -70,13 +71,11 @@ def make_inputs(kind: str, classes: int) -> tuple[np.ndarray, np.ndarray, np.nda
         if kind == "scattered":
             chosen = rng.permutation(len(priors))[:PER_CLASS]
         else:
-            best = np.asarray(
-                boxes.pairwise_iou(corners, corners[rng.integers(len(priors), size=3)])
-            )
+            best = np.asarray(pairwise_iou(corners, corners[rng.integers(len(priors), size=3)]))
             nearest = best.argmax(axis=1)
             chosen = np.argsort(-best.max(axis=1))[:PER_CLASS]
             objects = corners[rng.integers(len(priors), size=3)][nearest[chosen]]
-            codes[chosen] = codec.encode(objects, priors[chosen])
+            codes[chosen] = codecs.encode(objects, priors[chosen])
             codes[chosen] += rng.normal(size=(PER_CLASS, 4)) * 0.3
         logits[chosen, label] = 10 + rng.uniform(-4.4, 3, PER_CLASS)
     return logits.astype(np.float32), codes.astype(np.float32), priors

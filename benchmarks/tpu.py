@@ -26,14 +26,16 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 from timing import read_recipe, report
 
-from jaxdet import build, cost, doctor, evaluate, run, state
-from jaxdet.detectors.detector import Detector
+from jaxdet import build, doctor
+from jaxdet.detectors.one_stage import Detector
+from jaxdet.engine import evaluate, setup, step_cost
+from jaxdet.training import state
 
 CLASSES = 20
 TOPOLOGY = "v5e:2x2"
 KIND = "TPU v5e"
 # cloud.google.com/tpu/docs/v5e: four units of 128 x 128 multiply-adds a cycle.
-CYCLES_A_SECOND = cost.PEAK[KIND] / (4 * 128 * 128 * 2)
+CYCLES_A_SECOND = step_cost.PEAK[KIND] / (4 * 128 * 128 * 2)
 
 
 def main() -> None:
@@ -60,24 +62,24 @@ def main() -> None:
         work = {"collectives": collectives}
         if what == "train_step":
             flops = doctor.step_flops(detector, options.batch_size)
-            work["share_of_peak"] = round(flops / seconds / cost.PEAK[KIND], 3)
+            work["share_of_peak"] = round(flops / seconds / step_cost.PEAK[KIND], 3)
         report(name, 1e3 * seconds, "ms, estimated", **more, **work)
         for each in rounds:
             report(f"{name}/loop", 1e3 * each, "ms a round, estimated", **more)
-        report(name, cost.step_bytes(compiled) / 2**30, "GiB of a chip's memory", **more)
+        report(name, step_cost.step_bytes(compiled) / 2**30, "GiB of a chip's memory", **more)
 
 
 def programs(config, detector: Detector, mesh: Mesh) -> Iterator[tuple[str, jax.stages.Compiled]]:
     """The training step, and inference from pictures to detections."""
-    tx = run.optimiser(config)
+    tx = setup.optimiser(config)
 
     def first(key):
         return state.create(detector.init(key), tx, ema=config.step.ema_decay > 0)
 
     start = jax.eval_shape(first, jax.random.key(0))
-    yield "train_step", cost.compile_step(config, detector, start, mesh)
+    yield "train_step", step_cost.compile_step(config, detector, start, mesh)
     predict = evaluate.predict_step(detector, mesh, letterbox=config.evaluation.letterbox)
-    yield "predict", predict.lower(start.variables, cost.batch_shape(config.data)).compile()
+    yield "predict", predict.lower(start.variables, step_cost.batch_shape(config.data)).compile()
 
 
 def estimate(program: str) -> tuple[float, list[float], dict[str, int]]:

@@ -13,9 +13,9 @@ timed in turn with ours, and the ratio printed. Both then keep the memory that t
 GPU XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 before it leaves the peer memory.
 """
 
-from jaxdet import memory
+from jaxdet.training import allocator
 
-memory.keep_freed()  # as `jaxdet.main` does, before numpy starts threads
+allocator.keep_freed()  # as `jaxdet.main` does, before numpy starts threads
 
 import argparse
 import pathlib
@@ -25,9 +25,11 @@ import numpy as np
 import peer
 from timing import read_recipe, report, seconds_in_turn
 
-from jaxdet import build, cost, doctor, run, state
-from jaxdet.detectors.detector import Detector
-from jaxdet.step import train_step
+from jaxdet import build, doctor
+from jaxdet.detectors.one_stage import Detector
+from jaxdet.engine import setup, step_cost
+from jaxdet.training import state
+from jaxdet.training.step import train_step
 from jaxdet.types import Batch, Objects
 
 CLASSES = 20
@@ -63,7 +65,7 @@ def report_all(name: str, times: dict[str, list[float]], options, flops: float) 
     ours, more = times["ours"], {"batch": options.batch_size, "dtype": options.dtype}
     rate = lambda seconds: options.batch_size / np.median(seconds)
     work = {"gflop_a_step": flops / 1e9}
-    if peak := cost.PEAK.get(jax.devices()[0].device_kind):
+    if peak := step_cost.PEAK.get(jax.devices()[0].device_kind):
         work["share_of_peak"] = flops / np.median(ours) / peak
     report(f"train_step/{name}", rate(ours), "pictures/s", **more, **work)
     for what in [what for what in times if what != "ours"]:
@@ -97,8 +99,8 @@ def random_batch(size: int, canvas: int) -> Batch:
 def make_ours(config, detector: Detector, batch: Batch):
     """Our step, as a function that takes it so many times and waits for the last result."""
     variables = detector.init(jax.random.key(0))
-    tx = run.optimiser(config)
-    step = train_step(detector, tx, run.train_view(config, detector.size), seed=0)
+    tx = setup.optimiser(config)
+    step = train_step(detector, tx, setup.train_view(config, detector.size), seed=0)
     now = state.create(variables, tx, ema=False)
     compiled = jax.jit(step, donate_argnums=0).lower(now, batch).compile()
     batch = jax.device_put(batch)

@@ -19,13 +19,14 @@ from configs import yolov2_darknet19_416_voc
 def get_config() -> ConfigDict:
     """YOLOv2's backbone and rate, without zooming out; evaluated as VOC's classification task."""
     config = yolov2_darknet19_416_voc.get_config()
-    config.model.size = 448
+    config.model.update(size=448, letterbox=False)
     config.model.neck = dict(name="extra_convs", channels=())
     config.model.head = dict(name="classifier")
     config.model.detector = dict(name="classifier")
-    config.augment.update(expand_probability=0.0, swap_probability=0.0)
+    config.augment.window.expand_probability = 0.0
+    config.augment.colour.swap_probability = 0.0
     config.schedule = dict(name="cosine", steps=2_590, peak=1e-3, end=0.0)
     config.schedule.update(warmup=100, warmup_start=0.1)
     config.step.sizes = ()
-    config.evaluation.update(metric="voc_classification", letterbox=False, score_threshold=0.0)
+    config.evaluation.update(metric="voc_classification", score_threshold=0.0)
     return config

@@ -25,7 +25,8 @@ def get_config() -> ConfigDict:
     config.schedule = dict(name="cosine", steps=1150, peak=4e-3, end=0.0)
     config.schedule.update(warmup=50, warmup_start=0.1)
     config.optimiser = dict(name="adamw", weight_decay=1e-4, clip_norm=0.0)
-    config.augment.update(expand_max=1.5, crop_min_ious=(), swap_probability=0.0)
+    config.augment.window.update(expand_max=1.5, crop_min_ious=())
+    config.augment.colour.swap_probability = 0.0
     config.evaluation.metric = "coco"
     config.every.update(log=20, picture=300, checkpoint=300, evaluation=750)
     return config

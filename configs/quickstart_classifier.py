@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.model.head = dict(name="classifier")
     config.model.detector = dict(name="classifier")
     config.data.batch_size = 32
-    config.augment.update(expand_probability=0.0, crop_min_ious=(0.7,))
+    config.augment.window.update(expand_probability=0.0, crop_min_ious=(0.7,))
     config.schedule.steps = 1000
     config.optimiser.clip_norm = 0.0
     config.evaluation.update(metric="voc_classification", score_threshold=0.0)

@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config = quickstart.get_config()
     config.model = yolov1_vgg16_320_voc.get_config().model
     config.model.size = 224
-    config.model.backbone = dict(name="vgg16_features", batch_norm=True, width=0.25)
+    config.model.backbone = dict(name="vgg16_features", norm="batch_norm", width=0.25)
     config.model.neck.width = 0.25
     config.data.batch_size = 8
     config.schedule.update(steps=1400, peak=2e-3)

@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
         mean=(123.0, 117.0, 104.0),
         scale=(1.0, 1.0, 1.0),
         dtype="float32",
+        letterbox=False,
         backbone=dict(name="vgg16"),
         neck=dict(name="vgg_extras"),
         head=dict(name="ssd"),
@@ -29,6 +30,8 @@ def get_config() -> ConfigDict:
             variances=(0.1, 0.2),
             match_iou=0.5,
             negative_ratio=3,
+            box_loss="smooth_l1",
+            class_loss="cross_entropy",
         ),
     )
     config.data = dict(
@@ -42,24 +45,29 @@ def get_config() -> ConfigDict:
         batch_size=32,
     )
     config.augment = dict(
-        name="ssd_train_view",
-        expand_probability=0.5,
-        expand_max=4.0,
-        crop_min_ious=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
-        mirror_probability=0.5,
-        brightness=32.0,
-        contrast=(0.5, 1.5),
-        saturation=(0.5, 1.5),
-        hue=18.0,
-        swap_probability=0.5,
-        mixup_alpha=0.0,
+        window=dict(
+            name="expand_and_crop",
+            expand_probability=0.5,
+            expand_max=4.0,
+            crop_min_ious=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+            mirror_probability=0.5,
+        ),
+        colour=dict(
+            name="distort",
+            brightness=32.0,
+            contrast=(0.5, 1.5),
+            saturation=(0.5, 1.5),
+            hue=18.0,
+            swap_probability=0.5,
+        ),
+        mix=(),
     )
     config.schedule = dict(name="step_decay", steps=120_000, boundaries=(80_000, 100_000))
     config.schedule.update(peak=1e-3, factor=0.1, warmup=500, warmup_start=1 / 3)
     config.optimiser = dict(name="sgd", momentum=0.9, weight_decay=5e-4, clip_norm=0.0)
     config.step = dict(accumulate=1, ema_decay=0.0, frozen=(), unfreeze_at=0)
     config.step.update(synchronised=True, sizes=(), resize_every=10)
-    config.evaluation = dict(metric="voc", batch_size=32, letterbox=False)
+    config.evaluation = dict(metric="voc", batch_size=32, nms="greedy")
     config.evaluation.update(score_threshold=0.01, iou_threshold=0.45, max_kept=100)
     config.every = dict(log=50, picture=2_000, checkpoint=2_000, evaluation=10_000, keep=2)
     return config

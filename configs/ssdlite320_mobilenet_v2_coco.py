@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     """mmdetection's recipe."""
     config = ssd300_coco.get_config()
     config.model.update(size=320, mean=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
-    config.model.backbone.name = "mobilenet_v2_mmdet"
+    config.model.backbone = dict(name="mobilenet_v2", norm="slow_batch_norm")
     config.model.neck.name = "ssdlite_extras"
     config.model.head.name = "ssdlite_separable"
     detector = config.model.detector

@@ -18,13 +18,15 @@ def get_config() -> ConfigDict:
     """torchvision's recipe."""
     config = ssdlite320_mobilenet_v2_coco.get_config()
     config.model.update(mean=(127.5,) * 3, scale=(127.5,) * 3)
-    config.model.backbone.name = "mobilenet_v3_torchvision"
+    config.model.backbone = dict(name="mobilenet_v3", section_6_3=True, squeeze_first=False)
+    config.model.backbone.norm = "slow_batch_norm"
     detector = config.model.detector
     detector.strides = (16, 32, 64, 320 / 3, 160, 320)
     detector.scales = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
     detector.clip_anchors = "sides"
-    config.augment.update(expand_probability=0.0, brightness=0.0, hue=0.0, swap_probability=0.0)
-    config.augment.update(contrast=(1.0, 1.0), saturation=(1.0, 1.0))
+    config.augment.window.expand_probability = 0.0
+    config.augment.colour.update(brightness=0.0, hue=0.0, swap_probability=0.0)
+    config.augment.colour.update(contrast=(1.0, 1.0), saturation=(1.0, 1.0))
     # 660 epochs of 610 steps; the first epoch warms up.
     config.schedule.update(steps=402_600, peak=0.15, warmup=610)
     config.evaluation.update(score_threshold=0.001, iou_threshold=0.55, max_kept=300)

@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.model.backbone = dict(name="vgg16_features")
     config.model.neck = dict(name="yolov1_convs")
     config.model.head = dict(name="yolov1")
-    config.model.detector = dict(name="yolov1", boxes_per_cell=2)
+    config.model.detector = dict(name="yolov1", boxes_per_cell=2, box_loss="mse")
     config.data.batch_size = 64
     config.schedule.update(steps=40_000, boundaries=(20_000, 30_000))
     config.schedule.update(warmup=1_000, warmup_start=1e-3)

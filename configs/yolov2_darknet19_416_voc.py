@@ -25,14 +25,15 @@ HAND_PICKED = tuple(
 def get_config() -> ConfigDict:
     """Darknet's recipe, with the augmentation of SSD."""
     config = ssd300_voc.get_config()
-    config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3)
-    config.model.backbone = dict(name="darknet19", batch_norm=True)
-    config.model.neck = dict(name="passthrough_darknet", passthrough=True)
+    config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3, letterbox=True)
+    config.model.backbone = dict(name="darknet19", norm="batch_norm")
+    config.model.neck = dict(name="passthrough", reorg="darknet_reorg", passthrough=True)
     config.model.head = dict(name="yolov2")
     config.model.detector = dict(name="yolov2", priors=(CLUSTERED,), direct_location=True)
+    config.model.detector.update(box_loss="yolov2", class_loss="cross_entropy")
     config.data.batch_size = 64
     config.schedule.update(steps=80_200, boundaries=(40_000, 60_000))
     config.schedule.update(warmup=1_000, warmup_start=1e-3)
     config.step.sizes = tuple(range(320, 609, 32))
-    config.evaluation.update(letterbox=True, score_threshold=0.005)
+    config.evaluation.score_threshold = 0.005
     return config

@@ -4,7 +4,7 @@
         --config.data.root=VOCdevkit --config.init_from=darknet53.conv.74
 
 Published: 83.7 mAP on VOC2007 test at 416 pixels (GluonCV) with the bag of freebies of
-arXiv:1902.04103, which are keys here: `label_smoothing`, `mixup_alpha`, `schedule` (a cosine after
+arXiv:1902.04103, which are keys here: `label_smoothing`, `augment.mix`, `schedule` (a cosine after
 a warm-up), `sizes` and `synchronised`. Measured here: no.
 """
 
@@ -22,16 +22,16 @@ PRIORS = (  # widths and heights in pixels of 416, fine to coarse (yolov3.cfg)
 def get_config() -> ConfigDict:
     """200 epochs with all freebies, and the augmentation of SSD."""
     config = ssd300_voc.get_config()
-    config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3)
+    config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3, letterbox=True)
     config.model.backbone = dict(name="darknet53")
     config.model.neck = dict(name="yolo_fpn")
     config.model.head = dict(name="yolov3")
     config.model.detector = dict(name="yolov3", priors=PRIORS, ignore_iou=0.5)
-    config.model.detector.label_smoothing = 1 / 40
+    config.model.detector.update(label_smoothing=1 / 40, box_loss="yolov3", class_loss="bce")
     config.data.batch_size = 64
-    config.augment.mixup_alpha = 1.5
+    config.augment.mix = (dict(name="mixup", alpha=1.5),)
     config.schedule = dict(name="cosine", steps=51_800, peak=1e-3, end=0.0)
     config.schedule.update(warmup=1_000, warmup_start=1e-3)
     config.step.sizes = tuple(range(320, 609, 32))
-    config.evaluation.update(letterbox=True, score_threshold=0.005)
+    config.evaluation.score_threshold = 0.005
     return config

@@ -9,6 +9,6 @@ __all__ = ["__version__", "load"]
 
 def load(workdir: Any) -> Any:
     """The detector of the newest checkpoint under `workdir`; see `jaxdet.pretrained.load`."""
-    from jaxdet import pretrained  # imported late: floor 4 stands on everything below
+    from jaxdet.engine import inference
 
-    return pretrained.load(workdir)
+    return inference.load(workdir)

@@ -1,144 +1,272 @@
-"""From a config to values: the border where names become functions and unknown keys are refused.
+"""From a recipe to values: nothing but this file and the commands reads a config.
 
-The file name is the name: `config.model.backbone.name = "vgg16"` is `jaxdet/backbones/vgg16.py`,
-and the other keys of that block are the keyword arguments of the function or module in it.
+A recipe is an ml_collections config, a file of configs/. `data` returns what the datasets are
+opened by; with their classes, `recipe` returns everything else that a program needs.
 """
 
-import difflib
-import importlib
+import dataclasses
+import functools
 import inspect
-import pkgutil
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+import json
+import typing
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
 
-from jaxdet import nms
-from jaxdet.detectors.detector import Detector
-from jaxdet.detectors.net import Net
+from jaxdet.augment import views
+from jaxdet.choices import arguments, check_name, choose
+from jaxdet.detectors import net as net_
+from jaxdet.training.step import View, programs
+from jaxdet.types import Detector
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def detector(config: Any, classes: tuple[str, ...]) -> Detector:
-    """The detector that `config.model` and `config.evaluation` describe, for `classes`."""
-    model, evaluation = config.model, config.evaluation
-    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-    if model.dtype not in dtype:
-        raise ValueError(f"config.model.dtype is {model.dtype!r}, expected one of {list(dtype)}")
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The block `data`: which images, and how they are handed to the device."""
 
-    def net(num_anchors: tuple[int, ...]) -> Net:
-        head = dict(num_classes=len(classes), num_anchors=num_anchors)
-        return Net(
-            backbone=_part("backbones", model.backbone, "model.backbone", {}),
-            neck=_part("necks", model.neck, "model.neck", {}),
-            head=_part("heads", model.head, "model.head", head),
-            mean=tuple(model.mean),
-            scale=tuple(model.scale),
-            dtype=dtype[model.dtype],
-        )
+    train: str
+    eval: str
+    dir: str
+    root: str
+    canvas: int
+    batch_size: int
+    max_objects: int
+    keep_difficult: bool
 
-    select = partial(
-        nms.multiclass,
-        score_threshold=evaluation.score_threshold,
-        iou_threshold=evaluation.iou_threshold,
-        max_kept=evaluation.max_kept,
+    @property
+    def place(self) -> dict[str, str | None]:
+        """Where the datasets lie, as keywords of `data.open`."""
+        return {"dir": self.dir, "root": self.root or None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The block `step`: keywords of `training.step.programs`."""
+
+    accumulate: int
+    ema_decay: float
+    frozen: tuple[str, ...]
+    unfreeze_at: int
+    synchronised: bool
+    sizes: tuple[int, ...]
+    resize_every: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The block `evaluation`: a metric, and which detections it sees."""
+
+    metric: ModuleType  # a file of jaxdet/metrics
+    batch_size: int
+    score_threshold: float
+    iou_threshold: float
+    max_kept: int
+
+    @property
+    def metric_name(self) -> str:
+        """What the recipe calls the metric."""
+        return self.metric.__name__.rpartition(".")[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Every:
+    """The block `every`: after how many steps what is done (0: never), and checkpoints to keep."""
+
+    log: int
+    picture: int
+    checkpoint: int
+    evaluation: int
+    keep: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that a config describes, as values."""
+
+    config: Mapping[str, Any]  # as plain JSON values
+    purpose: str
+    seed: int
+    init_from: str
+    steps: int
+    detector: Detector
+    parts: Mapping[str, Any]  # name -> its block, of the network's parts as they follow each other
+    class_parts: tuple[str, ...]  # those with layers for every class
+    data: Data
+    optimiser: optax.GradientTransformation
+    optimiser_name: str
+    view_at: Callable[[int], View]  # the augmentation for an input of so many pixels
+    step: Step
+    evaluation: Evaluation
+    every: Every
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a checkpoint says of its model: enough to build it again."""
+        return {"config": dict(self.config), "classes": list(self.detector.classes)}
+
+    @property
+    def model(self) -> tuple[str, ...]:
+        """By which importers know the model: ("ssd", "vgg_extras", "vgg16").
+
+        Those are the names of the family and of the parts without classes, the last part first.
+        """
+        parts = [part for part in reversed(self.parts) if part not in self.class_parts]
+        (family,) = _names(self.config["model"]["detector"])
+        return family, *("+".join(_names(self.parts[part])) for part in parts)
+
+    def programs(self, mesh: Mesh) -> Callable[[int], Callable]:
+        """The compiled step for every step number; see `training.step.programs`."""
+        options = dict(seed=self.seed, **dataclasses.asdict(self.step))
+        return programs(self.detector, self.optimiser, self.view_at, mesh, **options)
+
+
+def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
+    """The values that `config` describes for a dataset of `classes`.
+
+    ValueError, with the nearest name, where a name or a type does not fit.
+    """
+    check_keys(config)
+    stored = plain(config)
+    parts = {part: stored["model"][part] for part in _parts(config)}
+    rate = choose("schedule", config.schedule, "schedule")()
+    optimiser = choose("optimiser", config.optimiser, "optimiser")
+    detector = _detector(config, tuple(classes))
+    evaluation = {key: value for key, value in config.evaluation.items() if key != "nms"}
+    return Recipe(
+        config=stored,
+        purpose=config.get("purpose", ""),
+        seed=config.seed,
+        init_from=config.init_from,
+        steps=config.schedule.steps,
+        detector=detector,
+        parts=parts,
+        class_parts=tuple(part for part in parts if "num_classes" in _fields(config, part)),
+        data=data(config),
+        optimiser=optimiser(rate),
+        optimiser_name=_names(config.optimiser)[0],
+        view_at=_view_at(config, detector),
+        step=Step(**arguments(Step, config.step, "step")),
+        evaluation=Evaluation(**arguments(Evaluation, evaluation, "evaluation")),
+        every=Every(**arguments(Every, config.every, "every")),
     )
-    given = dict(net=net, size=model.size, classes=tuple(classes), select=select)
-    return _part("detectors", model.detector, "model.detector", given)
 
 
-# The blocks that are not the arguments of one function, "" for the config itself.
-_KEYS = {
-    "": "purpose seed init_from model data augment schedule optimiser step evaluation every",
-    "model": "size mean scale dtype backbone neck head detector",
-    "data": "train eval root dir canvas batch_size max_objects keep_difficult",
-    "evaluation": "metric batch_size letterbox score_threshold iou_threshold max_kept",
-    "every": "log picture checkpoint evaluation keep",
-}
+def data(config: Any) -> Data:
+    """The block `data`, by which the datasets are opened, whose classes `recipe` needs."""
+    return Data(**arguments(Data, config.data, "data"))
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values, the form in which it is stored and compared."""
+    return json.loads(config.to_json())
+
+
+# The keys of the blocks that are not the arguments of one function; the model has its parts, too.
+_KEYS = "purpose seed init_from model data augment schedule optimiser step evaluation every"
+_MODEL_KEYS = ("size", "mean", "scale", "dtype", "letterbox", "detector")
 
 
 def check_keys(config: Any) -> None:
     """ValueError, with the nearest name, for a key that no part of the program reads.
 
-    The other blocks are checked where they become arguments: see `arguments`.
+    Other blocks are checked where they become arguments.
     """
-    for block, known in _KEYS.items():
-        for key in config[block] if block else config:
-            check_name(key, known.split(), f"config.{block}".rstrip("."))
+    for key in config:
+        check_name(key, _KEYS.split(), "config", old="")
+    for key in config.model:
+        check_name(key, (*_MODEL_KEYS, *_parts(config)), "config.model", old="model")
+    for key in config.augment:
+        check_name(key, ("window", "colour", "mix"), "config.augment", old="augment")
+    for key in (*_MODEL_KEYS, *_parts(config)):
+        if key not in config.model:
+            raise ValueError(f"config.model lacks {key!r}")
 
 
-def named(module: Any, block: Mapping[str, Any], where: str, given: Mapping[str, Any]) -> Any:
-    """Calls the function of `module` that `block.name` names with the rest of the block."""
-    options = arguments(module, block, where, given)
-    return getattr(module, block["name"])(**given, **options)
+def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
+    evaluation = config.evaluation
+    limits = {key: evaluation[key] for key in ("score_threshold", "iou_threshold", "max_kept")}
+    nms = choose("nms", evaluation.get("nms", "greedy"), "evaluation.nms", given=limits)
+    given = dict(
+        net=functools.partial(_net, config, classes),
+        size=config.model.size,
+        classes=classes,
+        letterbox=config.model.letterbox,
+        nms=functools.partial(nms, **limits),
+    )
+    return choose("detector", config.model.detector, "model.detector", given=given)(**given)
 
 
-def arguments(
-    module: Any, block: Mapping[str, Any], where: str, given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The keywords that `block` has for the function of `module` that it names, checked.
-
-    ValueError, with the nearest name, where names or types do not fit the function's signature;
-    `given` are the arguments that do not come from the config.
-    """
-    functions = {n: f for n, f in vars(module).items() if callable(f) and n[0] != "_"}
-    check_name(block["name"], functions, f"config.{where}.name")
-    return _checked(functions[block["name"]], block, where, given)
+def _net_class(config: Any) -> type[nn.Module]:
+    """The class of network that a family takes, by the annotation of its argument `net`."""
+    family = choose("detector", config.model.detector, "model.detector", given=_GIVEN)
+    function = getattr(family, "func", family)
+    return typing.get_args(typing.get_type_hints(function)["net"])[-1]
 
 
-def call(
-    function: Callable[..., Any], block: Mapping[str, Any], where: str, given: Mapping[str, Any]
-) -> Any:
-    """`function(**given, **block)` where the block's keys and types fit its signature."""
-    return function(**given, **_checked(function, block, where, given))
+_GIVEN = ("net", "size", "classes", "letterbox", "nms")  # to every family
 
 
-def _checked(function, block, where, given) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters
-    options = {key: as_tuples(value) for key, value in dict(block).items() if key != "name"}
-    open_names = [name for name in parameters if name not in given]
-    for key, value in options.items():
-        check_name(key, open_names, f"config.{where}")
-        _check_type(value, parameters[key].annotation, f"config.{where}.{key}")
-    for name in open_names:
-        if parameters[name].default is inspect.Parameter.empty and name not in options:
-            raise ValueError(f"config.{where} lacks {name!r}")
-    return options
+def _parts(config: Any) -> tuple[str, ...]:
+    return net_.parts_of(_net_class(config))
 
 
-def check_name(name: str, known: Iterable[str], where: str) -> None:
-    """ValueError with the nearest known name unless `name` is one of `known`."""
-    known = sorted(known)
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-        raise ValueError(f"{where}: there is no {name!r}; {hint}")
+def _net(config: Any, classes: tuple[str, ...], num_anchors: tuple[int, ...]) -> nn.Module:
+    model = config.model
+    check_name(model.dtype, _DTYPES, "config.model.dtype")
+    known = dict(num_classes=len(classes), num_anchors=num_anchors)
+    parts = {part: _part(part, model[part], known) for part in _parts(config)}
+    pixels = dict(mean=tuple(model.mean), scale=tuple(model.scale))
+    return _net_class(config)(**parts, **pixels, dtype=_DTYPES[model.dtype])
 
 
-def as_tuples(value: Any) -> Any:
-    """Lists (what JSON makes of tuples) as tuples, at any depth; modules must be hashable."""
-    if isinstance(value, list | tuple):
-        return tuple(as_tuples(v) for v in value)
-    return value
+def _part(part: str, block: Any, known: Mapping[str, Any]) -> nn.Module:
+    """A part of the network; a tuple of blocks makes modules that run in sequence."""
+    if isinstance(block, list | tuple):
+        names = _names(block)
+        unique = [n + str(names[:i].count(n) + 1) * (n in names[:i]) for i, n in enumerate(names)]
+        return net_.InSequence(tuple(unique), tuple(_part(part, each, known) for each in block))
+    made = choose(_key(part), block, f"model.{part}", given=known)
+    given = {
+        key: value for key, value in known.items() if key in inspect.signature(made).parameters
+    }
+    return made(**given)
 
 
-def _part(package: str, block: Mapping[str, Any], where: str, given: Mapping[str, Any]) -> Any:
-    check_name(block["name"], files(package), f"config.{where}.name")
-    module = importlib.import_module(f"jaxdet.{package}.{block['name']}")
-    return call(getattr(module, block["name"]), block, where, given)
+def _fields(config: Any, part: str) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a part of the network; none of parts that run in sequence."""
+    block = config.model[part]
+    if isinstance(block, list | tuple):
+        return {}
+    known = ("num_classes", "num_anchors")
+    return inspect.signature(choose(_key(part), block, f"model.{part}", given=known)).parameters
 
 
-def files(package: str) -> list[str]:
-    """The names that can stand in a config for `package`: files that define their own name."""
-    folder = importlib.import_module(f"jaxdet.{package}")
-    names = [m.name for m in pkgutil.iter_modules(folder.__path__)]
-    return [n for n in names if hasattr(importlib.import_module(f"jaxdet.{package}.{n}"), n)]
+def _key(part: str) -> str:
+    """The key by which a part of a network is chosen: rpn_head and roi_head are heads."""
+    return part.rpartition("_")[2]
 
 
-def _check_type(value: Any, annotation: Any, where: str) -> None:
-    plain = getattr(annotation, "__origin__", annotation)  # tuple[int, ...] -> tuple
-    allowed = {int: (int,), float: (int, float), str: (str,), bool: (bool,), tuple: (tuple,)}
-    if plain not in allowed:
-        return
-    if not isinstance(value, allowed[plain]) or (isinstance(value, bool) and plain is not bool):
-        raise ValueError(f"{where} is {value!r}, expected {plain.__name__}")
+def _names(block: Any) -> list[str]:
+    """The names in the value of a key, several where they run in sequence."""
+    if isinstance(block, list | tuple):
+        return [name for each in block for name in _names(each)]
+    return [block if isinstance(block, str) else block["name"]]
+
+
+def _view_at(config: Any, detector: Detector) -> Callable[[int], View]:
+    augment = config.augment
+    options = dict(
+        letterbox=detector.letterbox,
+        fill=detector.fill,
+        window=choose("window", augment.window, "augment.window"),
+        colour=choose("colour", augment.colour, "augment.colour"),
+        mix=tuple(choose("mix", each, "augment.mix") for each in augment.mix),
+    )
+    return lambda size: functools.partial(views.train_view, output=size, **options)

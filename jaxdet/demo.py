@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 import jaxdet
+from jaxdet import cli
 from jaxdet.data.decode import decode_full
 
 PAGE = Path(__file__).with_name("demo.html")
@@ -152,21 +153,14 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: a line for every request hides what matters."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Serves until it is interrupted; one clear line for a user's mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxdet.demo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--workdir", required=True, help="folder of a trained detector")
-    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 for any free one")
-    args = parser.parse_args(argv)
-    try:
-        detector = jaxdet.load(args.workdir)
-        server = Server(detector, port=args.port)
-    except (ValueError, OSError, OverflowError) as error:
-        sys.exit(f"jaxdet: {error}")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves until it is interrupted."""
+    return cli.call("demo", __doc__, _add_arguments, _demo, argv)
+
+
+def _demo(args: argparse.Namespace) -> None:
+    detector = jaxdet.load(args.workdir)
+    server = Server(detector, port=args.port)
     print("compiling ...", flush=True)
     detector.detect([np.zeros((8, 8, 3), np.uint8)])  # or the first visitor would wait for it
     print(f"{server.url} (Ctrl+C ends)", flush=True)
@@ -177,5 +171,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             print()
 
 
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, help="folder of a trained detector")
+    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 for any free one")
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,9 +1,9 @@
 """Train or evaluate a detector: python -m jaxdet.main --config=configs/X.py --workdir=DIR."""
 
-from jaxdet import memory
+from jaxdet.training import allocator
 
 if __name__ == "__main__":
-    memory.keep_freed()  # before numpy and JAX start their threads
+    allocator.keep_freed()  # before numpy and JAX start their threads
 
 import os
 import sys
@@ -13,7 +13,9 @@ from absl import flags
 from clu import platform
 from etils import epath
 
-from jaxdet import best, command, evaluate, follow, logs, parallel, preemption, train
+from jaxdet import cli
+from jaxdet.engine import evaluate, train, watch
+from jaxdet.training import best_checkpoint, logs, parallel, preemption
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "What to do.")
 UNTIL = flags.DEFINE_integer("until", None, "Stop, saved, at this step; run again to go on.")
@@ -28,7 +30,7 @@ def main() -> None:
     parallel.initialise(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     if not parallel.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    config, folder = command.CONFIG.value, epath.Path(command.WORKDIR.value).expanduser()
+    config, folder = cli.CONFIG.value, epath.Path(cli.WORKDIR.value).expanduser()
     platform.work_unit().set_task_status(f"{MODE.value} {folder}")
     {"train": _train, "eval": _eval}[MODE.value](config, folder)
 
@@ -43,15 +45,15 @@ def _train(config, folder: epath.Path) -> None:
     print(f"checkpoint   {done.checkpoints.path(int(done.state.step))}")
     print(f"numbers      {folder / logs.METRICS}")
     print(f"TensorBoard  {folder / logs.TENSORBOARD}")
-    for name, path in ("predictions", evaluate.PREDICTIONS), ("best", best.FOLDER):
+    for name, path in ("predictions", evaluate.PREDICTIONS), ("best", best_checkpoint.FOLDER):
         if (folder / path).exists():  # where there was an evaluation
             print(f"{name:11}  {folder / path}")
 
 
 def _eval(config, folder: epath.Path) -> None:
     if FOLLOW.value:
-        follow.follow(config, folder)
-        print(f"numbers      {folder / follow.EVALUATIONS}")
+        watch.watch(config, folder, last_step=config.schedule.steps)
+        print(f"numbers      {folder / watch.EVALUATIONS}")
         return
     evaluate.evaluate_newest(config, folder)
     print(f"numbers      {folder / evaluate.RESULT}")
@@ -59,4 +61,4 @@ def _eval(config, folder: epath.Path) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, required=["config", "workdir"])
+    cli.run(main, required=["config", "workdir"])

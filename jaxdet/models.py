@@ -4,7 +4,7 @@
     python -m jaxdet.models configs/ssd300_voc.py
     python -m jaxdet.models --write=README.md    # between the two comments there
 
-GFLOPs are billions of multiply-adds of the network for one picture. Milliseconds are a picture's
+GFLOPs are billions of multiply-adds of the network for one image. Milliseconds are an image's
 share of a batch of 8, network, decoding and NMS. Accuracy is what the recipe's docstring says.
 """
 
@@ -16,8 +16,8 @@ import re
 import runpy
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,61 +25,56 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxdet import build, convolve, data
-from jaxdet.detectors.detector import Detector
+from jaxdet import build, cli, data
+from jaxdet.engine import setup, step_cost
+from jaxdet.types import Detector
 
 COLUMNS = ("config", "parameters", "MB", "GFLOPs", "anchors", "ms", "published", "measured here")
 BEGIN, END = "<!-- models: python -m jaxdet.models --write=README.md -->", "<!-- /models -->"
 BATCH, REPEATS = 8, 3
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table, or writes it into a file."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    return cli.call("models", __doc__, _add_arguments, _models, argv)
+
+
+def _models(args: argparse.Namespace) -> None:
+    recipes = args.configs or sorted(Path("configs").glob("*.py"))
+    table = markdown([row(path) for path in tqdm(recipes, unit="model")])
+    if args.write:
+        replace(args.write, table)
+    else:
+        print(table)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("configs", nargs="*", type=Path, help="recipes; all of configs/ if none")
     parser.add_argument("--write", type=Path, help="a file with the table's two comments")
-    options = parser.parse_args()
-    recipes = options.configs or sorted(Path("configs").glob("*.py"))
-    try:
-        table = markdown([row(path) for path in tqdm(recipes, unit="model")])
-        if options.write:
-            replace(options.write, table)
-        else:
-            print(table)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"jaxdet: {error}")
 
 
 def row(path: Path) -> tuple[str, ...]:
     """The cells of one recipe, a file with `get_config`."""
-    config: Any = ConfigDict(runpy.run_path(str(path))["get_config"]())
-    classes = data.classes(config.data.train, dir=config.data.dir, root=config.data.root or None)
-    detector = build.detector(config, classes)
-    shapes = jax.eval_shape(detector.init, jax.random.key(0))
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    config = ConfigDict(runpy.run_path(str(path))["get_config"]())
+    names = build.data(config)
+    detector = build.recipe(config, data.classes(names.train, **names.place)).detector
+    variables = jax.eval_shape(detector.init, jax.random.key(0))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     published, measured = accuracy(path)
     return (
         f"`{path.stem}`",
         f"{parameters:,}",
         f"{parameters * 4 / 2**20:.1f}",
-        f"{multiply_adds(detector, shapes) / 1e9:.2f}",
-        f"{len(detector.anchors_at(detector.size).boxes):,}",
+        f"{step_cost.multiply_adds(detector) / 1e9:.2f}",
+        f"{setup.anchor_count(detector, detector.size):,}",
         f"{milliseconds(detector):.0f}",
         published,
         measured,
     )
 
 
-def multiply_adds(detector: Detector, shapes: Any) -> float:
-    """Of the network, for one picture; products with padding are left out."""
-    pixels = jax.ShapeDtypeStruct((1, detector.size, detector.size, 3), jnp.float32)
-    network = jax.jit(lambda v, x: detector.net.apply(v, x, train=False))
-    with convolve.lax_forms():  # the others would have fewer
-        return network.lower(shapes, pixels).cost_analysis()["flops"] / 2
-
-
 def milliseconds(detector: Detector) -> float:
-    """The time of `detector.predict` per picture, with fresh weights: the best of three batches."""
+    """The time of `detector.predict` per image, with fresh weights: the best of three batches."""
     variables = detector.init(jax.random.key(0))
     pixels = np.random.default_rng(0).uniform(0, 255, (BATCH, detector.size, detector.size, 3))
     pixels = jnp.asarray(pixels, jnp.float32)
@@ -113,7 +108,7 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     kind, cores = jax.devices()[0].device_kind, f"{os.cpu_count()} cores, {platform.machine()}"
     machine = f"{kind} ({cores}), jax {jax.__version__}"
-    return f"{table}\n\nms: per picture, batch of {BATCH}, on {machine}.\n"
+    return f"{table}\n\nms: per image, batch of {BATCH}, on {machine}.\n"
 
 
 def replace(file: Path, table: str) -> None:
@@ -126,4 +121,4 @@ def replace(file: Path, table: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

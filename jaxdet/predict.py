@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 import jaxdet
-from jaxdet import data, types, visualize
+from jaxdet import cli, data, types, visualize
 
 PICTURES = data.PICTURES
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv"}
@@ -228,41 +228,34 @@ def _open_video(path: Path, image: np.ndarray, rate: float) -> cv2.VideoWriter:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program; 1 where nothing could be read, one clear line for a user's mistake."""
-    args = _parser().parse_args(argv)
-    try:
-        prediction = predict(
-            jaxdet.load(args.workdir),
-            args.input,
-            args.output,
-            score_threshold=args.score_threshold,
-            batch_size=args.batch_size,
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"jaxdet: {error}")
+    """Runs the program; 1 where nothing could be read."""
+    return cli.call("predict", __doc__, _add_arguments, _predict, argv)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    prediction = predict(
+        jaxdet.load(args.workdir),
+        args.input,
+        args.output,
+        score_threshold=args.score_threshold,
+        batch_size=args.batch_size,
+    )
     print(
         f"{len(prediction.detections)} detections above {args.score_threshold:g} in "
-        f"{len(prediction.images)} pictures: {args.output / 'detections.json'}"
+        f"{len(prediction.images)} images: {args.output / 'detections.json'}"
     )
     if prediction.bad:
         print(f"{len(prediction.bad)} files could not be read, see above", file=sys.stderr)
     return 0 if prediction.images else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    # Not absl's flags, which are one set for a whole process: `main` has a --workdir of its own.
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxdet.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     path = lambda text: Path(text).expanduser()  # of --output=~/found the shell leaves the ~
     parser.add_argument("--workdir", required=True, help="folder of a trained detector")
-    parser.add_argument("--input", type=path, required=True, help="picture, video, or folder")
+    parser.add_argument("--input", type=path, required=True, help="image, video, or folder")
     parser.add_argument("--output", type=path, required=True, help="folder to write to")
     parser.add_argument("--score_threshold", type=float, default=0.3, help="default 0.3")
-    parser.add_argument("--batch_size", type=int, default=8, help="pictures at a time, default 8")
-    return parser
+    parser.add_argument("--batch_size", type=int, default=8, help="images at a time, default 8")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from jaxdet import data, visualize
+from jaxdet import cli, data, visualize
 from jaxdet.data import builder, own
 
 SHEET = "sheet.png"
@@ -64,36 +64,30 @@ def sheet(dataset: data.Dataset) -> np.ndarray:
     return visualize.sheet(pictures, columns=ROWS, cell=CELL)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the program; one clear line for a user's mistake."""
-    args = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program."""
+    return cli.call("prepare", __doc__, _add_arguments, _prepare, argv)
+
+
+def _prepare(args: argparse.Namespace) -> None:
     dir = args.dir.expanduser()
-    picture = dir / args.name / SHEET
-    try:
-        dataset = prepare(args.format, args.root.expanduser(), args.name, val=args.val, dir=dir)
-        visualize.save_png(picture, sheet(dataset))
-    except (ValueError, OSError) as error:
-        sys.exit(f"jaxdet: {error}")
+    image = dir / args.name / SHEET
+    dataset = prepare(args.format, args.root.expanduser(), args.name, val=args.val, dir=dir)
+    visualize.save_png(image, sheet(dataset))
     names = [part.name for part in dataset.parts]
-    print(f"picture      {picture}")
+    print(f"image        {image}")
     print(f"prepared     {', '.join(names)} in {dir}; for --config.data.train={names[0]}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxdet.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", required=True, choices=sorted(own.FORMS), help="of the labels")
-    parser.add_argument("--root", type=Path, required=True, help="folder of pictures and labels")
+    parser.add_argument("--root", type=Path, required=True, help="folder of images and labels")
     parser.add_argument("--name", required=True, help="how recipes will call the dataset")
     parser.add_argument("--val", type=float, default=0.1, help="share for validation, default 0.1")
     dir = Path("~/tensorflow_datasets")
     parser.add_argument("--dir", type=Path, default=dir, help=f"where to write, default {dir}")
-    return parser
 
 
 if __name__ == "__main__":
     logging.set_verbosity(logging.ERROR)  # the summaries say what it warns of
-    main()
+    sys.exit(main())

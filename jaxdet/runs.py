@@ -27,8 +27,10 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jaxdet import data, logs, workdir
+from jaxdet import cli, data
 from jaxdet.data import builder
+from jaxdet.training import logs, old_recipes, workdir
+from jaxdet.training.curves import Curves, read_curves
 
 COLUMNS = (
     *("id", "date", "name", "purpose", "epochs", "last loss"),
@@ -36,8 +38,6 @@ COLUMNS = (
 )
 NOTES = ("notes.txt", "notes.md")
 _BARS, _BAR_COUNT = "▁▂▃▄▅▆▇█", 24
-
-Curves = dict[str, dict[str, tuple[list[int], list[float]]]]  # kind -> name -> steps, values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _config(file: epath.Path) -> dict[str, Any] | None:
     except ValueError as error:
         config = error
     if isinstance(config, dict) and "data" in config:
-        return config
+        return old_recipes.translated(config)
     logging.warning("%s is left out: it is not the config of a run", file)
     return None
 
@@ -99,18 +99,6 @@ def _began(folder: epath.Path) -> datetime.datetime:
     seconds = [int(name) for name in (path.name.split(".")[3] for path in events) if name.isdigit()]
     first = min(seconds, default=(folder / workdir.CONFIG).stat().mtime)
     return datetime.datetime.fromtimestamp(first)
-
-
-def read_curves(folder: Path) -> Curves:
-    """The numbers in a workdir's metrics.jsonl; none where it has no such file (yet)."""
-    curves: Curves = {}
-    for record in logs.Lines(epath.Path(folder) / logs.METRICS, write=False).records:
-        of_kind = curves.setdefault(record["kind"], {})
-        for name in [name for name in record if name not in ("kind", "step")]:
-            steps, values = of_kind.setdefault(name, ([], []))
-            steps.append(record["step"])
-            values.append(record[name])
-    return curves
 
 
 def row(number: int, run: Experiment) -> tuple[str, ...]:
@@ -136,13 +124,13 @@ def row(number: int, run: Experiment) -> tuple[str, ...]:
 
 
 def steps_per_epoch(config: Mapping[str, Any]) -> float | None:
-    """Training pictures over batch size; None where the set is not prepared on this machine."""
-    pictures = _pictures(config["data"]["train"], config["data"]["dir"])
-    return pictures and pictures / config["data"]["batch_size"]
+    """Training images over batch size; None where the set is not prepared on this machine."""
+    images = _images(config["data"]["train"], config["data"]["dir"])
+    return images and images / config["data"]["batch_size"]
 
 
 @functools.cache
-def _pictures(names: str, folder: str) -> int | None:
+def _images(names: str, folder: str) -> int | None:
     where = Path(folder).expanduser()
     if not all(builder.is_prepared(where, name.strip()) for name in names.split("+")):
         return None  # `data.open` would download it
@@ -150,13 +138,13 @@ def _pictures(names: str, folder: str) -> int | None:
 
 
 def training_seconds(run: Experiment) -> float | None:
-    """The time of all steps in the log, from their pictures per second."""
+    """The time of all steps in the log, from their images per second."""
     train = run.curves.get("train", {})
-    if "pictures_per_second" not in train:
+    if "images_per_second" not in train:
         return None
-    steps, rates = train["pictures_per_second"]
-    pictures = np.diff(steps, prepend=0) * run.config["data"]["batch_size"]
-    return float((pictures / np.array(rates)).sum())
+    steps, rates = train["images_per_second"]
+    images = np.diff(steps, prepend=0) * run.config["data"]["batch_size"]
+    return float((images / np.array(rates)).sum())
 
 
 def _span(steps: int, per_epoch: float | None) -> str:
@@ -257,22 +245,20 @@ def _number(chosen: str, runs: Sequence[Experiment]) -> int:
     raise ValueError(f"no run {chosen!r}; expected 1 to {len(runs)}, or one of {', '.join(names)}")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table; one clear line for a user's mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxdet.runs",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table."""
+    return cli.call("runs", __doc__, _add_arguments, _runs, argv)
+
+
+def _runs(args: argparse.Namespace) -> None:
+    print(FORMATS[args.format](*table(args.folder, args.compare)))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=epath.Path, help="the folder that the workdirs are in")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two ids or names")
     parser.add_argument("--format", choices=FORMATS, default="markdown")
-    args = parser.parse_args(argv)
-    try:
-        print(FORMATS[args.format](*table(args.folder, args.compare)))
-    except (ValueError, OSError) as error:
-        sys.exit(f"jaxdet: {error}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

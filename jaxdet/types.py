@@ -1,25 +1,28 @@
-"""The records that travel between the parts, and the axis letters used in every docstring.
+"""The records that travel between the parts, what a detector is, and the letters of all axes.
 
 **B** images, **H W** pixels, **N** objects (padded), **A** anchors (all levels flattened),
 **K** classes without background, **M** kept detections, **S** canvas side.
 
-Boxes are corners, x1 y1 x2 y2, as fractions of the picture (0..1), float32, unless a name says
+Boxes are corners, x1 y1 x2 y2, as fractions of the image (0..1), float32, unless a name says
 otherwise (`boxes_cxcywh`, `boxes_pixels`). They are continuous: a box that covers the first pixel
-of a picture 100 wide is 0.00 to 0.01.
+of an image 100 wide is 0.00 to 0.01.
 """
 
 import dataclasses
+from typing import Protocol
 
 import flax.struct
 import jax
 import numpy as np
 
 Array = jax.Array | np.ndarray
+Variables = dict[str, dict]  # {"params": ..., "batch_stats": ...}, trees of arrays
+Losses = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count)
 
 
 @flax.struct.dataclass
 class Objects:
-    """The objects of one picture (or, with a leading B, of a batch), padded to a fixed N."""
+    """The objects of one image (or, with a leading B, of a batch), padded to a fixed N."""
 
     boxes: Array  # [N, 4] xyxy in 0..1; zeros where mask is False
     labels: Array  # [N] int32, 0..K-1; zero where mask is False
@@ -29,12 +32,12 @@ class Objects:
 
 @flax.struct.dataclass
 class Batch:
-    """What the host hands to the device: pictures on a fixed canvas, and their objects."""
+    """What the host hands to the device: images on a fixed canvas, and their objects."""
 
-    image: Array  # [B, S, S, 3] uint8 RGB; the picture fills the top left corner, the rest is zero
+    image: Array  # [B, S, S, 3] uint8 RGB; the image fills the top left corner, the rest is zero
     size: Array  # [B, 2] int32, height and width of the filled part
     objects: Objects  # [B, N, ...]; boxes are fractions of the filled part
-    id: Array  # [B] int32, index of the picture in its dataset
+    id: Array  # [B] int32, index of the image in its dataset
     valid: Array  # [B] bool, False for the padding of the last evaluation batch
 
 
@@ -48,7 +51,7 @@ class Anchors:
 
 @flax.struct.dataclass
 class Raw:
-    """What a network says before decoding; float32 at least."""
+    """What a network predicts, before decoding; float32 at least."""
 
     boxes: Array  # [B, A, 4] box codes
     logits: Array  # [B, A, K] or, with a background class in column 0, [B, A, K + 1]
@@ -57,9 +60,9 @@ class Raw:
 
 @flax.struct.dataclass
 class Targets:
-    """What every anchor of one picture should say."""
+    """What every anchor of one image should predict."""
 
-    boxes: Array  # [A, 4] xyxy box of the object an anchor answers for
+    boxes: Array  # [A, 4] xyxy box of the object that an anchor is assigned
     labels: Array  # [A] int32, 0..K-1; meaningless where not positive
     positive: Array  # [A] bool
     ignore: Array  # [A] bool, neither positive nor negative
@@ -68,7 +71,7 @@ class Targets:
 
 @flax.struct.dataclass
 class Detections:
-    """What is found in one picture (or a batch, with a leading B), by falling score."""
+    """The detections in one image (or a batch, with a leading B), by falling score."""
 
     boxes: Array  # [M, 4] xyxy in 0..1, not clipped
     scores: Array  # [M] float32
@@ -78,22 +81,74 @@ class Detections:
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:
-    """The ground truth of one picture, unpadded, on the host."""
+    """The ground truth of one image, unpadded, on the host."""
 
     id: str  # the file's stem (VOC), the image id in decimal (COCO)
     height: int
     width: int
     boxes: np.ndarray  # [n, 4] xyxy in 0..1
     labels: np.ndarray  # [n] int32, 0..K-1
-    difficult: np.ndarray  # [n] bool (VOC): neither found nor missed counts
+    difficult: np.ndarray  # [n] bool (VOC): counts neither as found nor as missed
     crowd: np.ndarray  # [n] bool (COCO): a region of many objects
     area: np.ndarray  # [n] float32 square pixels (COCO: of the segmentation, else of the box)
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The detections of one picture on the host, by falling score."""
+    """The detections in one image on the host, by falling score."""
 
-    boxes: np.ndarray  # [m, 4] xyxy in pixels of the picture, continuous
+    boxes: np.ndarray  # [m, 4] xyxy in pixels of the image, continuous
     scores: np.ndarray  # [m] float32
     labels: np.ndarray  # [m] int32, 0..K-1
+
+
+class Detector(Protocol):
+    """What training, evaluation, prediction, reports and every command may use of a detector.
+
+    It is frozen and holds no arrays, so that it can be hashed and printed; its weights are handed
+    in. `pixels` are RGB in 0..255, [B, H, H, 3]; `objects` are [B, N, ...], their boxes fractions
+    of those pixels. Every method can be traced.
+    """
+
+    @property
+    def size(self) -> int:
+        """Side of the square input that evaluation uses, in pixels."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the K classes."""
+
+    @property
+    def letterbox(self) -> bool:
+        """Whether images are fitted into the square with their shape kept, or stretched to it."""
+
+    @property
+    def fill(self) -> tuple[float, float, float]:
+        """The colour around a letterboxed image, RGB in 0..255."""
+
+    def init(self, key: jax.Array) -> Variables:
+        """Fresh variables."""
+
+    def loss(
+        self,
+        variables: Variables,
+        pixels: Array,
+        objects: Objects,
+        *,
+        key: jax.Array,
+        train: bool = True,
+    ) -> tuple[Losses, dict]:
+        """The losses of a batch as sums and counts, and the new batch statistics.
+
+        `key` is what layers and sampling draw from in training. Nothing is divided here: sums and
+        counts add up over devices and micro-batches, means do not.
+        """
+
+    def predict(self, variables: Variables, pixels: Array) -> Detections:
+        """The detections [B, M] in `pixels`."""
+
+    def forward(self, variables: Variables, pixels: Array) -> tuple[jax.Array, jax.Array]:
+        """Boxes [B, A, 4] and scores [B, A, K] before NMS; ValueError for a size that cannot be."""
+
+    def matched(self, objects: Objects, size: int) -> tuple[Anchors, Targets]:
+        """The anchors of an input of `size` pixels, and the targets [B, A] that they are given."""

@@ -10,7 +10,7 @@ import runpy
 import sys
 import tempfile
 
-_SHARED = ["jaxdet.command", "jaxdet.follow", "jaxdet.pretrained", "jaxdet.train"]
+_SHARED = ["jaxdet.cli", "jaxdet.engine.watch", "jaxdet.engine.inference", "jaxdet.engine.train"]
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_SHARED)

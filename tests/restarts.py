@@ -16,13 +16,15 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxdet import command, logs, train
+from jaxdet import cli
+from jaxdet.engine import train
+from jaxdet.training import logs
 
 
 def main() -> None:
     kills, seed, *arguments = sys.argv[1:]
     flags.FLAGS(["restarts", *arguments])
-    folder = Path(command.WORKDIR.value)
+    folder = Path(cli.WORKDIR.value)
     chance = random.Random(int(seed))
     for attempt in range(int(kills)):
         child = train_in_fork(folder)
@@ -46,7 +48,7 @@ def train_in_fork(folder: Path) -> int:
         return child
     code = 1
     try:
-        train.train(command.CONFIG.value, folder)
+        train.train(cli.CONFIG.value, folder)
         code = 0
     except BaseException:
         traceback.print_exc()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxdet import anchors
+from jaxdet.boxes import anchors
 
 SSD300 = {
     "size": 300,

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdet import augment
+from jaxdet.augment import colour, crops, views
+from jaxdet.augment import window as window_
 from jaxdet.types import Batch, Objects
 
 SIZE = np.array([300, 500], np.int32)
@@ -19,12 +20,8 @@ STILL = {
     "hue": 0.0,
     "swap_probability": 0.0,
 }
-FIXED = {
-    "expand_probability": 0.0,
-    "expand_max": 4.0,
-    "crop_min_ious": (),
-    "mirror_probability": 0.0,
-}
+FIXED = {"expand_probability": 0.0, "crop_min_ious": (), "mirror_probability": 0.0}
+MEAN = (123.0, 117.0, 104.0)
 
 
 def make_objects(*boxes: tuple[float, float, float, float], padded: int = 5) -> Objects:
@@ -39,16 +36,16 @@ def make_objects(*boxes: tuple[float, float, float, float], padded: int = 5) -> 
     )
 
 
-def make_batch(*pictures: tuple[np.ndarray, Objects], side: int = 64) -> Batch:
-    images = np.zeros((len(pictures), side, side, 3), np.uint8)
-    for canvas, (picture, _) in zip(images, pictures, strict=True):
-        canvas[: picture.shape[0], : picture.shape[1]] = picture
+def make_batch(*images: tuple[np.ndarray, Objects], side: int = 64) -> Batch:
+    canvases = np.zeros((len(images), side, side, 3), np.uint8)
+    for canvas, (image, _) in zip(canvases, images, strict=True):
+        canvas[: image.shape[0], : image.shape[1]] = image
     return Batch(
-        image=images,
-        size=np.array([picture.shape[:2] for picture, _ in pictures], np.int32),
-        objects=jax.tree.map(lambda *leaves: np.stack(leaves), *(o for _, o in pictures)),
-        id=np.arange(len(pictures)),
-        valid=np.ones(len(pictures), bool),
+        image=canvases,
+        size=np.array([image.shape[:2] for image, _ in images], np.int32),
+        objects=jax.tree.map(lambda *leaves: np.stack(leaves), *(o for _, o in images)),
+        id=np.arange(len(images)),
+        valid=np.ones(len(images), bool),
     )
 
 
@@ -56,18 +53,26 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@jax.jit
-def sample_windows(keys, objects, choices):
-    one = lambda key: augment.sample_window(key, SIZE, objects, **choices)
+@partial(jax.jit, static_argnames=("letterbox", "expand_max"))
+def sample_windows(keys, size, objects, choices, *, letterbox, expand_max):
+    def one(key):
+        return crops.expand_and_crop(
+            key, size, objects, letterbox, expand_max=expand_max, **choices
+        )
+
     return jax.vmap(one)(keys)
 
 
-def sample(objects: Objects, **choices) -> tuple[np.ndarray, np.ndarray]:
+def sample(
+    objects: Objects, *, size=SIZE, letterbox=False, expand_max=4.0, **choices
+) -> tuple[np.ndarray, np.ndarray]:
     """The windows [KEYS, 4] of many keys, and which are mirrored [KEYS]."""
     choices = FIXED | choices
     impossible = (np.inf,) * (3 - len(choices["crop_min_ious"]))  # so that all compile to one
     choices["crop_min_ious"] += impossible
-    windows = sample_windows(jax.random.split(jax.random.key(0), KEYS), objects, choices)
+    keys, shape = jax.random.split(jax.random.key(0), KEYS), np.array(size, np.int32)
+    how = dict(letterbox=letterbox, expand_max=expand_max)
+    windows = sample_windows(keys, shape, objects, choices, **how)
     return np.asarray(windows.box), np.asarray(windows.mirror)
 
 
@@ -85,7 +90,7 @@ def is_whole(boxes: np.ndarray) -> np.ndarray:
 # --- windows ---
 
 
-def test_without_choices_the_window_is_the_whole_picture():
+def test_without_choices_the_window_is_the_whole_image():
     boxes, mirrored = sample(make_objects((0.2, 0.2, 0.6, 0.8)))
     assert is_whole(boxes).all()
     assert not mirrored.any()
@@ -96,7 +101,7 @@ def test_mirror_happens_as_often_as_asked():
     assert abs(mirrored.mean() - 0.3) < 0.03
 
 
-def test_expand_keeps_the_shape_and_the_picture_inside():
+def test_expand_keeps_the_shape_and_the_image_inside():
     boxes, _ = sample(make_objects(), expand_probability=0.6, expand_max=4.0)
     expanded = boxes[~is_whole(boxes)]
     assert abs(len(expanded) / KEYS - 0.6) < 0.03
@@ -181,7 +186,7 @@ def test_crops_are_taken_from_the_expanded_frame():
     objects = make_objects((0.0, 0.0, 1.0, 1.0))
     boxes, _ = sample(objects, expand_probability=1.0, crop_min_ious=(0.3,))
     sides = boxes[:, 2:] - boxes[:, :2]
-    cropped = np.abs(sides[:, 0] - sides[:, 1]) > 1e-4  # a mere frame has the picture's shape
+    cropped = np.abs(sides[:, 0] - sides[:, 1]) > 1e-4  # a mere frame has the image's shape
     assert 0.3 < cropped.mean() < 0.6
     assert sides[cropped].max() > 1.2 and boxes[cropped, :2].min() < -0.3
     assert min(iou(box, (0, 0, 1, 1)) for box in boxes[cropped]) >= 0.3 - 1e-5
@@ -196,17 +201,117 @@ def test_without_objects_nothing_is_cropped():
 def test_no_room_for_objects_and_no_modes_are_fine(padded, modes):
     objects = make_objects(*[(0.2, 0.2, 0.6, 0.8)] * (padded > 0), padded=padded)
     choices = FIXED | {"crop_min_ious": modes}
-    window = augment.sample_window(jax.random.key(0), SIZE, objects, **choices)
+    window = crops.expand_and_crop(jax.random.key(0), SIZE, objects, False, **choices)
     np.testing.assert_array_equal(window.box, [0, 0, 1, 1])
+
+
+# What the code before crops.py gave: whoever changes a draw should know.
+WINDOWS_BEFORE = [
+    [0.0015425803, 0.08214505, 0.37438697, 0.62062687],
+    [0.39220536, 0.16863966, 0.9576632, 0.8829718],
+    [0.17238614, 0.27544168, 0.82552004, 0.82532275],
+    [0.38610217, 0.20969063, 0.8067506, 0.9892612],
+]
+MIRRORED_BEFORE = [False, False, False, True]
+
+
+def test_stretched_windows_are_those_of_before():
+    objects = make_objects((0.1, 0.15, 0.35, 0.5), (0.3, 0.2, 0.95, 0.9))
+    for seed, (box, mirror) in enumerate(zip(WINDOWS_BEFORE, MIRRORED_BEFORE, strict=True)):
+        window = crops.expand_and_crop(jax.random.key(seed), SIZE, objects, False)
+        np.testing.assert_allclose(window.box, box, rtol=1e-6)  # the same bits, on one machine
+        assert window.mirror == mirror
+
+
+# --- letterboxed windows ---
+
+SHAPES = [(300, 500), (500, 171), (64, 64), (7, 512)]  # height, width
+TWO = ((0.1, 0.15, 0.35, 0.5), (0.3, 0.2, 0.95, 0.9))
+EVERYTHING = {
+    "expand_probability": 0.5,
+    "crop_min_ious": (0.0, 0.3, 0.7),
+    "mirror_probability": 0.5,
+}
+
+
+def in_pixels(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return boxes * np.array([size[1], size[0]] * 2)
+
+
+def sides(boxes: np.ndarray) -> np.ndarray:
+    return boxes[..., 2:] - boxes[..., :2]
+
+
+@pytest.mark.parametrize("size", SHAPES)
+def test_letterboxed_windows_are_squares_of_pixels(size):
+    boxes, mirrored = sample(make_objects(*TWO), size=size, letterbox=True, **EVERYTHING)
+    width, height = sides(in_pixels(boxes, size)).T
+    np.testing.assert_allclose(width, height, rtol=1e-4)
+    whole = max(size)
+    assert (width > 1.01 * whole).mean() > 0.1  # some show more than the image
+    assert (width < 0.99 * whole).mean() > 0.2  # some less
+    assert 0.3 * whole * (1 - 1e-4) <= width.min() and width.max() <= 4 * whole * (1 + 1e-4)
+    assert 0.4 < mirrored.mean() < 0.6
+
+
+@pytest.mark.parametrize("size", SHAPES)
+def test_letterboxed_views_stretch_no_object(size):
+    objects = make_objects((0.1, 0.15, 0.35, 0.5), (0.42, 0.2, 0.58, 0.9), (0.7, 0.7, 0.75, 0.8))
+    boxes, mirrored = sample(objects, size=size, letterbox=True, **EVERYTHING)
+    windows = window_.Window(box=boxes, mirror=mirrored)
+    moved = jax.vmap(window_.move_objects, (None, 0))(objects, windows)
+    width, height = sides(in_pixels(objects.boxes[:3], size)).T
+    unclipped = (moved.boxes > 0).all(axis=-1) & (moved.boxes < 1).all(axis=-1)
+    seen = np.asarray(moved.boxes)[:, :3]
+    for i in range(3):
+        whole = seen[:, i][np.asarray(unclipped & moved.mask)[:, i]]
+        assert len(whole) > KEYS / 10
+        aspect = sides(whole)[:, 0] / sides(whole)[:, 1]
+        np.testing.assert_allclose(aspect, width[i] / height[i], rtol=2e-3)
+
+
+def test_letterboxed_frames_hold_the_square_around_the_image():
+    size = (200, 400)
+    boxes, _ = sample(make_objects(), size=size, letterbox=True, expand_probability=0.6)
+    square = np.array([0, -0.5, 1, 1.5])
+    same = np.isclose(boxes, square, atol=1e-6).all(axis=1)
+    assert abs(same.mean() - 0.4) < 0.03
+    expanded = boxes[~same]
+    ratio = sides(expanded) / sides(square)
+    assert ratio.min() >= 1 and ratio.max() <= 4 and abs(ratio.mean() - 2.5) < 0.08
+    assert (expanded[:, :2] <= square[:2] + 1e-6).all()
+    assert (expanded[:, 2:] >= square[2:] - 1e-6).all()
+    share = (square[:2] - expanded[:, :2]) / (sides(expanded) - sides(square))
+    assert np.abs(share.mean(axis=0) - 0.5).max() < 0.03
+
+
+@pytest.mark.parametrize("minimum", [0.0, 0.3])
+def test_letterboxed_patches_hold_their_minimum_iou_and_a_centre(minimum):
+    size, objects = (200, 400), make_objects(*TWO)
+    boxes, _ = sample(objects, size=size, letterbox=True, crop_min_ious=(minimum,))
+    square = np.array([0, -0.5, 1, 1.5])
+    patches = boxes[~np.isclose(boxes, square, atol=1e-6).all(axis=1)][:400]
+    assert len(patches) == 400
+    assert (patches[:, :2] >= square[:2] - 1e-6).all()
+    assert (patches[:, 2:] <= square[2:] + 1e-6).all()
+    for patch in patches:
+        assert max(iou(patch, box) for box in objects.boxes[:2]) >= minimum - 1e-5
+        centres = [((b[0] + b[2]) / 2, (b[1] + b[3]) / 2) for b in objects.boxes[:2]]
+        assert any(patch[0] < x < patch[2] and patch[1] < y < patch[3] for x, y in centres)
 
 
 # --- whole views ---
 
-VIEW = jax.jit(partial(augment.ssd_train_view, output=48))
+SSD = {
+    "letterbox": False,
+    "fill": MEAN,
+    "window": crops.expand_and_crop,
+    "colour": colour.distort,
+}
+VIEW = jax.jit(partial(views.train_view, output=48, **SSD))
 FILL = (1.0, 2.0, 3.0)
-DIM_VIEW = jax.jit(
-    partial(augment.ssd_train_view, output=100, fill=FILL, **STILL | {"contrast": (0.5, 0.9)})
-)
+DIM = partial(colour.distort, **STILL | {"contrast": (0.5, 0.9)})
+DIM_VIEW = jax.jit(partial(views.train_view, output=100, **SSD | {"fill": FILL, "colour": DIM}))
 
 
 def crowded() -> Batch:
@@ -227,13 +332,13 @@ def test_a_key_repeats_itself_and_another_differs():
 def test_jit_equals_no_jit():
     batch = crowded()
     pixels, objects = VIEW(jax.random.key(3), batch)
-    plain_pixels, plain_objects = augment.ssd_train_view(jax.random.key(3), batch, output=48)
+    plain_pixels, plain_objects = views.train_view(jax.random.key(3), batch, output=48, **SSD)
     np.testing.assert_allclose(pixels, plain_pixels, atol=2e-2)  # steep noise, 1e-5 pixels apart
     np.testing.assert_array_equal(objects.mask, plain_objects.mask)
     np.testing.assert_allclose(objects.boxes, plain_objects.boxes, atol=1e-5)
 
 
-def test_pictures_do_not_see_each_other():
+def test_images_do_not_see_each_other():
     batch = crowded()
     other = batch.replace(image=batch.image.copy())
     other.image[0] = 0
@@ -242,9 +347,9 @@ def test_pictures_do_not_see_each_other():
     np.testing.assert_array_equal(pixels[1:], others[1:])
 
 
-def test_pictures_of_a_batch_get_views_of_their_own():
-    picture = (noise(40, 60), make_objects((0.1, 0.1, 0.4, 0.5)))
-    pixels, _ = VIEW(jax.random.key(4), make_batch(picture, picture, picture))
+def test_images_of_a_batch_get_views_of_their_own():
+    image = (noise(40, 60), make_objects((0.1, 0.1, 0.4, 0.5)))
+    pixels, _ = VIEW(jax.random.key(4), make_batch(image, image, image))
     assert np.abs(pixels[0] - pixels[1]).mean() > 1
 
 
@@ -266,9 +371,9 @@ def test_many_views_stay_finite_and_in_range():
 
 def test_boxes_stay_on_their_objects():
     """A white block on black, wherever the window puts it, is where its box says."""
-    picture = np.zeros((50, 60, 3), np.uint8)
-    picture[10:30, 24:42] = 255
-    batch = make_batch((picture, make_objects((24 / 60, 10 / 50, 42 / 60, 30 / 50))))
+    image = np.zeros((50, 60, 3), np.uint8)
+    image[10:30, 24:42] = 255
+    batch = make_batch((image, make_objects((24 / 60, 10 / 50, 42 / 60, 30 / 50))))
     mirrored = 0
     for seed in range(40):
         pixels, objects = DIM_VIEW(jax.random.key(seed), batch)
@@ -292,27 +397,84 @@ def test_fill_is_not_distorted():
     assert filled > 1000
 
 
+def test_a_stretched_view_is_that_of_before():
+    objects = make_objects(*TWO)
+    batch = make_batch((noise(40, 60), objects), (noise(64, 33), objects))
+    view = jax.jit(partial(views.train_view, output=2, **SSD))
+    pixels, objects = view(jax.random.key(5), batch)
+    first = [[[117.779, 124.145, 96.159], [88.308, 163.290, 20.682]]]
+    first += [[[4.945, 102.867, 88.261], [169.366, 98.851, 148.678]]]
+    second = [[MEAN, MEAN], [(114.753, 77.591, 110.001), MEAN]]
+    np.testing.assert_allclose(pixels, [first, second], atol=0.01)  # steep noise
+    np.testing.assert_array_equal(objects.mask[:, :2], [[False, True], [True, True]])
+    np.testing.assert_allclose(objects.boxes[0, 1], [0, 0.09981669, 1, 1], rtol=1e-5)
+    lower = [0.10578705, 0.51860988, 0.44500089, 0.91869825]
+    np.testing.assert_allclose(objects.boxes[1, 1], lower, rtol=1e-5)
+
+
+def test_a_letterboxed_view_without_choices_is_that_of_evaluation():
+    tall, wide = (60, 33), (21, 64)
+    objects = make_objects((0.1, 0.15, 0.35, 0.5), (0.3, 0.2, 0.95, 0.9))
+    batch = make_batch((noise(*tall), objects), (noise(*wide), objects), (noise(48, 48), objects))
+    how = dict(output=50, letterbox=True, fill=FILL)
+    still = lambda key, pixels: pixels
+    view = partial(
+        views.train_view, **how, window=partial(crops.expand_and_crop, **FIXED), colour=still
+    )
+    pixels, moved = jax.jit(view)(jax.random.key(0), batch)
+    expected = jax.jit(jax.vmap(partial(views.eval_view, **how)))(batch.image, batch.size)
+    np.testing.assert_allclose(pixels, expected, atol=2e-2)  # steep noise, 1e-5 pixels apart
+    np.testing.assert_array_equal((pixels == np.array(FILL)).all(-1), (expected == FILL).all(-1))
+    for i, (height, width) in enumerate((tall, wide, (48, 48))):
+        side = max(height, width)
+        borders = np.array([side - width, side - height] * 2) / 2
+        boxes = (in_pixels(objects.boxes[:2], (height, width)) + borders) / side
+        np.testing.assert_allclose(moved.boxes[i, :2], boxes, atol=1e-6)
+        np.testing.assert_array_equal(moved.mask[i], objects.mask)
+
+
+def test_boxes_stay_on_their_objects_in_a_letterbox():
+    """The same white block, which is a square of pixels in every view that shows all of it."""
+    image = np.zeros((30, 60, 3), np.uint8)
+    image[8:20, 30:42] = 255
+    batch = make_batch((image, make_objects((30 / 60, 8 / 30, 42 / 60, 20 / 30))))
+    how = SSD | dict(letterbox=True, fill=FILL, colour=lambda key, pixels: pixels)
+    view = jax.jit(partial(views.train_view, output=200, **how))
+    for seed in range(40):
+        pixels, objects = view(jax.random.key(seed), batch)
+        brightness = np.asarray(pixels[0, ..., 0])
+        white = brightness > 127.5
+        rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
+        seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / 200
+        np.testing.assert_allclose(objects.boxes[0, 0], seen, atol=0.006)
+        if seen.min() > 0 and seen.max() < 1:
+            assert abs(sides(seen)[0] - sides(seen)[1]) < 0.011
+
+
 def test_evaluation_stretches():
-    picture = noise(40, 60)
-    batch = make_batch((picture, make_objects()))
-    pixels = augment.eval_view(batch.image[0], batch.size[0], output=50)
-    expected = cv2.resize(picture.astype(np.float32), (50, 50), interpolation=cv2.INTER_LINEAR)
+    image = noise(40, 60)
+    batch = make_batch((image, make_objects()))
+    pixels = views.eval_view(batch.image[0], batch.size[0], output=50, letterbox=False, fill=MEAN)
+    expected = cv2.resize(image.astype(np.float32), (50, 50), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(pixels, expected, atol=3e-4)
 
 
 def test_evaluation_letterboxes():
-    picture = noise(30, 60)
-    batch = make_batch((picture, make_objects()))
-    pixels = augment.eval_view(
+    image = noise(30, 60)
+    batch = make_batch((image, make_objects()))
+    pixels = views.eval_view(
         batch.image[0], batch.size[0], output=40, letterbox=True, fill=(1.0, 2.0, 3.0)
     )
     expected = np.tile(np.array([1.0, 2.0, 3.0], np.float32), (40, 40, 1))
-    expected[10:30] = cv2.resize(picture.astype(np.float32), (40, 20), interpolation=1)
+    expected[10:30] = cv2.resize(image.astype(np.float32), (40, 20), interpolation=1)
     np.testing.assert_allclose(pixels, expected, atol=1e-2)
 
 
 def test_wrong_choices_are_refused():
+    refused = lambda **choice: views.train_view(
+        jax.random.key(0), crowded(), output=8, **SSD | choice
+    )
     with pytest.raises(ValueError, match="expand_max is 0.5"):
-        augment.ssd_train_view(jax.random.key(0), crowded(), output=8, expand_max=0.5)
+        refused(window=partial(crops.expand_and_crop, expand_max=0.5))
     with pytest.raises(ValueError, match=r"contrast is \(1.5, 0.5\)"):
-        augment.ssd_train_view(jax.random.key(0), crowded(), output=8, contrast=(1.5, 0.5))
+        refused(colour=partial(colour.distort, contrast=(1.5, 0.5)))

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdet import best, checkpoint
-from jaxdet.state import TrainState
+from jaxdet.training import best_checkpoint, checkpoint
+from jaxdet.training.state import TrainState
 
 NOISE = np.random.default_rng(0).normal(size=200_000).astype(np.float32)  # cannot be compressed
 
@@ -36,7 +36,7 @@ def state_at(step):
 def save(folder, *steps, keep=5):
     checkpoints = checkpoint.Checkpoints(folder, keep=keep)
     for step in steps:
-        checkpoints.save(state_at(step), Iterator(step), {"made_at": step})
+        checkpoints.save(state_at(step), Iterator(step), {"config": {"seed": step}})
     checkpoints.close()
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog, dama
     DAMAGES[damage](tmp_path / "checkpoints" / "3")
 
     description, variables, step = checkpoint.read(tmp_path)  # as jaxdet.load does
-    assert step == 2 and description == {"made_at": 2}
+    assert step == 2 and description == {"config": {"seed": 2}}
     np.testing.assert_array_equal(variables["params"]["w"], NOISE + 2)
     assert f"{tmp_path}/checkpoints/3 cannot be read" in caplog.text
     assert checkpoint.steps(tmp_path) == [1, 2, 3]  # reading changes nothing
@@ -138,13 +138,13 @@ def test_loads_whatever_the_devices_it_was_trained_on(tmp_path):
 
 
 def offer(folder, step, value, measure="AP on val"):
-    return best.offer(
+    return best_checkpoint.offer(
         folder,
         value,
         measure=measure,
         state=state_at(step),
         iterator=Iterator(step),
-        description={"made_at": step},
+        description={"config": {"seed": step}},
     )
 
 
@@ -157,7 +157,7 @@ def test_the_best_is_kept_until_a_better_one_comes(tmp_path):
     assert offer(tmp_path, 4, 0.5)
     description, variables, step = checkpoint.read(place)
     assert step == 4 and checkpoint.steps(place) == [4]
-    assert description == {"made_at": 4, "best": {"measure": "AP on val", "value": 0.5}}
+    assert description == {"config": {"seed": 4}, "best": {"measure": "AP on val", "value": 0.5}}
     np.testing.assert_array_equal(variables["params"]["w"], NOISE + 4)
 
 

@@ -10,9 +10,11 @@ from conftest import run as run_module
 from test_metrics_voc import detections, truth
 from thin_recipe import get_config as thin
 
-from jaxdet import build, checkpoint, logs, run
+from jaxdet import build
 from jaxdet.detectors.classifier import classifier
+from jaxdet.engine import setup
 from jaxdet.metrics import voc_classification
+from jaxdet.training import checkpoint, logs
 from jaxdet.types import Objects, Raw
 
 CLASSES = ("a", "b", "c")
@@ -24,14 +26,14 @@ KEY = jax.random.key(0)
 def trained(tmp_path_factory):
     """A workdir with a classifier of three classes, drawn at random, and its variables."""
     folder, config = tmp_path_factory.mktemp("classifier"), thin(RECIPE)
-    variables = build.detector(config, CLASSES).init(jax.random.key(7))
-    description = {"config": checkpoint.plain(config), "classes": list(CLASSES)}
+    variables = build.recipe(config, CLASSES).detector.init(jax.random.key(7))
+    description = {"config": build.plain(config), "classes": list(CLASSES)}
     checkpoint.write(folder, variables, description)
     return folder, variables
 
 
 def family():
-    return classifier(lambda counts: counts, size=64, classes=CLASSES, select=len)
+    return classifier(lambda counts: counts, size=64, classes=CLASSES, letterbox=False, nms=len)
 
 
 def test_loss_is_the_cross_entropy_of_every_class_by_hand():
@@ -44,13 +46,13 @@ def test_loss_is_the_cross_entropy_of_every_class_by_hand():
     )
     anchors = detector.anchors(((2, 2),), 64)
     targets = jax.jit(jax.vmap(lambda each: detector.assign(anchors, each)))(objects)
-    np.testing.assert_array_equal(targets.present, [[1, 0, 0.75], [0, 0, 0]])
     assert targets.positive.tolist() == [[True], [False]]
     logits = np.array([[[1.5, -2, 0.5]], [[-1, 3, 0]]], np.float32)
     raw = Raw(boxes=np.zeros((2, 1, 4), np.float32), logits=logits)
     p = 1 / (1 + np.exp(-logits[:, 0]))
-    expected = -(targets.present * np.log(p) + (1 - targets.present) * np.log(1 - p)).sum()
-    total, count = jax.jit(detector.losses)(raw, targets, anchors)["class"]
+    present = np.array([[1, 0, 0.75], [0, 0, 0]])  # the largest weight of an object of the class
+    expected = -(present * np.log(p) + (1 - present) * np.log(1 - p)).sum()
+    total, count = jax.jit(detector.losses)(raw, targets, objects, anchors)["class"]
     assert float(total) == pytest.approx(float(expected), rel=1e-5) and count == 2
 
     boxes, scores = jax.jit(detector.decode)(raw, anchors)
@@ -59,7 +61,7 @@ def test_loss_is_the_cross_entropy_of_every_class_by_hand():
 
 
 def test_head_is_a_mean_over_cells_and_finds_every_class_that_is_sure():
-    detector = build.detector(thin(RECIPE), CLASSES)
+    detector = build.recipe(thin(RECIPE), CLASSES).detector
     variables = detector.init(KEY)
     kernel = variables["params"]["head"]["conv"]["kernel"]
     variables["params"]["head"]["conv"] = {
@@ -73,10 +75,10 @@ def test_head_is_a_mean_over_cells_and_finds_every_class_that_is_sure():
         np.testing.assert_array_equal(found.boxes[0, :3], np.tile([0, 0, 1, 1], (3, 1)))
 
 
-def test_pictures_are_ranked_by_the_class_that_is_in_them():
+def test_images_are_ranked_by_the_class_that_is_in_them():
     whole = [0, 0, 64, 64]
     truths = [
-        truth("a", [[0, 0, 9, 9], [5, 5, 20, 20]], [0, 0]),  # two of a class are one picture
+        truth("a", [[0, 0, 9, 9], [5, 5, 20, 20]], [0, 0]),  # two of a class are one image
         truth("b", [[0, 0, 9, 9]], [1]),
         truth("c", [[0, 0, 9, 9], [0, 0, 30, 30]], [0, 0], difficult=[True, True]),
         truth("d", [[0, 0, 9, 9], [0, 0, 30, 30]], [0, 1], difficult=[False, True]),
@@ -95,9 +97,9 @@ def test_pictures_are_ranked_by_the_class_that_is_in_them():
 def test_detector_takes_the_backbone_and_nothing_else(trained, capsys):
     folder, theirs = trained
     config = thin(YOLO)
-    detector = build.detector(config, ("x", "y"))
-    fresh = run.initial_variables(config, detector, init_from="")
-    ours = run.initial_variables(config, detector, init_from=str(folder))
+    recipe = build.recipe(config, ("x", "y"))
+    fresh = setup.initial_variables(recipe, init_from="")
+    ours = setup.initial_variables(recipe, init_from=str(folder))
     assert f"weights from {folder}; fresh: head, neck" in capsys.readouterr().out
     same = lambda *trees: jax.tree.map(np.testing.assert_array_equal, *trees)
     for kind in ("params", "batch_stats"):
@@ -108,10 +110,10 @@ def test_detector_takes_the_backbone_and_nothing_else(trained, capsys):
 
 def test_a_run_with_another_backbone_is_refused(trained):
     config = thin(YOLO)
-    config.model.backbone.batch_norm = False
-    detector = build.detector(config, CLASSES)
+    config.model.backbone.norm = "none"
+    recipe = build.recipe(config, CLASSES)
     with pytest.raises(ValueError, match="left over: params/backbone/.*missing: params/backbone/"):
-        run.initial_variables(config, detector, init_from=str(trained[0]))
+        setup.initial_variables(recipe, init_from=str(trained[0]))
 
 
 def test_recipe_is_the_detectors_backbone_at_its_size_of_pixels():

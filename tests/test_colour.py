@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdet import colour
+from jaxdet.augment import colour
 
 KEYS = 3000
 STILL = {

@@ -58,10 +58,10 @@ def test_kernels_turn_and_back():
     ("change", "message"),
     [
         ({"a.1.bias": None}, "missing: params/backbone/stem/norm/bias"),
-        ({"b.weight": np.ones(3)}, r"nothing is known by these names: b\.weight \(3,\)"),
+        ({"b.weight": np.ones(3)}, r"unknown names: b\.weight \(3,\)"),
         (
             {"a.1.running_mean": np.ones(4)},
-            r"a\.1\.running_mean makes \(4,\), but batch_stats.* is \(5,\)",
+            r"a\.1\.running_mean has shape \(4,\), but batch_stats.* is \(5,\)",
         ),
     ],
 )

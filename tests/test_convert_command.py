@@ -36,9 +36,10 @@ def theirs_of(variables, table):
 def given(tmp_path_factory):
     """Random weights of SSDLite320 for VOC: (a file by the reference's names, our variables)."""
     config = ConfigDict(runpy.run_path(str(ROOT / RECIPE))["get_config"]())
-    variables = build.detector(config, CLASSES).init(jax.random.key(7))
+    variables = build.recipe(config, CLASSES).detector.init(jax.random.key(7))
+    table = lufficc.MODELS["ssd", "mobilenet_extras", "mobilenet_v2"]
     file = tmp_path_factory.mktemp("weights") / "theirs.safetensors"
-    safetensors.numpy.save_file(theirs_of(variables, lufficc.MODELS["mobilenet_v2"]), file)
+    safetensors.numpy.save_file(theirs_of(variables, table), file)
     return file, variables
 
 
@@ -73,7 +74,7 @@ def test_refuses_what_does_not_fit_and_writes_nothing(given, converted, tmp_path
     safetensors.numpy.save_file(theirs, file)
     said = convert(file, tmp_path / "run", ok=False)
     assert "missing: params/backbone/stem/conv/kernel" in said
-    assert "backbone.features.1.conv.1.weight makes (3, 3, 3, 32), but" in said
+    assert "backbone.features.1.conv.1.weight has shape (3, 3, 3, 32), but" in said
     assert "Traceback" not in said and not (tmp_path / "run").exists()
     said = convert(given[0], tmp_path / "run", recipe="configs/quickstart.py", ok=False)
     assert "there is no 'plain'" in said and not (tmp_path / "run").exists()

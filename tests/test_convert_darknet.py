@@ -9,12 +9,14 @@ import pytest
 from flax.traverse_util import flatten_dict
 from test_yolo_nets import KEY, NARROW, PIXELS, net
 
-from jaxdet.backbones.darknet19 import ConvLeaky, darknet19
+from jaxdet.backbones.darknet19 import darknet19
 from jaxdet.backbones.resnet50 import resnet50
 from jaxdet.backbones.vgg16_features import vgg16_features
 from jaxdet.convert import darknet, torchvision, weights, yjh0410
 from jaxdet.detectors.net import Net
 from jaxdet.heads.yolov2 import yolov2
+from jaxdet.layers.activations import leaky_relu
+from jaxdet.layers.blocks import ConvBlock
 from jaxdet.necks.passthrough import passthrough
 
 
@@ -33,7 +35,10 @@ CFG = {
     "yolov3": [*DARKNET53, *pairs(512, 3), (3 * 7 / NARROW, 1), (256, 1)]
     + [*pairs(256, 3), (3 * 7 / NARROW, 1), (128, 1), *pairs(128, 3), (3 * 7 / NARROW, 1)],
 }
-BACKBONES = {"yolov2": "darknet19", "yolov3": "darknet53"}
+MODELS = {
+    "yolov2": ("yolov2", "passthrough", "darknet19"),
+    "yolov3": ("yolov3", "yolo_fpn", "darknet53"),
+}
 
 
 def shapes(module, side=32):
@@ -62,12 +67,12 @@ def v2(tmp_path):
 @pytest.mark.parametrize("name", CFG)
 @pytest.mark.parametrize("version", [(0, 1, 0), (0, 2, 5)])
 def test_every_number_is_used_once_in_the_order_of_the_cfg(name, version, tmp_path):
-    variables, backbone = shapes(net(name, 2, NARROW)), BACKBONES[name]
+    variables = shapes(net(name, 2, NARROW))
     file = write(tmp_path / "some.weights", np.arange(size(variables)), version)
-    entries = weights.entries(file, darknet, backbone, variables)
+    entries = weights.entries(file, darknet, MODELS[name], variables)
     kernels = [x.shape for _, path, x in entries if path[-1] == "kernel"]
     assert [(x[-1] / NARROW, x[0]) for x in kernels] == CFG[name]
-    ours, fresh = weights.adopt(entries, variables)
+    ours, fresh = weights.fill(entries, variables)
     assert not fresh
     values = np.concatenate([x.ravel() for x in jax.tree.leaves(ours)])
     np.testing.assert_array_equal(np.sort(values), np.arange(size(variables)))
@@ -75,7 +80,8 @@ def test_every_number_is_used_once_in_the_order_of_the_cfg(name, version, tmp_pa
 
 def test_arrays_of_a_layer(v2):
     file, variables = v2
-    ours, _ = weights.adopt(weights.entries(file, darknet, "darknet19", variables), variables)
+    entries = weights.entries(file, darknet, MODELS["yolov2"], variables)
+    ours, _ = weights.fill(entries, variables)
     layer, stats = ours["params"]["backbone"]["conv1_1"], ours["batch_stats"]["backbone"]["conv1_1"]
     np.testing.assert_array_equal(layer["norm"]["bias"], [0, 1])  # of two channels
     np.testing.assert_array_equal(layer["norm"]["scale"], [2, 3])
@@ -93,8 +99,11 @@ def test_arrays_of_a_layer(v2):
 def test_other_classes_keep_all_but_the_last_layers(name, tmp_path):
     theirs, ours = shapes(net(name, 4, NARROW)), shapes(net(name, 2, NARROW))
     file = write(tmp_path / "four.weights", np.arange(size(theirs)))
-    kept, fresh = weights.adopt(weights.entries(file, darknet, BACKBONES[name], ours), ours)
-    whole, _ = weights.adopt(weights.entries(file, darknet, BACKBONES[name], theirs), theirs)
+    read = lambda variables: weights.entries(file, darknet, MODELS[name], variables)
+    kept, fresh = weights.fill(read(ours), ours, class_parts=("head",))
+    whole, _ = weights.fill(read(theirs), theirs)
+    with pytest.raises(ValueError, match="head/level0/conv/bias is"):
+        weights.fill(read(ours), ours)
     assert {path.split("/")[1] for path in fresh} == {"head"}
     assert len(fresh) == len(jax.tree.leaves(ours["params"]["head"]))
     for part in ("backbone", "neck"):
@@ -105,7 +114,10 @@ def test_other_classes_keep_all_but_the_last_layers(name, tmp_path):
 def test_misfits_are_refused(v2, tmp_path):
     file, variables = v2
     total = size(variables)
-    read = lambda file, variables=variables: weights.entries(file, darknet, "darknet19", variables)
+
+    def read(file, variables=variables):
+        return weights.entries(file, darknet, MODELS["yolov2"], variables)
+
     for more in (-1, 1):
         other = write(tmp_path / "other.weights", np.arange(total + more))
         with pytest.raises(ValueError, match=f"{total + more} numbers, the network has {total}"):
@@ -130,7 +142,7 @@ def test_misfits_are_refused(v2, tmp_path):
     ("name", "file"), [("yolov2", "darknet19_448.conv.23"), ("yolov3", "darknet53.conv.74")]
 )
 def test_backbones_begin_from_darknets(name, file, tmp_path):
-    variables, backbone = shapes(net(name, 2, NARROW)), BACKBONES[name]
+    variables, (*_, backbone) = shapes(net(name, 2, NARROW)), MODELS[name]
     numbers = size({kind: tree["backbone"] for kind, tree in variables.items()})
     file = write(tmp_path / file, np.arange(numbers), (0, 1, 0))
     loaded = weights.load_backbone(file, variables, backbone=backbone)
@@ -147,7 +159,7 @@ def test_backbones_begin_from_darknets(name, file, tmp_path):
 def test_yjh0410_table_names_every_layer():
     neck = passthrough(width=NARROW)
     flat = flatten_dict(shapes(Net(darknet19(width=NARROW), neck, yolov2(2, (5,)), **PIXELS)))
-    assert set(yjh0410.MODELS["darknet19"].values()) == {"/".join(path[1:-1]) for path in flat}
+    assert set(yjh0410.MODELS[MODELS["yolov2"]].values()) == {"/".join(path[1:-1]) for path in flat}
 
 
 def test_yjh0410_bias_before_a_batch_norm_goes_into_its_mean():
@@ -155,7 +167,7 @@ def test_yjh0410_bias_before_a_batch_norm_goes_into_its_mean():
     draw = lambda *shape: rng.uniform(0.5, 1.5, shape).astype(np.float32)
     theirs = {"a.convs.0.weight": draw(5, 3, 1, 1), "a.convs.0.bias": draw(5)}
     theirs |= {f"a.convs.1.{k}": draw(5) for k in ("weight", "bias", "running_mean", "running_var")}
-    layer, x = ConvLeaky(5), draw(1, 1, 1, 3)
+    layer, x = ConvBlock(5, activation=leaky_relu), draw(1, 1, 1, 3)
     expected = jax.eval_shape(functools.partial(layer.init, train=False), KEY, x)
     given = yjh0410.rearrange({**theirs, "b.convs.1.running_mean": np.ones(2)})  # has no bias
     assert given.pop("b.convs.1.running_mean").tolist() == [1, 1]

@@ -41,11 +41,11 @@ COCO = (*range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 6
 COCO += (*range(72, 83), *range(84, 91))
 
 
-def shapes_of(recipe, classes):
-    """The shapes of a recipe's variables for so many classes, and the name of its backbone."""
-    config = runpy.run_path(str(ROOT / "configs" / f"{recipe}.py"))["get_config"]()
-    detector = build.detector(config, tuple(f"class {i}" for i in range(classes)))
-    return jax.eval_shape(detector.init, jax.random.key(0)), config.model.backbone.name
+def shapes_of(name, classes):
+    """The shapes of a recipe's variables for so many classes, and by what importers know it."""
+    config = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
+    recipe = build.recipe(config, tuple(f"class {i}" for i in range(classes)))
+    return jax.eval_shape(recipe.detector.init, jax.random.key(0)), recipe.model
 
 
 def their_shapes(variables, table):
@@ -76,11 +76,11 @@ def zeros(shapes):
 def test_models_are_the_sources_and_every_array_is_used_once(
     source, recipe, classes, count, expected
 ):
-    variables, backbone = shapes_of(recipe, classes)
-    shapes = their_shapes(variables, source.MODELS[backbone])
+    variables, model = shapes_of(recipe, classes)
+    shapes = their_shapes(variables, source.MODELS[model])
     assert digest(shapes) == (count, expected)
     ours, _ = shapes_of(recipe, min(classes, 80))  # ten of COCO's 90 go
-    loaded = weights.to_ours(source.rearrange(zeros(shapes)), source.MODELS[backbone], ours)
+    loaded = weights.to_ours(source.rearrange(zeros(shapes)), source.MODELS[model], ours)
     assert flatten_dict(loaded).keys() == flatten_dict(variables).keys()
 
 
@@ -88,7 +88,7 @@ def test_models_are_the_sources_and_every_array_is_used_once(
 def test_classifiers_are_the_sources_and_every_array_is_used_once(
     source, recipe, other, count, expected, monkeypatch
 ):
-    variables, backbone = shapes_of(recipe, 20)
+    variables, (*_, backbone) = shapes_of(recipe, 20)
     ours = {kind: tree["backbone"] for kind, tree in variables.items()}
     shapes = their_shapes(ours, source.BACKBONES[backbone])
     shapes |= {f"{name}.weight": shape for name, shape in other.items()}
@@ -115,35 +115,36 @@ def test_timm_vgg16_keeps_every_fourth_feature(monkeypatch):
 
 
 # Names of a level's logits and codes in both kinds of head, and their classes in our order.
+SSD300 = ("ssd", "vgg_extras", "vgg16")
 OURS = [
-    (caffe_vgg, "conf.0", "loc.0", "vgg16", range(21)),
-    (mmdet, "bbox_head.cls_convs.0.0", "bbox_head.reg_convs.0.0", "vgg16", (80, *range(80))),
+    (caffe_vgg, "conf.0", "loc.0", SSD300, range(21)),
+    (mmdet, "bbox_head.cls_convs.0.0", "bbox_head.reg_convs.0.0", SSD300, (80, *range(80))),
     (
         mmdet,
         "bbox_head.cls_convs.5.1",
         "bbox_head.reg_convs.5.1",
-        "mobilenet_v2_mmdet",
+        ("ssd", "ssdlite_extras", "mobilenet_v2"),
         (80, *range(80)),
     ),
     (
         torchvision,
         "head.classification_head.module_list.0",
         "head.regression_head.module_list.0",
-        "vgg16",
+        SSD300,
         (0, *COCO),
     ),
     (
         torchvision,
         "head.classification_head.module_list.5.1",
         "head.regression_head.module_list.5.1",
-        "mobilenet_v3_torchvision",
+        ("ssd", "ssdlite_extras", "mobilenet_v3"),
         (0, *COCO),
     ),
 ]
 
 
-@pytest.mark.parametrize(("source", "logits", "codes", "backbone", "order"), OURS)
-def test_classes_of_every_anchor_end_in_our_columns(source, logits, codes, backbone, order):
+@pytest.mark.parametrize(("source", "logits", "codes", "model", "order"), OURS)
+def test_classes_of_every_anchor_end_in_our_columns(source, logits, codes, model, order):
     """Six anchors, whose logits are their numbers: 1000 an anchor, and the class."""
     classes = 91 if source is torchvision else len(order)
     number = (1000 * np.arange(6)[:, None] + np.arange(classes)).ravel().astype(np.float32)
@@ -160,8 +161,8 @@ def test_classes_of_every_anchor_end_in_our_columns(source, logits, codes, backb
     np.testing.assert_array_equal(found[f"{logits}.weight"][:, 1, 0, 0], expected.ravel())
     for name in (f"{codes}.weight", f"{codes}.bias"):
         np.testing.assert_array_equal(found[name], given[name])
-    assert "head/logits" in source.MODELS[backbone][logits]
-    assert "head/boxes" in source.MODELS[backbone][codes]
+    assert "head/logits" in source.MODELS[model][logits]
+    assert "head/boxes" in source.MODELS[model][codes]
 
 
 def test_torchvision_keeps_weights_for_other_classes():

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdet import convolve, winograd
+from jaxdet import backend
+from jaxdet.layers import convolve, winograd
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
@@ -51,7 +52,7 @@ def gradients(function, x, kernel):
     ("height", "width", "padding", "dilation", "at_once"),
     [
         (5, 6, 1, 1, 2**21),
-        (9, 8, 2, 2, 500),  # one picture after another
+        (9, 8, 2, 2, 500),  # one image after another
         (8, 7, 0, 1, 1000),  # two and two
         (3, 3, 0, 1, 2**21),
         (19, 18, 6, 6, 2**21),
@@ -126,7 +127,7 @@ def test_bfloat16_depthwise_rounds_once():
 
 
 def test_bfloat16_gradients_are_summed_in_float32():
-    """In bfloat16 the sum of 1200 ones over 300 pictures would stop at 1024."""
+    """In bfloat16 the sum of 1200 ones over 300 images would stop at 1024."""
     x = jnp.ones((300, 2, 2, 1), jnp.bfloat16)
     kernel = jnp.ones((3, 3, 1, 1), jnp.bfloat16)
     y, pull = jax.vjp(lambda k: convolve.depthwise_shifted(x, k, 1, ONE), kernel)
@@ -153,26 +154,41 @@ def traced(side, channels, dtype=jnp.float32):
     return str(jax.make_jaxpr(forms)(*(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)))
 
 
-def test_the_cpu_takes_its_own_forms(monkeypatch):
-    """And no other backend does."""
+OTHERS = [target for target in backend.TARGETS if target != "cpu"]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_the_cpu_takes_its_own_forms(other):
+    """And no other target does, but only as long as it is asked for."""
     assert traced(24, 192).count("custom_vjp_call") == 2
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert traced(24, 192).count("custom_vjp_call") == 0
-    assert traced(24, 192).count("conv_general_dilated[") == 2
+    with backend.lowering_for(other):
+        assert traced(24, 192).count("custom_vjp_call") == 0
+        assert traced(24, 192).count("conv_general_dilated[") == 2
+    assert traced(24, 192).count("custom_vjp_call") == 2
 
 
-def test_only_the_cpu_takes_products_for_1x1(monkeypatch):
+@pytest.mark.parametrize("other", OTHERS)
+def test_only_the_cpu_takes_products_for_1x1(other):
     x, kernel = jnp.ones((2, 4, 4, 3)), jnp.ones((1, 1, 3, 5))
     take = lambda: str(jax.make_jaxpr(lambda *both: convolve.conv(*both))(x, kernel))
     assert "dot_general" in take() and "conv_general_dilated" not in take()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert "dot_general" not in take() and "conv_general_dilated" in take()
+    with backend.lowering_for(other):
+        assert "dot_general" not in take() and "conv_general_dilated" in take()
 
 
-def test_lax_forms_where_they_are_asked_for():
-    with convolve.lax_forms():
-        assert traced(24, 192).count("custom_vjp_call") == 0
-    assert traced(24, 192).count("custom_vjp_call") == 2
+def test_the_innermost_target_counts_and_unknown_ones_are_refused():
+    assert backend.target() == jax.default_backend()
+    with backend.lowering_for("tpu"):
+        with pytest.raises(RuntimeError), backend.lowering_for("portable"):
+            assert backend.target() == "portable"
+            raise RuntimeError
+        assert backend.target() == "tpu"
+    assert backend.target() == jax.default_backend()
+    with (
+        pytest.raises(ValueError, match="the target is 'cuda', expected one of cpu, gpu, tpu, p"),
+        backend.lowering_for("cuda"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from conftest import ROOT, SMALL, train
 from ml_collections import ConfigDict
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from jaxdet import best, checkpoint, logs, workdir
-from jaxdet import train as training
+from jaxdet.engine import train as training
+from jaxdet.training import best_checkpoint, checkpoint, logs, workdir
 
 STEPS = 160  # twenty kills leave some
 LONG = [
@@ -97,7 +97,7 @@ def assert_same(a, b):
 
 
 def without_speed(folder):
-    speed = ("pictures_per_second", "share_waiting_for_input")
+    speed = ("images_per_second", "share_waiting_for_input")
     lines = map(json.loads, (folder / logs.METRICS).read_text().splitlines())
     return [{name: value for name, value in line.items() if name not in speed} for line in lines]
 
@@ -136,10 +136,10 @@ def test_an_evaluation_that_a_crash_cut_short_is_made_again(shapes, trained, tmp
     *kept, last = (whole / logs.METRICS).read_text().splitlines()
     assert json.loads(last)["kind"] == "eval"
     (folder / logs.METRICS).write_text("\n".join(kept) + '\n{"step": 6, "ki')
-    shutil.rmtree(folder / best.FOLDER)
+    shutil.rmtree(folder / best_checkpoint.FOLDER)
     assert "best AP so far" in train(shapes, folder)
     assert (folder / logs.METRICS).read_text() == (whole / logs.METRICS).read_text()
-    assert checkpoint.read(folder / best.FOLDER)[2] == 6
+    assert checkpoint.read(folder / best_checkpoint.FOLDER)[2] == 6
 
 
 @pytest.mark.slow

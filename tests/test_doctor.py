@@ -1,5 +1,6 @@
 """The doctor: what it finds right, and that each thing that would fail is found."""
 
+import dataclasses
 import functools
 import runpy
 import shutil
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 from array_record.python import array_record_module as array_record
 from conftest import ROOT, SMALL, run
-from ml_collections import ConfigDict
 from tiny_sets import write_voc
 
-from jaxdet import assign, cost, data, doctor, survey
+from jaxdet import build, data, doctor
+from jaxdet.boxes import matching
 from jaxdet.data import part, table
+from jaxdet.engine import dataset_fit, step_cost
 from jaxdet.types import Anchors, Annotation
 
 GIB = 2**30
@@ -43,8 +45,8 @@ def test_a_sound_recipe_passes_and_says_what_training_will_cost(shapes, tmp_path
     output = doctor_on(shapes, f"--workdir={tmp_path / 'not' / 'yet'}")
     assert "FAIL" not in output and "Traceback" not in output
     assert not (tmp_path / "not").exists()  # it only looks
-    assert len(lines(output, "pictures decode")) == len(lines(output, "boxes legal")) == 2
-    assert "1,000 in shapes_train" in lines(output, "pictures decode")[0]
+    assert len(lines(output, "images decode")) == len(lines(output, "boxes legal")) == 2
+    assert "1,000 in shapes_train" in lines(output, "images decode")[0]
     (classes,) = lines(output, "objects by class")
     assert all(f"{name} " in classes for name in ("disc", "ring", "square", "triangle", "cross"))
     (time,) = lines(output, "time")
@@ -77,11 +79,11 @@ def test_a_truncated_picture_fails_and_is_named(tmp_path):
         "--config.data.eval=voc_2007_val",
         ok=False,
     )
-    train, val = lines(output, "pictures decode")
+    train, val = lines(output, "images decode")
     assert train.startswith("FAIL") and val.startswith("ok")
     assert "1 of 2" in train and "has no end marker" in train and "00000" in train
     assert "no step was run" in lines(output, "time")[0]
-    assert "checks fail: pictures decode" in output and "Traceback" not in output
+    assert "checks fail: images decode" in output and "Traceback" not in output
 
 
 def truncate_picture(path):
@@ -107,7 +109,7 @@ def truncate_picture(path):
 def test_a_recipe_that_cannot_work_ends_with_one_clear_line(shapes, argument, message):
     output = doctor_on(shapes, argument, ok=False)
     assert message in output and "Traceback" not in output
-    assert not lines(output, "pictures decode")
+    assert not lines(output, "images decode")
 
 
 def test_a_full_disk_fails(monkeypatch, tmp_path):
@@ -136,14 +138,25 @@ def dataset_of(*annotations):
     return data.Dataset("some", CLASSES, (only,), columns, np.zeros(len(annotations), int))
 
 
-def four_anchors():
-    """Four squares that tile the picture, as a detector that matches as SSD does."""
+def four_anchors(*, letterbox=False):
+    """Four squares that tile the image, as a detector that matches as SSD does."""
     low = np.array([[0, 0], [0.5, 0], [0, 0.5], [0.5, 0.5]], np.float32)
     cells = np.concatenate([low, np.full((4, 2), 0.5, np.float32)], axis=1)
     boxes = np.concatenate([low + 0.25, np.full((4, 2), 0.5, np.float32)], axis=1)
-    match = functools.partial(assign.match, iou_threshold=0.5)
     anchors = Anchors(boxes=boxes, cell=cells)
-    return types.SimpleNamespace(size=200, anchors_at=lambda size: anchors, assign=match)
+    match = jax.vmap(functools.partial(matching.match, anchors, iou_threshold=0.5))
+
+    def matched(objects, size):
+        assert size == 200
+        return anchors, match(objects)
+
+    return types.SimpleNamespace(size=200, letterbox=letterbox, matched=matched)
+
+
+def quickstart(**changes):
+    """The recipe of configs/quickstart.py, with other values for some of its fields."""
+    config = runpy.run_path(str(ROOT / "configs/quickstart.py"))["get_config"]()
+    return dataclasses.replace(build.recipe(config, CLASSES), **changes)
 
 
 def test_objects_that_no_anchor_meets_are_counted():
@@ -156,19 +169,19 @@ def test_objects_that_no_anchor_meets_are_counted():
         annotation("c", [exact], [1], difficult=np.array([True])),
         *[annotation(f"{i}", [exact], [0]) for i in range(70)],  # more than are looked at together
     )
-    found = survey.fit(four_anchors(), set_, letterbox=False, keep_difficult=False)
+    found = dataset_fit.fit(four_anchors(), set_, keep_difficult=False)
     np.testing.assert_array_equal(found.labels, [0, 1, 2, 2] + [0] * 70)
     np.testing.assert_allclose(found.best_iou, [1, 0.25, 0.25, 0.25] + [1] * 70, atol=1e-6)
-    np.testing.assert_array_equal(found.owned, [True, False, True, True] + [True] * 70)
+    np.testing.assert_array_equal(found.assigned, [True, False, True, True] + [True] * 70)
     np.testing.assert_allclose(found.sides[:2], [[100, 100], [50, 50]])
-    kept = survey.fit(four_anchors(), set_, letterbox=False, keep_difficult=True)
+    kept = dataset_fit.fit(four_anchors(), set_, keep_difficult=True)
     assert len(kept.labels) == len(found.labels) + 1
 
 
 def test_a_letterbox_shows_objects_smaller():
-    """A picture twice as wide as high, wholly covered, is half as high as the input."""
+    """An image twice as wide as high, wholly covered, is half as high as the input."""
     set_ = dataset_of(annotation("wide", [[0, 0, 1, 1]], [0], size=(50, 100)))
-    found = survey.fit(four_anchors(), set_, letterbox=True, keep_difficult=False)
+    found = dataset_fit.fit(four_anchors(letterbox=True), set_, keep_difficult=False)
     np.testing.assert_allclose(found.sides, [[200, 100]])
     # 1 x 1/2 across the middle meets half of each square: 1/8 of 1/2 + 1/4 - 1/8.
     np.testing.assert_allclose(found.best_iou, [0.125 / 0.625])
@@ -177,8 +190,8 @@ def test_a_letterbox_shows_objects_smaller():
 def test_object_rows_count_classes_sizes_and_misses():
     exact, small = [0, 0, 0.5, 0.5], [0.5, 0.5, 0.5625, 0.5625]  # 100 and 12.5 pixels of 200
     set_ = dataset_of(annotation("a", [exact, small, exact], [0, 2, 2]))
-    config = ConfigDict(runpy.run_path(str(ROOT / "configs/quickstart.py"))["get_config"]())
-    rows = {row.check: row.found for row in doctor.object_rows(four_anchors(), set_, config)}
+    recipe = quickstart(detector=four_anchors())
+    rows = {row.check: row.found for row in doctor.object_rows(recipe, set_)}
     assert rows["objects by class"] == "disc 1, ring 0, square 2"
     assert "under 8: 0, from 8: 1, from 16: 0, from 32: 0, from 64: 2" in rows["objects by size"]
     assert rows["objects without anchor"] == "1 of 3 (33.3%)"  # two are the same but for the class
@@ -198,9 +211,9 @@ def test_illegal_boxes():
         ]
     )
     set_ = dataset_of(annotation("a", boxes, [0, 0, 0, 0, 0, 0, 3]))
-    np.testing.assert_array_equal(survey.illegal_boxes(set_), [False] + [True] * 6)
+    np.testing.assert_array_equal(dataset_fit.illegal_boxes(set_), [False] + [True] * 6)
     set_.parts[0].records.append({"image": b"no picture"})
-    decode, legal = doctor.picture_rows(set_, 64)
+    decode, legal = doctor.image_rows(set_, 64)
     assert decode.fails and "not a picture" in decode.found
     assert legal.fails and legal.found == "6 of 7 in some are not, the first in a"
 
@@ -210,16 +223,18 @@ def test_memory_of_a_step_counts_what_is_donated_once():
     step = lambda state, batch: (state + batch.sum(), batch.max())
     for donated, least in (((0,), 1.25), ((), 2.25)):
         compiled = jax.jit(step, donate_argnums=donated).lower(state, batch).compile()
-        assert least <= cost.step_bytes(compiled) / 2**20 < least + 0.1
+        assert least <= step_cost.step_bytes(compiled) / 2**20 < least + 0.1
 
 
 def test_checkpoints_are_counted_in_float_bytes():
     first = {"a": jnp.zeros((3, 5)), "step": jnp.zeros((), jnp.int32)}
-    assert cost.checkpoint_bytes(first, keep=2) == 4 * (15 + 1) * 4  # and the best, and a new one
+    kept = 2 + 2  # and the best, and a new one
+    assert step_cost.checkpoint_bytes(first, keep=2) == kept * (15 + 1) * 4
 
 
 def test_time_of_an_epoch_and_of_the_schedule():
-    config = ConfigDict(dict(data=dict(batch_size=10), schedule=dict(steps=5000)))
-    found = doctor.time_found(3600, config, seconds=2.0)
-    assert found.startswith("2.000 s a step, 5.0 pictures/s; an epoch 0 h 12 min, ")
+    recipe = quickstart(steps=5000)
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, batch_size=10))
+    found = doctor.time_found(3600, recipe, seconds=2.0)
+    assert found.startswith("2.000 s a step, 5.0 images/s; an epoch 0 h 12 min, ")
     assert "5,000 steps 2 h 47 min" in found

@@ -10,10 +10,11 @@ import pytest
 from flax.errors import InvalidRngError
 from test_convert_sources import digest, shapes_of, their_shapes, zeros
 
-from jaxdet import optim
 from jaxdet.backbones.efficientnet_b3 import MBConv, efficientnet_b3
 from jaxdet.convert import lufficc, timm, torchvision, weights
+from jaxdet.layers.activations import identity
 from jaxdet.necks.efficientnet_extras import efficientnet_extras
+from jaxdet.training import freezing
 
 KEY = jax.random.key(0)
 RECIPE = "efficientnet_b3_ssd300_voc"
@@ -54,7 +55,7 @@ def test_extras_add_three_maps(size, last):
 def test_kernels_lie_as_tensorflow_lays_them():
     """On an even side, stride 2 looks at pixels 2i, 2i + 1 and 2i + 2; the last may be outside."""
     x = jax.random.normal(KEY, (1, 8, 8, 4))
-    block = MBConv(4, 2, 1, 3, drop=0.0)
+    block = MBConv(4, 2, 1, 3, drop=0.0, activation=identity)
     variables = jax.jit(functools.partial(block.init, train=False))(KEY, x)
     depthwise = lambda module, _: module.name == "depthwise"
     options = dict(capture_intermediates=depthwise, mutable=["intermediates"])
@@ -68,7 +69,7 @@ def test_kernels_lie_as_tensorflow_lays_them():
         np.testing.assert_allclose(found[0, i, j], expected, atol=1e-5)
 
 
-def test_drop_connect_drops_whole_pictures_and_scales_up_the_rest():
+def test_drop_connect_drops_whole_images_and_scales_up_the_rest():
     x = jax.random.normal(KEY, (64, 3, 3, 8))
     keep = MBConv(8, 1, 1, 3, drop=0.0)
     drop = MBConv(8, 1, 1, 3, drop=0.25)
@@ -76,7 +77,7 @@ def test_drop_connect_drops_whole_pictures_and_scales_up_the_rest():
     apply = lambda block, **options: block.apply(
         variables, x, train=True, mutable=["batch_stats"], **options
     )[0]
-    change = np.asarray(apply(keep) - x)  # what the block adds to a picture
+    change = np.asarray(apply(keep) - x)  # what the block adds to an image
     found = np.asarray(apply(drop, rngs={"dropout": jax.random.key(1)}) - x)
     stayed = np.abs(found).max((1, 2, 3)) > 0
     expected = np.where(stayed[:, None, None, None], change / 0.75, 0)
@@ -111,7 +112,7 @@ def test_a_frozen_block_drops_nothing():
     train = lambda: block.apply(variables, x, train=True, mutable=["batch_stats"])
     with pytest.raises(InvalidRngError, match="dropout"):
         train()
-    with optim.freeze_statistics(("*",)):
+    with freezing.freeze_statistics(("*",)):
         frozen, _ = train()
     np.testing.assert_array_equal(frozen, block.apply(variables, x, train=False))
 
@@ -126,7 +127,7 @@ CLASSIFIERS = [  # source; its last convolution, norm and linear layer; digest o
 
 @pytest.mark.parametrize(("source", "top", "expected"), CLASSIFIERS)
 def test_imagenet_weights_of_every_source_fit(source, top, expected, monkeypatch):
-    variables, backbone = shapes_of(RECIPE, 20)
+    variables, (*_, backbone) = shapes_of(RECIPE, 20)
     ours = {kind: tree["backbone"] for kind, tree in variables.items()}
     shapes = their_shapes(ours, source.BACKBONES[backbone])
     conv, norm, linear = top

@@ -17,9 +17,11 @@ from test_configs import CONFIGS
 from test_configs import load as load_config
 from test_golden_maths import pad
 
-from jaxdet import build, codec
+from jaxdet import build
+from jaxdet.boxes import codecs
 from jaxdet.convert import lufficc, weights
-from jaxdet.step import divide
+from jaxdet.detectors.one_stage import OneStage
+from jaxdet.training.step import divide
 from jaxdet.types import Targets
 
 CLASSES = tuple(f"class {i}" for i in range(20))
@@ -36,10 +38,9 @@ WITH_ARRAYS = ("vgg_ssd300_voc0712", "mobilenet_v2_ssd320_voc0712")
 def recipe(name):
     """The detector of a model, the names of its weights, and the shapes of its variables."""
     (path,) = [path for path in CONFIGS if path.stem == MODELS[name]]
-    config = load_config(path).get_config()
-    detector = build.detector(config, CLASSES)
-    table = lufficc.MODELS[config.model.backbone.name]
-    return detector, table, jax.eval_shape(detector.init, jax.random.key(0))
+    made = build.recipe(load_config(path).get_config(), CLASSES)
+    shapes = jax.eval_shape(made.detector.init, jax.random.key(0))
+    return made.detector, lufficc.MODELS[made.model], shapes
 
 
 def manifest(shared, name):
@@ -48,9 +49,9 @@ def manifest(shared, name):
 
 @dataclasses.dataclass
 class Golden:
-    """A model with the reference's weights, pictures and numbers."""
+    """A model with the reference's weights, images and numbers."""
 
-    detector: build.Detector
+    detector: OneStage
     variables: dict
     paths: dict  # their name of a weight -> our path
     pixels: np.ndarray
@@ -164,7 +165,7 @@ def stored_targets(its):
     labels = its.arrays["target_labels"].astype(np.int32)
     codes = its.arrays["target_locations"].astype(np.float64)
     return Targets(
-        boxes=codec.decode(codes, anchors.boxes),
+        boxes=codecs.decode_from_anchor(codes, anchors),
         labels=np.maximum(labels - 1, 0),
         positive=labels > 0,
         ignore=np.zeros(labels.shape, bool),

@@ -3,6 +3,7 @@
 The arrays are not part of the repository; without them these tests are skipped.
 """
 
+import functools
 import json
 import pathlib
 
@@ -10,7 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdet import anchors, assign, codec, losses, nms
+from jaxdet.boxes import anchors, codecs, matching, nms
+from jaxdet.losses import mining, multibox
 from jaxdet.types import Anchors, Objects, Raw
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden" / "lufficc"
@@ -54,7 +56,7 @@ def make_anchors(name):
 
 
 def pad(boxes, labels, count=32):
-    """One picture's truth as Objects [count]; the reference's labels start with 1."""
+    """The truth of one image as Objects [count]; the reference's labels start with 1."""
     free = (0, count - len(boxes))
     return Objects(
         boxes=np.pad(boxes, (free, (0, 0))),
@@ -76,10 +78,10 @@ def test_priors(name):
 
 
 @pytest.mark.parametrize("name", PRIORS)
-def test_matching_of_crowded_pictures(name):
+def test_matching_of_crowded_images(name):
     golden = load(f"matching_{name}")
     stored = Anchors(boxes=golden["priors"], cell=golden["priors"])
-    match = jax.jit(lambda objects: assign.match(stored, objects))
+    match = jax.jit(lambda objects: matching.match(stored, objects))
     for i in range(len(golden["image_files"])):
         truth, labels = golden[f"gt_boxes_{i}"], golden[f"gt_labels_{i}"]
         targets = match(pad(truth, labels, 64))
@@ -96,33 +98,34 @@ def test_matching_of_crowded_pictures(name):
         np.testing.assert_array_equal(
             targets.labels[common] + 1, golden[f"positive_labels_{i}"][theirs]
         )
-        codes = codec.encode(targets.boxes, stored.boxes)[common]
+        codes = codecs.encode_from_anchor(targets.boxes, stored)[common]
         np.testing.assert_allclose(codes, golden[f"positive_locations_{i}"][theirs], atol=1e-4)
 
 
-def targets_of(golden, stored):
-    pictures = [pad(golden[f"gt_boxes_{i}"], golden[f"gt_labels_{i}"]) for i in range(2)]
-    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *pictures)
-    return jax.jit(jax.vmap(lambda objects: assign.match(stored, objects)))(batch)
+def objects_of(golden):
+    images = [pad(golden[f"gt_boxes_{i}"], golden[f"gt_labels_{i}"]) for i in range(2)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *images)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_targets_negatives_and_loss(name):
     golden = load(name)
     stored = Anchors(boxes=golden["priors"], cell=golden["priors"])
-    targets = targets_of(golden, stored)
+    objects = objects_of(golden)
+    targets = jax.jit(jax.vmap(functools.partial(matching.match, stored)))(objects)
     labels = np.where(targets.positive, targets.labels + 1, 0)
     np.testing.assert_array_equal(labels, golden["target_labels"])
-    codes = codec.encode(targets.boxes, stored.boxes)
+    codes = codecs.encode_from_anchor(targets.boxes, stored)
     np.testing.assert_allclose(codes, golden["target_locations"], atol=1e-4)
 
     background = jax.nn.logsumexp(golden["cls_logits"], axis=-1) - golden["cls_logits"][..., 0]
-    negative = jax.vmap(losses.hard_negatives)(background, targets.positive, targets.ignore)
+    negative = jax.vmap(mining.hard_negatives)(background, targets.positive, targets.ignore)
     np.testing.assert_array_equal(negative, golden["eval_negative_mask"])
 
     raw = Raw(boxes=golden["bbox_pred"], logits=golden["cls_logits"])
     expected = json.loads((FOLDER / f"{name}.json").read_text())["loss_eval"]
-    found = jax.jit(losses.multibox)(raw, targets, stored)
+    losses = functools.partial(multibox.multibox, codec=codecs.from_anchor())
+    found = jax.jit(losses)(raw, targets, objects, stored)
     np.testing.assert_allclose(found["box"][0] / found["box"][1], expected["reg"], rtol=1e-5)
     np.testing.assert_allclose(found["class"][0] / found["class"][1], expected["cls"], rtol=1e-5)
 
@@ -131,10 +134,11 @@ def test_targets_negatives_and_loss(name):
 def test_detections(name):
     golden = load(name)
     size = PRIORS[MODELS[name]]["size"]
+    stored = Anchors(boxes=golden["priors"], cell=golden["priors"])
 
     def detect(logits, codes):
-        return nms.multiclass(
-            codec.decode(codes, golden["priors"]),
+        return nms.greedy(
+            codecs.decode_from_anchor(codes, stored),
             jax.nn.softmax(logits)[:, 1:],
             score_threshold=0.01,
             iou_threshold=0.45,

@@ -27,7 +27,10 @@ from jaxdet.necks.passthrough import passthrough, space_to_depth
 from jaxdet.necks.yolo_fpn import yolo_fpn
 
 ASIS = dict(mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))  # the stored inputs are normalised
-BACKBONES = {"yolov2": "darknet19", "yolov3": "darknet53"}
+MODELS = {  # by which importers know them
+    "yolov2": ("yolov2", "passthrough", "darknet19"),
+    "yolov3": ("yolov3", "yolo_fpn", "darknet53"),
+}
 NETS = {
     "yolov2": Net(darknet19(), passthrough(), yolov2(20, (5,)), **ASIS),
     "yolov3": Net(darknet53(), yolo_fpn(), yolov3(80, (3, 3, 3)), **ASIS),
@@ -68,8 +71,8 @@ def golden(shared, name):
         else:
             file, source = pathlib.Path(folder, "yolov2.safetensors"), yjh0410
             safetensors.numpy.save_file(theirs, file)
-        entries = weights.entries(file, source, BACKBONES[name], shapes)
-    variables, fresh = weights.adopt(entries, shapes)
+        entries = weights.entries(file, source, MODELS[name], shapes)
+    variables, fresh = weights.fill(entries, shapes)
     assert not fresh
     with np.load(given / f"{name}_416.npz") as file:
         arrays = dict(file)
@@ -116,7 +119,7 @@ def test_yolov2_statistics_after_a_step(shared):
     _, updates = jax.jit(functools.partial(known.net.apply, train=True, mutable=["batch_stats"]))(
         known.variables, known.arrays["input"]
     )
-    where = weights.paths(yjh0410.rearrange(known.theirs), yjh0410.MODELS["darknet19"])
+    where = weights.paths(yjh0410.rearrange(known.theirs), yjh0410.MODELS[MODELS["yolov2"]])
     after = weights.to_theirs(updates, where)
     assert len(after) == 2 * 22
     for name, array in after.items():

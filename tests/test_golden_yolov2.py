@@ -15,10 +15,10 @@ import pytest
 import test_golden_yolo_nets
 from test_golden_lufficc import gradient_errors, loss_and_gradient
 
-from jaxdet import codec, nms
+from jaxdet.boxes import codecs, nms
 from jaxdet.convert import weights, yjh0410
 from jaxdet.detectors.yolov2 import yolov2
-from jaxdet.step import divide
+from jaxdet.training.step import divide
 from jaxdet.types import Objects, Raw
 
 SIZE, GRID, PRIORS, CLASSES = 416, 13, 5, 20
@@ -38,12 +38,15 @@ def numbers(shared):
 
 def detector(golden):
     """Ours with the reference's priors; the network is not asked."""
-    select = functools.partial(
-        nms.multiclass, score_threshold=0.001, iou_threshold=0.5, max_kept=1000
+    limits = dict(score_threshold=0.001, iou_threshold=0.5, max_kept=1000)
+    return yolov2(
+        lambda counts: counts,
+        size=SIZE,
+        classes=tuple(f"class {i}" for i in range(CLASSES)),
+        letterbox=False,
+        nms=functools.partial(nms.greedy, **limits),
+        priors=(tuple((float(w) * 32, float(h) * 32) for w, h in golden["anchors"]),),
     )
-    priors = (tuple((float(w) * 32, float(h) * 32) for w, h in golden["anchors"]),)
-    names = tuple(f"class {i}" for i in range(CLASSES))
-    return yolov2(lambda counts: counts, size=SIZE, classes=names, priors=priors, select=select)
 
 
 def priors(golden):
@@ -62,7 +65,7 @@ def objects(golden, slots=24):
     def pad(x):
         return np.pad(x, [(0, slots - len(x))] + [(0, 0)] * (x.ndim - 1))
 
-    pictures = [
+    images = [
         Objects(
             boxes=pad(golden[f"gt_boxes_{i}"]),
             labels=pad(golden[f"gt_labels_{i}"].astype(np.int32)),
@@ -71,7 +74,7 @@ def objects(golden, slots=24):
         )
         for i in range(2)
     ]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *pictures)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *images)
 
 
 def targets(golden):
@@ -106,7 +109,7 @@ def test_targets(golden, numbers):
     assert (state == -1).sum() == numbers["matching"]["ignored"]
 
     positive = state == 1
-    codes = codec.encode_in_cell(found.boxes, priors(golden))
+    codes = codecs.encode_in_cell(found.boxes, priors(golden))
     weight = 2 - (found.boxes[..., 2:] - found.boxes[..., :2]).prod(axis=-1)
     columns = [found.labels[..., None], codes, weight[..., None], found.boxes]
     columns = np.concatenate(columns, axis=-1)
@@ -115,7 +118,7 @@ def test_targets(golden, numbers):
 
 def test_losses(golden, numbers):
     its = detector(golden)
-    found = jax.jit(its.losses)(raw(golden), targets(golden), priors(golden))
+    found = jax.jit(its.losses)(raw(golden), targets(golden), objects(golden), priors(golden))
     means = divide(found, {name: count for name, (_, count) in found.items()})
     for ours, theirs in THEIRS.items():
         assert means[ours] == pytest.approx(numbers["loss_eval"][theirs], rel=1e-5)
@@ -126,7 +129,7 @@ def test_losses_in_float64(golden, numbers):
     its = detector(golden)
     with jax.enable_x64(True):
         made = raw(golden, jnp.float64)
-        found = its.losses(made, targets(golden), priors(golden))
+        found = its.losses(made, targets(golden), objects(golden), priors(golden))
         means = {name: total / count for name, (total, count) in found.items()}
         assert all(mean.dtype == jnp.float64 for mean in means.values())
         means = {name: float(mean) for name, mean in means.items()}
@@ -142,7 +145,9 @@ def trained(shared, golden, *, dtype):
     variables = jax.tree.map(lambda x: jnp.asarray(x, dtype), known.variables)
     means, gradient, _ = loss_and_gradient(its, variables, golden["input"], objects(golden))
     assert all(leaf.dtype == dtype for leaf in jax.tree.leaves((means, gradient)))
-    where = weights.paths(yjh0410.rearrange(known.theirs), yjh0410.MODELS["darknet19"])
+    where = weights.paths(
+        yjh0410.rearrange(known.theirs), yjh0410.MODELS[test_golden_yolo_nets.MODELS["yolov2"]]
+    )
     suffix = "_float64" if dtype == jnp.float64 else ""
     expected = known.numbers[f"grad_norm{suffix}"]
     left_out = set(expected) - set(where)

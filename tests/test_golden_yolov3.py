@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdet import nms
+from jaxdet.boxes import nms
 from jaxdet.detectors.yolov3 import yolov3
 from jaxdet.types import Raw
 
@@ -31,9 +31,15 @@ def golden(shared):
 
 @pytest.fixture(scope="module")
 def detector():
-    select = functools.partial(nms.multiclass, score_threshold=0.5, iou_threshold=0.4, max_kept=300)
-    names = tuple(f"class {i}" for i in range(CLASSES))
-    return yolov3(lambda counts: counts, size=SIZE, classes=names, priors=PRIORS, select=select)
+    limits = dict(score_threshold=0.5, iou_threshold=0.4, max_kept=300)
+    return yolov3(
+        lambda counts: counts,
+        size=SIZE,
+        classes=tuple(f"class {i}" for i in range(CLASSES)),
+        letterbox=False,
+        nms=functools.partial(nms.greedy, **limits),
+        priors=PRIORS,
+    )
 
 
 @pytest.fixture(scope="module")

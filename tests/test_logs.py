@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from jaxdet import logs
+from jaxdet.training import logs
 
 
 def lines(folder):

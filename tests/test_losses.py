@@ -3,13 +3,25 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxdet import losses
-from jaxdet.codec import encode
-from jaxdet.types import Anchors, Raw, Targets
+from jaxdet.boxes import codecs
+from jaxdet.losses import box, classes, mining, multibox
+from jaxdet.types import Anchors, Objects, Raw, Targets
 
 B, A, K = 3, 40, 5
+CODEC = codecs.from_anchor()
+NO_OBJECTS = Objects(  # multibox does not ask for them: the targets have all of them
+    boxes=np.zeros((B, 0, 4), np.float32),
+    labels=np.zeros((B, 0), np.int32),
+    mask=np.zeros((B, 0), bool),
+    weight=np.zeros((B, 0), np.float32),
+)
+
+
+def multibox_of(raw, targets, anchors, **options):
+    return multibox.multibox(raw, targets, NO_OBJECTS, anchors, codec=CODEC, **options)
 
 
 def make(seed=0, positives=(4, 0, 9)):
@@ -41,21 +53,32 @@ def mine(loss, positive, ignore, ratio):
     return chosen
 
 
-def reference(raw, targets, anchors, ratio):
-    logits = raw.logits.astype(np.float64)
-    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    codes = np.array(encode(targets.boxes, anchors.boxes), np.float64)
+def smooth_l1(error):
+    return np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)
+
+
+def cross_entropy(logits):
+    """What each class costs if it is the right one."""
+    return np.log(np.exp(logits).sum(-1, keepdims=True)) - logits
+
+
+def bce(logits):
+    return np.log1p(np.exp(logits)).sum(-1, keepdims=True) - logits
+
+
+def reference(raw, targets, anchors, ratio, of_error=smooth_l1, of_logits=cross_entropy):
+    cost = of_logits(raw.logits.astype(np.float64))
+    codes = np.array(CODEC.encode(targets.boxes, anchors), np.float64)
     box = classes = 0.0
     for b in range(B):
-        negative = mine(-log_p[b, :, 0], targets.positive[b], targets.ignore[b], ratio)
+        negative = mine(cost[b, :, 0], targets.positive[b], targets.ignore[b], ratio)
         for a in range(A):
             if targets.positive[b, a]:
-                error = np.abs(raw.boxes[b, a] - codes[b, a])
-                part = np.where(error < 1, error**2 / 2, error - 0.5).sum()
+                part = of_error(raw.boxes[b, a] - codes[b, a]).sum()
                 box += targets.weight[b, a] * part
-                classes -= targets.weight[b, a] * log_p[b, a, targets.labels[b, a] + 1]
+                classes += targets.weight[b, a] * cost[b, a, targets.labels[b, a] + 1]
             elif negative[a]:
-                classes -= log_p[b, a, 0]
+                classes += cost[b, a, 0]
     return box, classes
 
 
@@ -63,24 +86,63 @@ def reference(raw, targets, anchors, ratio):
 @pytest.mark.parametrize("positives", [(4, 0, 9), (1, 2, 3), (40, 30, 0)])
 def test_multibox_against_loops(positives, ratio):
     raw, targets, anchors = make(sum(positives), positives)
-    found = jax.jit(lambda r, t: losses.multibox(r, t, anchors, negative_ratio=ratio))(raw, targets)
+    found = jax.jit(lambda r, t: multibox_of(r, t, anchors, negative_ratio=ratio))(raw, targets)
     box, classes = reference(raw, targets, anchors, ratio)
     np.testing.assert_allclose(found["box"][0], box, rtol=1e-5)
     np.testing.assert_allclose(found["class"][0], classes, rtol=1e-5)
     assert found["box"][1] == found["class"][1] == sum(positives)
 
 
+def test_multibox_of_other_losses_against_loops():
+    raw, targets, anchors = make()
+    options = dict(box_loss=box.mse, class_loss=classes.bce)
+    found = jax.jit(lambda r, t: multibox_of(r, t, anchors, **options))(raw, targets)
+    expected = reference(raw, targets, anchors, 3, np.square, bce)
+    np.testing.assert_allclose([found["box"][0], found["class"][0]], expected, rtol=1e-5)
+
+
+def one_wrong(loss):
+    """The loss of a box as a function of the error of one of its four numbers."""
+    itself = codecs.Codec(encode=lambda boxes, _: boxes, decode=lambda codes, _: codes)
+    outputs = lambda error: jnp.zeros((1, 1, 4)).at[0, 0, 1].set(error)
+    anchors = Anchors(boxes=np.zeros((1, 4)), cell=np.zeros((1, 4)))
+    return lambda error: loss(outputs(error), jnp.zeros((1, 1, 4)), anchors, itself)[0, 0]
+
+
 def test_smooth_l1_by_hand():
+    """Of one number's error; the other three of a box are right."""
     error = jnp.array([0.0, 0.5, -0.5, 1.0, -3.0])
-    np.testing.assert_allclose(losses.smooth_l1(error), [0, 0.125, 0.125, 0.5, 2.5])
-    slope = jax.vmap(jax.grad(losses.smooth_l1))(error)
+    np.testing.assert_allclose(
+        jax.vmap(one_wrong(box.smooth_l1))(error), [0, 0.125, 0.125, 0.5, 2.5]
+    )
+    slope = jax.vmap(jax.grad(one_wrong(box.smooth_l1)))(error)
     np.testing.assert_allclose(slope, [0, 0.5, -0.5, 1, -1])
+
+
+def test_mse_by_hand():
+    error = jnp.array([0.0, 0.5, -0.5, 1.0, -3.0])
+    np.testing.assert_allclose(jax.vmap(one_wrong(box.mse))(error), [0, 0.25, 0.25, 1, 9])
 
 
 def test_cross_entropy_by_hand_and_of_extreme_logits():
     logits = jnp.array([[0.0, np.log(3.0)], [1000.0, 0.0], [1000.0, 0.0]])
-    found = losses.cross_entropy(logits, jnp.array([1, 0, 1]))
+    found = classes.cross_entropy(logits, jax.nn.one_hot(jnp.array([1, 0, 1]), 2))
     np.testing.assert_allclose(found, [-np.log(0.75), 0, 1000], atol=1e-6)
+
+
+def test_class_losses_of_shares():
+    """Targets need not be one class: under mixup, and with smoothed labels, they are shares."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 3, K)).astype(np.float32) * 3
+    shares = rng.uniform(size=(2, 3, K)).astype(np.float32)
+    found = classes.bce(logits, shares)
+    p = 1 / (1 + np.exp(-logits))
+    expected = -(shares * np.log(p) + (1 - shares) * np.log(1 - p)).sum(-1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    shares /= shares.sum(-1, keepdims=True)
+    found = classes.cross_entropy(logits, shares)
+    expected = optax.softmax_cross_entropy(logits, shares)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -90,7 +152,7 @@ def test_mining_against_a_sort_with_many_ties(seed):
         loss = rng.integers(0, levels, 200).astype(np.float32) / 7
         positive = rng.uniform(size=200) < rng.choice([0.0, 0.01, 0.1, 0.4])
         ignore = (rng.uniform(size=200) < 0.3) & ~positive
-        found = jax.jit(lambda *a: losses.hard_negatives(*a, ratio=3))(loss, positive, ignore)
+        found = jax.jit(lambda *a: mining.hard_negatives(*a, ratio=3))(loss, positive, ignore)
         np.testing.assert_array_equal(found, mine(loss, positive, ignore, 3))
         assert found.sum() <= 3 * positive.sum()
 
@@ -98,13 +160,13 @@ def test_mining_against_a_sort_with_many_ties(seed):
 def test_a_background_loss_that_rounds_below_zero_still_counts_as_the_least():
     loss = np.array([-1e-7, 0.5, 0.0, 0.2], np.float32)
     positive = np.array([False, True, False, False])
-    found = losses.hard_negatives(loss, positive, np.zeros(4, bool), ratio=3)
+    found = mining.hard_negatives(loss, positive, np.zeros(4, bool), ratio=3)
     np.testing.assert_array_equal(found, ~positive)
 
 
 def gradients(raw, targets, anchors):
     def total(raw):
-        parts = losses.multibox(raw, targets, anchors)
+        parts = multibox_of(raw, targets, anchors)
         return sum(part / jnp.maximum(count, 1) for part, count in parts.values())
 
     return jax.jit(jax.value_and_grad(total))(raw)
@@ -132,7 +194,7 @@ def test_half_precision_logits_are_summed_in_float32():
     raw, targets, anchors = make()
     half = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), raw)
     rounded = jax.tree.map(lambda x: x.astype(jnp.float32), half)
-    run = jax.jit(lambda raw: losses.multibox(raw, targets, anchors))
+    run = jax.jit(lambda raw: multibox_of(raw, targets, anchors))
     a, b = run(half), run(rounded)
     assert a["class"][0].dtype == a["box"][0].dtype == jnp.float32
     np.testing.assert_allclose(a["class"][0], b["class"][0], rtol=1e-6)

@@ -9,7 +9,8 @@ import pytest
 from conftest import run, train
 
 import jaxdet
-from jaxdet import checkpoint, data, logs
+from jaxdet import data
+from jaxdet.training import checkpoint, logs
 
 
 @pytest.mark.slow
@@ -58,7 +59,7 @@ def assert_same_state(a, b):
     assert (a / position).read_text() == (b / position).read_text()
     numbers = [
         [
-            {k: v for k, v in json.loads(line).items() if k != "pictures_per_second"}
+            {k: v for k, v in json.loads(line).items() if k != "images_per_second"}
             for line in (folder / logs.METRICS).read_text().splitlines()
             if json.loads(line)["step"] == step_a
         ]

@@ -8,7 +8,7 @@ import pytest
 from conftest import run
 
 import jaxdet
-from jaxdet import checkpoint, logs
+from jaxdet.training import checkpoint, logs
 
 
 def train(name, shapes, workdir, *options):
@@ -23,7 +23,7 @@ def test_sizes_and_thawing_resume_bit_for_bit(shapes, tmp_path):
         "--config.step.resize_every=1",
         "--config.step.frozen=('backbone',)",
         "--config.step.unfreeze_at=3",
-        "--config.augment.mixup_alpha=1.5",
+        "--config.augment.mix=({'name':'mixup','alpha':1.5},)",
         "--config.every.evaluation=0",
         "--config.every.picture=0",
     ]
@@ -41,7 +41,7 @@ def test_sizes_and_thawing_resume_bit_for_bit(shapes, tmp_path):
         other = ["--mode=eval", f"--config.model.size={size}", *options]
         assert f"input {size}x{size} letterboxed" in train(name, shapes, tmp_path / "half", *other)
     detector = jaxdet.load(tmp_path / "half")
-    assert detector.config.evaluation.letterbox
+    assert detector.detector.letterbox
     detector(np.zeros((30, 50, 3), np.uint8))
 
 

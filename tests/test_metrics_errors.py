@@ -83,7 +83,7 @@ CASES = {
 def test_one_error_of_each_kind(kind):
     annotation, detections, kinds, mean, costs = CASES[kind]
     result = errors.evaluate({"1": detections}, [annotation], CLASSES)
-    assert errors.judge(detections, annotation).kinds.tolist() == kinds
+    assert errors.classify(detections, annotation).kinds.tolist() == kinds
     assert result["mAP"] == pytest.approx(mean)
     expected = dict.fromkeys(errors.KINDS, 0.0) | costs
     assert result["costs"] == pytest.approx(expected, abs=1e-9)
@@ -97,7 +97,7 @@ def test_every_kind_has_a_case():
 def test_the_best_of_two_mends_an_object_and_the_other_goes():
     annotation = truth((0, FIRST), (0, SECOND))
     detections = found((0, 0.6, HALF_SECOND), (0, 0.9, FIRST), (0, 0.8, HALF_SECOND))
-    verdict = errors.judge(detections, annotation)
+    verdict = errors.classify(detections, annotation)
     mended = errors.mend("localisation", detections, annotation, verdict)
     np.testing.assert_allclose(mended.scores, [0.9, 0.8])
     np.testing.assert_allclose(mended.boxes, [FIRST, SECOND], rtol=1e-6)
@@ -106,7 +106,7 @@ def test_the_best_of_two_mends_an_object_and_the_other_goes():
 def test_an_object_that_is_found_is_not_mended_again():
     annotation = truth((0, SECOND))
     detections = found((0, 0.9, HALF_SECOND), (0, 0.8, SECOND), (1, 0.7, SECOND))
-    verdict = errors.judge(detections, annotation)
+    verdict = errors.classify(detections, annotation)
     assert verdict.kinds.tolist() == ["localisation", "right", "classification"]
     for kind in ("localisation", "classification"):
         mended = errors.mend(kind, detections, annotation, verdict)
@@ -118,16 +118,16 @@ def test_an_object_that_is_found_is_not_mended_again():
 def test_order_of_the_kinds_is_that_of_the_authors():
     # Badly placed on its own class, and well on another: localisation comes first.
     annotation = truth((0, SECOND), (1, HALF_SECOND))
-    assert errors.judge(found((0, 0.9, HALF_SECOND)), annotation).kinds[0] == "localisation"
+    assert errors.classify(found((0, 0.9, HALF_SECOND)), annotation).kinds[0] == "localisation"
     # A second detection of a found object that also lies on another class: classification.
     annotation = truth((0, SECOND), (1, SECOND))
     detections = found((0, 0.9, SECOND), (0, 0.8, SECOND))
-    assert errors.judge(detections, annotation).kinds.tolist() == ["right", "classification"]
+    assert errors.classify(detections, annotation).kinds.tolist() == ["right", "classification"]
 
 
 def test_thresholds():
     annotation = truth((0, (0, 0, 25, 25)))  # a quarter of the picture is exact in float32
-    kind = lambda label, height: errors.judge(
+    kind = lambda label, height: errors.classify(
         found((label, 0.9, (0, 0, 25, height))), annotation
     ).kinds[0]
     assert kind(0, 12.5) == "right"  # IoU 0.5
@@ -140,7 +140,7 @@ def test_thresholds():
 def test_difficult_objects_count_for_nothing():
     annotation = truth((0, FIRST), (0, SECOND), (1, THIRD), difficult=[1, 2])
     detections = found((0, 0.9, SECOND), (0, 0.8, FIRST), (1, 0.7, SECOND))
-    verdict = errors.judge(detections, annotation)
+    verdict = errors.classify(detections, annotation)
     assert verdict.kinds.tolist() == ["ignored", "right", "background"]
     assert not verdict.missed.any()
 
@@ -162,7 +162,7 @@ def test_crowds_take_detections_with_them_but_right_ones():
 
 def test_right_ones_are_those_of_the_average_precision():
     annotations, detections = zip(*(crowded(seed) for seed in range(12)), strict=True)
-    kinds = [errors.judge(*pair).kinds for pair in zip(detections, annotations, strict=True)]
+    kinds = [errors.classify(*pair).kinds for pair in zip(detections, annotations, strict=True)]
     numbers = voc.evaluate(
         {a.id: d for a, d in zip(annotations, detections, strict=True)}, annotations, CLASSES
     )["classes"]

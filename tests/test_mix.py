@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxdet import mix
+from jaxdet.augment import mix
 from jaxdet.types import Objects
 
 B, N = 64, 2

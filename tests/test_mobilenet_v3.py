@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from test_convert_sources import digest, shapes_of, their_shapes, zeros
 
-from jaxdet import layers
-from jaxdet.backbones.mobilenet_v3 import Bottleneck, mobilenet_v3
-from jaxdet.backbones.mobilenet_v3_torchvision import mobilenet_v3_torchvision
+from jaxdet.backbones.mobilenet_v3 import mobilenet_v3
 from jaxdet.convert import lufficc, timm, torchvision, weights
+from jaxdet.layers import activations, attention, blocks, norms
+from jaxdet.layers.inverted_residual import SqueezedResidual
 from jaxdet.necks.mobilenet_v3_extras import mobilenet_v3_extras
 
 KEY = jax.random.key(0)
@@ -22,17 +22,19 @@ KEY = jax.random.key(0)
 
 def test_hard_swish_by_hand():
     x = jnp.array([-4.0, -3.0, -1.0, 0.0, 1.5, 3.0, 5.0])
-    np.testing.assert_allclose(layers.hard_sigmoid(x), [0, 0, 1 / 3, 0.5, 0.75, 1, 1], rtol=1e-6)
-    np.testing.assert_allclose(layers.hard_swish(x), [0, 0, -1 / 3, 0, 1.125, 3, 5], rtol=1e-6)
-    slope = jax.vmap(jax.grad(layers.hard_sigmoid))(x)
+    np.testing.assert_allclose(
+        activations.hard_sigmoid(x), [0, 0, 1 / 3, 0.5, 0.75, 1, 1], rtol=1e-6
+    )
+    np.testing.assert_allclose(activations.hard_swish(x), [0, 0, -1 / 3, 0, 1.125, 3, 5], rtol=1e-6)
+    slope = jax.vmap(jax.grad(activations.hard_sigmoid))(x)
     np.testing.assert_allclose(slope, [0, 0, 1 / 6, 1 / 6, 1 / 6, 0, 0], rtol=1e-6)  # PyTorch's
-    slope = jax.vmap(jax.grad(layers.hard_swish))(x)
+    slope = jax.vmap(jax.grad(activations.hard_swish))(x)
     np.testing.assert_allclose(slope, [0, 0, 1 / 6, 0.5, 1, 1, 1], rtol=1e-6)
 
 
 def test_squeeze_excite_by_hand():
     x = np.array(jax.random.normal(KEY, (2, 3, 4, 5)))
-    layer = layers.SqueezeExcite(2)
+    layer = attention.SqueezeExcite(2)
     params = jax.jit(layer.init)(KEY, x)["params"]
     params = jax.tree.map(lambda a: a + 0.1, params)  # biases that are not zero
     reduce, expand = (params[name] for name in ("reduce", "expand"))
@@ -47,7 +49,7 @@ def test_squeeze_excite_by_hand():
 @pytest.mark.parametrize("squeeze_first", [True, False])
 def test_squeeze_and_excite_stands_on_the_named_side_of_the_activation(squeeze_first):
     x = jax.random.normal(KEY, (1, 6, 6, 8))
-    block = Bottleneck(8, 16, 3, 1, True, jax.nn.relu, squeeze_first)
+    block = SqueezedResidual(8, 16, 3, 1, True, squeeze_first, activation=activations.relu)
     variables = jax.jit(functools.partial(block.init, train=False))(KEY, x)
     widened, y = block.apply(variables, x, train=False)
 
@@ -55,21 +57,26 @@ def test_squeeze_and_excite_stands_on_the_named_side_of_the_activation(squeeze_f
         own = {kind: tree[name] for kind, tree in variables.items() if name in tree}
         return layer.apply(own, x, **kwargs)
 
-    wide = jax.nn.relu(part(layers.ConvNorm(16), "expand", x, train=False))
+    wide = jax.nn.relu(part(blocks.ConvBlock(16), "expand", x, train=False))
     np.testing.assert_allclose(widened, wide, atol=1e-6)
-    inside = part(layers.DepthwiseNorm(), "depthwise", wide, train=False)
-    excite = functools.partial(part, layers.SqueezeExcite(8), "squeeze")
+    inside = part(blocks.DepthwiseBlock(), "depthwise", wide, train=False)
+    excite = functools.partial(part, attention.SqueezeExcite(8), "squeeze")
     inside = jax.nn.relu(excite(inside)) if squeeze_first else excite(jax.nn.relu(inside))
-    out = x + part(layers.ConvNorm(8), "project", inside, train=False)
+    out = x + part(blocks.ConvBlock(8), "project", inside, train=False)
     np.testing.assert_allclose(y, out, atol=1e-5)
+
+
+TORCHVISIONS = functools.partial(
+    mobilenet_v3, section_6_3=True, squeeze_first=False, norm=norms.slow_batch_norm
+)
 
 
 @pytest.mark.parametrize(
     ("backbone", "channels"),
     [
         (mobilenet_v3(), (112, 960)),
-        (mobilenet_v3_torchvision(), (672, 480)),
-        (mobilenet_v3_torchvision(width=0.125), (88, 96)),  # 84 and 10 channels, rounded
+        (TORCHVISIONS(), (672, 480)),
+        (TORCHVISIONS(width=0.125), (88, 96)),  # 84 and 10 channels, rounded
     ],
 )
 @pytest.mark.parametrize("size", [256, 320])
@@ -101,19 +108,19 @@ def test_same_padding_is_tensorflows(sides, size, stride, dilation):
         how |= dict(rhs_dilation=(dilation,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
         return jax.lax.conv_general_dilated(x, kernel, (stride,) * 2, "SAME", **how)
 
-    conv = layers.Conv(4, size, stride, "SAME", dilation, use_bias=False)
+    conv = blocks.Conv(4, size, stride, "SAME", dilation, use_bias=False)
     found = conv.apply({"params": {"kernel": kernel}}, x)
     np.testing.assert_allclose(found, expected(kernel), atol=1e-5)
     if dilation == 1:
         deep = kernel[:, :, :1, :3]
-        found = layers.DepthwiseConv(stride, size, "SAME").apply({"params": {"kernel": deep}}, x)
+        found = blocks.DepthwiseConv(size, stride, "SAME").apply({"params": {"kernel": deep}}, x)
         np.testing.assert_allclose(found, expected(deep, feature_group_count=3), atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [layers.ConvNorm, layers.DepthwiseNorm])
+@pytest.mark.parametrize("layer", [blocks.ConvBlock, blocks.DepthwiseBlock])
 def test_norm_is_the_one_given(layer):
-    flat = functools.partial(layers.BatchNorm, epsilon=3.0)  # variance 1 + 3: halves
-    layer = layer(features=1, norm=flat) if layer is layers.ConvNorm else layer(size=1, norm=flat)
+    flat = functools.partial(norms.BatchNorm, epsilon=3.0)  # variance 1 + 3: halves
+    layer = layer(features=1, norm=flat) if layer is blocks.ConvBlock else layer(size=1, norm=flat)
     x = jnp.full((1, 2, 2, 1), 8.0)
     variables = layer.init(KEY, x, train=False)
     variables["params"]["conv"]["kernel"] = jnp.ones((1, 1, 1, 1))
@@ -134,7 +141,7 @@ def test_norm_is_the_one_given(layer):
     ],
 )
 def test_imagenet_classifiers_fit(source, other, expected, monkeypatch):
-    variables, backbone = shapes_of("mobilenet_v3_ssd320_voc", 20)
+    variables, (*_, backbone) = shapes_of("mobilenet_v3_ssd320_voc", 20)
     ours = {kind: tree["backbone"] for kind, tree in variables.items()}
     shapes = their_shapes(ours, source.BACKBONES[backbone])
     if source is lufficc:  # squeezes by linear layers

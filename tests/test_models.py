@@ -2,12 +2,12 @@
 
 import runpy
 
-import jax
 import pytest
 from conftest import ROOT
 from ml_collections import ConfigDict
 
 from jaxdet import build, models
+from jaxdet.engine import step_cost
 
 
 def test_multiply_adds_by_hand():
@@ -15,10 +15,9 @@ def test_multiply_adds_by_hand():
     config = ConfigDict(runpy.run_path(str(ROOT / "configs/quickstart.py"))["get_config"]())
     config.model.size, config.model.backbone.channels = 64, (8, 8, 8, 8, 8)
     config.model.neck.channels = (8,)
-    detector = build.detector(config, ("a", "b"))
-    shapes = jax.eval_shape(detector.init, jax.random.key(0))
+    detector = build.recipe(config, ("a", "b")).detector
 
-    def taps(side, stride):  # of a padded 3-tap filter along a line, those that see the picture
+    def taps(side, stride):  # of a padded 3-tap filter along a line, those that see the image
         out = -(-side // stride)
         return sum(0 <= i * stride + k - 1 < side for i in range(out) for k in range(3))
 
@@ -26,7 +25,7 @@ def test_multiply_adds_by_hand():
     same = [taps(side, 1) ** 2 for side in (16, 8, 4, 2)]
     head = [taps(side, 1) ** 2 for side in (8, 4, 2, 1)]
     convolutions = 3 * 8 * down[0] + 64 * (sum(down[1:]) + sum(same)) + 8 * 28 * sum(head)
-    found = models.multiply_adds(detector, shapes)
+    found = step_cost.multiply_adds(detector)
     assert convolutions < found < 1.1 * convolutions  # and some for BatchNorm, bias and ReLU
 
 

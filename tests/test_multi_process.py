@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, train
 
-from jaxdet import checkpoint, logs, parallel
+from jaxdet.training import checkpoint, logs, parallel
 
 FIVE = [
     "--config.schedule.steps=5",

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdet import layers, normalise
-from jaxdet.backbones.mobilenet_v2 import InvertedResidual, mobilenet_v2
+from jaxdet import backend
+from jaxdet.backbones.mobilenet_v2 import mobilenet_v2
 from jaxdet.backbones.vgg16 import vgg16
 from jaxdet.detectors.net import Net
 from jaxdet.heads.ssd import flatten_levels, ssd
 from jaxdet.heads.ssdlite import ssdlite
+from jaxdet.layers import activations, batch_norm, blocks, norms
+from jaxdet.layers.inverted_residual import InvertedResidual
 from jaxdet.necks.mobilenet_extras import mobilenet_extras
 from jaxdet.necks.vgg_extras import vgg_extras
 from jaxdet.necks.vgg_extras_512 import vgg_extras_512
@@ -58,17 +60,25 @@ def test_backbones_declare_their_strides(backbone, size):
     assert [round(size / m.shape[1]) for m in maps] == list(backbone.strides)
 
 
+@pytest.mark.parametrize("backbone", [vgg16, mobilenet_v2])
+def test_backbones_give_the_maps_they_are_asked_for(backbone):
+    maps, _ = shapes(backbone(strides=(8, 2)), 64, train=False)
+    assert [m.shape[1] for m in maps] == [8, 32]
+    with pytest.raises(ValueError, match=r"has maps of strides \[.*16.*\], not of \[64\]"):
+        shapes(backbone(strides=(8, 64)), 64, train=False)
+
+
 class Same(nn.Module):
     """Gives back what it gets, as a level."""
 
-    def __call__(self, x, train):
+    def __call__(self, x, *, train):
         return x if isinstance(x, tuple) else (x,)
 
 
 class Pair(nn.Module):
     """The level itself, as boxes and as logits."""
 
-    def __call__(self, maps, train):
+    def __call__(self, maps, *, train):
         return maps[0], maps[0] * (2.0 if train else 1.0)
 
 
@@ -94,13 +104,14 @@ def test_levels_are_flattened_by_row_column_anchor():
 
 @pytest.mark.parametrize("head", [ssd, ssdlite])
 def test_heads_refuse_a_wrong_number_of_levels(head):
+    maps = (jnp.ones((1, 2, 2, 4)), jnp.ones((1, 1, 1, 4)))
     with pytest.raises(ValueError, match="2 maps, but anchors for 3 levels"):
-        head(2, (1, 1, 1)).init(KEY, (jnp.ones((1, 2, 2, 4)), jnp.ones((1, 1, 1, 4))), False)
+        head(2, (1, 1, 1)).init(KEY, maps, train=False)
 
 
 def test_batch_norm_by_hand():
     x = jnp.array([1.0, 3.0, 5.0, 7.0]).reshape(2, 1, 2, 1)  # mean 4, variance 5, unbiased 20 / 3
-    norm = layers.BatchNorm()
+    norm = norms.BatchNorm()
     variables = {
         "params": {"scale": jnp.array([2.0]), "bias": jnp.array([1.0])},
         "batch_stats": {"mean": jnp.array([10.0]), "var": jnp.array([3.0])},
@@ -118,7 +129,7 @@ def test_batch_norm_by_hand():
 
 def test_batch_norm_gradient_equals_flax():
     x = 5 + jax.random.normal(KEY, (3, 4, 5, 6))
-    ours, theirs = layers.BatchNorm(), nn.BatchNorm(momentum=0.9, use_running_average=False)
+    ours, theirs = norms.BatchNorm(), nn.BatchNorm(momentum=0.9, use_running_average=False)
     variables = theirs.init(KEY, x)
     weights = jax.random.normal(jax.random.key(1), x.shape)
 
@@ -135,7 +146,7 @@ def test_batch_norm_gradient_equals_flax():
 
 def test_batch_norm_keeps_float32_statistics_of_bfloat16_maps():
     x = 300 + jax.random.normal(KEY, (2, 8, 8, 1))  # bfloat16 has steps of 2 at 300
-    norm = layers.BatchNorm()
+    norm = norms.BatchNorm()
     variables = norm.init(KEY, x, train=True)
     assert variables["batch_stats"]["mean"] == 0  # initialising is no step
     half = x.astype(jnp.bfloat16)
@@ -147,36 +158,36 @@ def test_batch_norm_keeps_float32_statistics_of_bfloat16_maps():
     assert float(mean[0]) == pytest.approx(0.1 * exact, rel=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+@pytest.mark.parametrize("target", ["cpu", "tpu"])
 @pytest.mark.parametrize("offset", [0, 100])
-def test_moments_equal_double_precision(monkeypatch, backend, offset):
+def test_moments_equal_double_precision(target, offset):
     """In two looks, or in one around a guess that is two deviations off."""
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     x = offset + jax.random.normal(KEY, (2, 16, 16, 3))
-    mean, var = normalise._moments(x, jnp.full(3, offset + 2.0))
+    with backend.lowering_for(target):
+        mean, var = batch_norm.moments(x, jnp.full(3, offset + 2.0))
     exact = np.asarray(x, np.float64)
     np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=2e-6)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "tpu"])
-def test_the_variance_of_equal_pixels_is_not_negative(monkeypatch, backend):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+@pytest.mark.parametrize("target", ["cpu", "tpu"])
+def test_the_variance_of_equal_pixels_is_not_negative(target):
     values = jnp.linspace(-3, 3, 200)
-    _, var = normalise._moments(jnp.tile(values, (1, 7, 7, 1)), jnp.zeros(200))
+    with backend.lowering_for(target):
+        _, var = batch_norm.moments(jnp.tile(values, (1, 7, 7, 1)), jnp.zeros(200))
     assert (var >= 0).all()
     np.testing.assert_allclose(var, 0, atol=2e-5)
 
 
 def test_relu6_stops_at_both_ends():
     x = jnp.array([-1.0, 0.0, 2.0, 6.0, 9.0])
-    assert layers.relu6(x).tolist() == [0, 0, 2, 6, 6]
-    assert jax.grad(lambda x: layers.relu6(x).sum())(x).tolist() == [0, 0, 1, 0, 0]
+    assert activations.relu6(x).tolist() == [0, 0, 2, 6, 6]
+    assert jax.grad(lambda x: activations.relu6(x).sum())(x).tolist() == [0, 0, 1, 0, 0]
 
 
 def test_l2_norm_by_hand():
     x = jnp.array([[3.0, 4.0], [0.0, 0.0]]).reshape(1, 2, 1, 2)
-    norm = layers.L2Norm()
+    norm = blocks.L2Norm()
     variables = norm.init(KEY, x)
     np.testing.assert_allclose(norm.apply(variables, x)[0, :, 0], [[12, 16], [0, 0]], rtol=1e-6)
     gradient = jax.grad(lambda x: norm.apply(variables, nn.relu(x)).sum())(x)
@@ -196,9 +207,9 @@ def test_inverted_residual_adds_its_input():
 def test_initialisation_is_the_references():
     """He by fan out before BatchNorm (std sqrt(2 / outputs)), Xavier in SSD's own layers."""
     x = jnp.zeros((1, 8, 8, 256))
-    kernel = layers.ConvNorm(64).init(KEY, x, train=False)["params"]["conv"]["kernel"]
+    kernel = blocks.ConvBlock(64).init(KEY, x, train=False)["params"]["conv"]["kernel"]
     assert np.std(kernel) == pytest.approx((2 / 64) ** 0.5, rel=0.03)
-    params = layers.Conv(128).init(KEY, x)["params"]
+    params = blocks.Conv(128).init(KEY, x)["params"]
     limit = (6 / (9 * 256 + 9 * 128)) ** 0.5
     assert np.abs(params["kernel"]).max() == pytest.approx(limit, rel=0.01)
     assert np.std(params["kernel"]) == pytest.approx(limit / 3**0.5, rel=0.02)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdet import nms
+from jaxdet.boxes import nms, suppression
 
 
 def iou(box, others):
@@ -31,8 +31,8 @@ def greedy(boxes, scores, score_threshold, iou_threshold, max_kept):
 
 
 @functools.partial(jax.jit, static_argnames="max_kept")
-def multiclass(boxes, scores, score_threshold, iou_threshold, max_kept):
-    return nms.multiclass(
+def select(boxes, scores, score_threshold, iou_threshold, max_kept):
+    return nms.greedy(
         boxes,
         scores,
         score_threshold=score_threshold,
@@ -70,27 +70,27 @@ def test_fuzz_against_greedy(iou_threshold, max_kept):
         if seed % 2:
             scores = np.round(scores * 16) / 16  # ties
         threshold = np.float32((0.01, 0.5, 0.9)[seed % 3])
-        found = multiclass(boxes, scores, threshold, iou_threshold, max_kept=max_kept)
+        found = select(boxes, scores, threshold, iou_threshold, max_kept=max_kept)
         kept = greedy(boxes, scores, threshold, iou_threshold, max_kept)
         assert_same(found, kept, boxes, scores)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 4096])
 def test_the_chunk_does_not_show(monkeypatch, chunk):
-    monkeypatch.setattr(nms, "CHUNK", chunk)
+    monkeypatch.setattr(suppression, "CHUNK", chunk)
     rng = np.random.default_rng(1)
     boxes = random_boxes(rng, 100, grid=20)
     scores = np.round(rng.uniform(size=(100, 3)) * 20).astype(np.float32) / 20
     scores[0, 0] = np.inf  # still comes first
     arguments = {"score_threshold": 0.1, "iou_threshold": 0.45, "max_kept": 60}
-    found = nms.multiclass(boxes, scores, **arguments)
+    found = nms.greedy(boxes, scores, **arguments)
     assert_same(found, greedy(boxes, scores, *arguments.values()), boxes, scores)
 
 
 def test_everything_covers_everything():
     boxes = np.tile(np.float32([[0.1, 0.1, 0.5, 0.5]]), (900, 1))
     scores = np.random.default_rng(0).uniform(0.1, 1, (900, 2)).astype(np.float32)
-    found = multiclass(boxes, scores, 0.01, 0.45, max_kept=100)
+    found = select(boxes, scores, 0.01, 0.45, max_kept=100)
     assert_same(found, greedy(boxes, scores, 0.01, 0.45, 100), boxes, scores)
     assert found.valid.sum() == 2
 
@@ -100,7 +100,7 @@ def test_a_chain_of_suppressions():
     low = np.arange(400, dtype=np.float32)[:, None] * [[1, 0]]
     boxes = np.concatenate([low, low + [[3, 1]]], 1).astype(np.float32)
     scores = np.linspace(1, 0.5, 400, dtype=np.float32)[:, None]
-    found = multiclass(boxes, scores, 0.01, 0.45, max_kept=300)
+    found = select(boxes, scores, 0.01, 0.45, max_kept=300)
     assert_same(found, [(i, 0) for i in range(0, 400, 2)], boxes, scores)
 
 
@@ -108,23 +108,23 @@ def test_no_candidates():
     rng = np.random.default_rng(0)
     boxes = random_boxes(rng, 30, grid=20)
     scores = np.full((30, 3), 0.01, np.float32)
-    found = multiclass(boxes, scores, 0.01, 0.45, max_kept=10)
+    found = select(boxes, scores, 0.01, 0.45, max_kept=10)
     assert_same(found, [], boxes, scores)
 
 
 def test_fewer_scores_than_places():
     boxes = np.float32([[0, 0, 1, 1], [0, 0, 1, 0.9], [0.5, 0.5, 0.5, 0.5]])
     scores = np.float32([[0.2], [0.9], [0.5]])
-    found = multiclass(boxes, scores, 0.01, 0.5, max_kept=8)
+    found = select(boxes, scores, 0.01, 0.5, max_kept=8)
     assert_same(found, [(1, 0), (2, 0)], boxes, scores)
 
 
-def test_vmap_over_pictures():
+def test_vmap_over_images():
     rng = np.random.default_rng(5)
     boxes = np.stack([random_boxes(rng, 400, grid) for grid in (8, 60, 20)])
     scores = rng.uniform(size=(3, 400, 2)).astype(np.float32)
-    scores[1] /= 1000  # a picture without candidates amid others
-    found = jax.jit(jax.vmap(lambda b, s: multiclass(b, s, 0.01, 0.45, max_kept=50)))(boxes, scores)
+    scores[1] /= 1000  # an image without candidates amid others
+    found = jax.jit(jax.vmap(lambda b, s: select(b, s, 0.01, 0.45, max_kept=50)))(boxes, scores)
     for i in range(3):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], found)
         assert_same(one, greedy(boxes[i], scores[i], 0.01, 0.45, 50), boxes[i], scores[i])
@@ -136,7 +136,7 @@ def test_plain_nms_against_greedy(iou_threshold):
     boxes = random_boxes(rng, 500, grid=24)
     scores = rng.normal(size=500).astype(np.float32)
     scores[rng.uniform(size=500) < 0.2] = -np.inf  # these do not count
-    run = jax.jit(nms.nms, static_argnames="max_kept")
+    run = jax.jit(suppression.nms, static_argnames="max_kept")
     index, valid = run(boxes, scores, iou_threshold=iou_threshold, max_kept=40)
     kept = [a for a, _ in greedy(boxes, scores[:, None], -np.inf, iou_threshold, 40)]
     np.testing.assert_array_equal(index[valid], kept)
@@ -147,6 +147,6 @@ def test_double_precision():
     rng = np.random.default_rng(3)
     boxes, scores = random_boxes(rng, 300, 40), rng.random((300, 3), np.float32)
     with jax.enable_x64(True):
-        found = multiclass(boxes.astype(np.float64), scores.astype(np.float64), 0.1, 0.45, 20)
+        found = select(boxes.astype(np.float64), scores.astype(np.float64), 0.1, 0.45, 20)
     assert found.scores.dtype == np.float64
     assert_same(found, greedy(boxes, scores, 0.1, 0.45, 20), boxes, scores)

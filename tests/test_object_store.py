@@ -17,7 +17,9 @@ from test_crash import shown, without_speed
 from test_main import assert_same_state
 
 import jaxdet
-from jaxdet import best, checkpoint, data, follow, logs, visualize, workdir
+from jaxdet import data, visualize
+from jaxdet.engine import watch
+from jaxdet.training import best_checkpoint, checkpoint, logs, workdir
 
 for needed in ("gcp_storage_emulator", "gcsfs", "google.cloud.storage"):
     pytest.importorskip(needed, reason=f"{needed} is not installed, see the extra [dev]")
@@ -84,7 +86,7 @@ def follower(shapes, environment):
 
 def await_evaluations(steps, folder, process):
     end = time.monotonic() + 60
-    while steps_of(folder / follow.EVALUATIONS) != steps:
+    while steps_of(folder / watch.EVALUATIONS) != steps:
         assert process.poll() is None and time.monotonic() < end, "the follower saw too little"
         time.sleep(0.05)
 
@@ -117,7 +119,7 @@ def test_logs_have_every_step_once(resumed, local):
 EVALUATED_THEN_KILLED = """
 import os
 from etils import epath
-from jaxdet import logs
+from jaxdet.training import logs
 log = logs.Log(epath.Path("gs://bucket/killed"), resumed_at=0)
 log.scalars(1, "train", {"loss": 2.0})
 log.flush()  # the checkpoint of step 1
@@ -141,8 +143,10 @@ def test_keeps_the_newest_and_the_best(resumed, local):
     folder, _ = resumed
     assert checkpoint.steps(local) == [4, 5, 6]
     assert folders_in(folder / "checkpoints") == {"4", "5", "6", "damaged-2-1"}
-    kept = checkpoint.steps(local / best.FOLDER)
-    assert len(kept) == 1 and folders_in(folder / best.FOLDER / "checkpoints") == {str(kept[0])}
+    kept = checkpoint.steps(local / best_checkpoint.FOLDER)
+    assert len(kept) == 1 and folders_in(folder / best_checkpoint.FOLDER / "checkpoints") == {
+        str(kept[0])
+    }
 
 
 def folders_in(folder):
@@ -153,10 +157,10 @@ def folders_in(folder):
 @pytest.mark.slow
 def test_a_process_beside_sees_each_checkpoint_appear(resumed):
     folder, _ = resumed
-    *_, last = steps_of(folder / follow.EVALUATIONS)
+    *_, last = steps_of(folder / watch.EVALUATIONS)
     assert last == 6
     (evaluation,) = [line for line in without_speed(folder) if line["kind"] == "eval"][1:]
-    line = json.loads((folder / follow.EVALUATIONS).read_text().splitlines()[-1])
+    line = json.loads((folder / watch.EVALUATIONS).read_text().splitlines()[-1])
     assert line["AR100"] == pytest.approx(evaluation["AR100"], rel=1e-4)
 
 

@@ -220,9 +220,9 @@ def test_main_loads_the_workdir_and_says_what_it_did(tmp_path, monkeypatch, caps
     flags = ["--workdir=W", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
     assert predict.main(flags) == 0
     assert asked == ["W"]
-    assert "1 detections above 0.3 in 1 pictures" in capsys.readouterr().out
+    assert "1 detections above 0.3 in 1 images" in capsys.readouterr().out
     assert predict.main([*flags, "--score_threshold=0"]) == 0
-    assert "2 detections above 0 in 1 pictures" in capsys.readouterr().out
+    assert "2 detections above 0 in 1 images" in capsys.readouterr().out
     (tmp_path / "in" / "a.png").write_text("no picture")
     assert predict.main(flags) == 1
     assert "1 files could not be read" in capsys.readouterr().err

@@ -14,8 +14,8 @@ from test_configs import CONFIGS, load
 from tiny_sets import jpeg, picture, voc_xml
 
 import jaxdet
-from jaxdet import data, prepare
-from jaxdet import run as start
+from jaxdet import build, data, prepare
+from jaxdet.engine import setup
 
 HEIGHT, WIDTH = 30, 40
 CELL, SPOT = ("cell", 11, 7, 20, 18, False), ("spot", 1, 1, 40, 30, False)
@@ -374,10 +374,12 @@ def test_a_validation_set_without_objects_is_refused_before_training(root, dir):
     (quickstart,) = [path for path in CONFIGS if path.stem == "quickstart"]
     config = load(quickstart).get_config()
     config.data.update(train="mine/train", eval="mine/val", dir=str(dir))
-    with pytest.raises(ValueError, match="mine/val has no object to be found in its 1 pictures"):
-        start.open_datasets(config)
+    with pytest.raises(ValueError, match="mine/val has no object to be found in its 1 images"):
+        setup.start(config, dir / "run")
     config.every.evaluation = 0
-    assert len(start.open_datasets(config)[1]) == 1
+    train_set, eval_set = setup.open_datasets(config)
+    setup.check_truth(build.recipe(config, train_set.classes), eval_set)
+    assert len(eval_set) == 1 and not (dir / "run").exists()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from html import escape
 
 import numpy as np
 import pytest
@@ -11,16 +12,19 @@ from conftest import run
 from ml_collections import ConfigDict
 from test_metrics_errors import CLASSES, FIRST, NOWHERE, SECOND, THIRD, found, truth
 
-from jaxdet import data, runs, types
-from jaxdet.metrics import coco, errors
+from configs import quickstart_classifier
+from jaxdet import build, data, types
+from jaxdet.engine import evaluate
+from jaxdet.metrics import coco, errors, voc_classification
 from jaxdet.report import __main__, chart, evidence, gallery, numbers, page
+from jaxdet.training.curves import read_curves
 
 
 def judged(detections, annotation):
-    return detections, annotation, errors.judge(detections, annotation)
+    return detections, annotation, errors.classify(detections, annotation)
 
 
-PICTURES = [
+IMAGES = [
     judged(
         found((0, 0.9, FIRST), (1, 0.7, SECOND), (0, 0.35, NOWHERE)),
         truth((0, FIRST), (0, SECOND), (1, THIRD), name="1"),
@@ -31,18 +35,18 @@ PICTURES = [
 
 def test_the_threshold_is_where_f1_is_best():
     # Right are 0.9 and 0.6 of 4 objects: F1 2/5, 2/6, 4/7, 4/8, 4/9 by falling score.
-    at = numbers.best_threshold(PICTURES)
+    at = numbers.best_threshold(IMAGES)
     expected = {"score": 0.6, "precision": 2 / 3, "recall": 2 / 4, "f1": 4 / 7}
     assert at == pytest.approx(expected)
-    sure = [numbers.above(picture, at["score"]) for picture in PICTURES]
-    assert [len(each.scores) for each, _, _ in sure] == [2, 1]
-    assert [numbers.picture_f1(picture) for picture in sure] == pytest.approx([2 / 5, 1.0])
+    confident = [numbers.above(image, at["score"]) for image in IMAGES]
+    assert [len(each.scores) for each, _, _ in confident] == [2, 1]
+    assert [numbers.image_f1(image) for image in confident] == pytest.approx([2 / 5, 1.0])
 
 
 def test_no_detections_have_no_threshold():
     nothing = [judged(found(), truth((0, FIRST)))]
     assert set(numbers.best_threshold(nothing).values()) == {0.0}
-    assert numbers.picture_f1(judged(found(), truth())) == 1.0
+    assert numbers.image_f1(judged(found(), truth())) == 1.0
 
 
 def test_confusion():
@@ -51,7 +55,7 @@ def test_confusion():
     expected[0, 1] = 1  # the second, called b
     expected[1, 1], expected[1, 3] = 1, 1  # the third is found once, and once not
     expected[3, 0] = 2  # nothing, called a
-    np.testing.assert_array_equal(numbers.confusion(PICTURES, 3), expected)
+    np.testing.assert_array_equal(numbers.confusion(IMAGES, 3), expected)
 
 
 def test_confusion_prefers_the_own_class_and_leaves_out_difficult_objects():
@@ -81,7 +85,7 @@ def test_ap_by_size():
 
 
 def test_calibration():
-    bins = numbers.calibration(PICTURES, bins=2)
+    bins = numbers.calibration(IMAGES, bins=2)
     np.testing.assert_array_equal(bins["count"], [2, 3])
     np.testing.assert_allclose(bins["score"], [0.275, 2.2 / 3], rtol=1e-6)
     np.testing.assert_allclose(bins["precision"], [0, 2 / 3])
@@ -144,30 +148,25 @@ def judged_set(shapes, trained):
     )
     guesses = {annotation.id: guess(annotation, rng) for annotation in dataset.annotations()}
     config = json.loads((workdir / "config.json").read_text()) | {"purpose": "A <b> purpose"}
-    return evidence.judge(
+    return evidence.classify(
         guesses,
         dataset,
         workdir=workdir,
-        config=ConfigDict(config),
+        recipe=build.recipe(ConfigDict(config), dataset.classes),
         step=6,
-        protocol="made by hand",
         result=coco.evaluate(guesses, dataset.annotations(), dataset.classes),
     )
 
 
-def test_a_classifier_is_judged_by_whole_pictures(shapes, tmp_path):
+def test_a_classifier_is_judged_by_whole_images(shapes, tmp_path):
     dataset = data.open("shapes_val", dir=shapes)
     guesses = {each.id: whole(each) for each in dataset.annotations()}
-    judged = evidence.judge(
-        guesses,
-        dataset,
-        workdir=tmp_path,
-        config=ConfigDict({"evaluation": {"metric": "voc_classification"}}),
-        step=6,
-        protocol="made by hand",
-        result={},
+    recipe = build.recipe(quickstart_classifier.get_config(), dataset.classes)
+    assert recipe.evaluation.metric is voc_classification
+    classified = evidence.classify(
+        guesses, dataset, workdir=tmp_path, recipe=recipe, step=6, result={}
     )
-    assert judged.voc["mAP_area"] == 1 and not any(judged.errors["counts"].values())
+    assert classified.voc["mAP_area"] == 1 and not any(classified.errors["counts"].values())
 
 
 def whole(annotation):
@@ -192,9 +191,10 @@ def html(judged_set):
     return page.render(judged_set)
 
 
-def test_the_page_needs_nothing_but_itself(html):
+def test_the_page_needs_nothing_but_itself(html, judged_set):
     assert not re.findall(r'(?:src|href)="(?!data:)', html) and "url(" not in html
-    assert "A &lt;b&gt; purpose" in html and "made by hand" in html
+    protocol = escape(evaluate.protocol(judged_set.recipe))
+    assert "A &lt;b&gt; purpose" in html and f"COCO metric; {protocol}." in html
     assert len(html) < 3e6
     titles = re.findall("<h2>(.*?)</h2>", html)
     assert len(titles) == 12 and titles[0] == "Headline"
@@ -259,7 +259,7 @@ def test_the_command(trained, tmp_path):
     output = tmp_path / "new" / "report.html"
     said = run(f"--workdir={workdir}", f"--output={output}", module="jaxdet.report")
     assert f"{output}, " in said
-    text, last = output.read_text(), runs.read_curves(workdir)["eval"]
+    text, last = output.read_text(), read_curves(workdir)["eval"]
     for name in ("AP", "AP50", "ARl"):  # as training found them
         assert f"<b>{100 * last[name][1][-1]:.2f}</b><span>{name}</span>" in text
     assert "Checkpoint of step 6" in text and "COCO metric; input 64x64" in text

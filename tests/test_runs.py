@@ -24,9 +24,9 @@ def workdir(folder, *, lines=(), began=BEGAN, purpose="", notes=None, **data):
         (folder / "notes.md").write_text(notes)
 
 
-def losses(*values, every=10, rate=2.0):
+def losses(*values, every=10, rate=2.0, speed="images_per_second"):
     return [
-        (every * (i + 1), "train", {"box": 0.0, "loss": loss, "pictures_per_second": rate})
+        (every * (i + 1), "train", {"box": 0.0, "loss": loss, speed: rate})
         for i, loss in enumerate(values)
     ]
 
@@ -66,6 +66,12 @@ def test_a_row_says_what_the_logs_say(folder):
         "notes": "went well",
     }
     assert (first["metric"], first["best"], first["time"]) == ("-", "-", "0:01:20")
+
+
+def test_an_old_log_has_its_speed_by_another_name(tmp_path):
+    workdir(tmp_path / "old", lines=losses(8.0, 4.0, speed="pictures_per_second"))
+    (row,) = cells(tmp_path)
+    assert row["time"] == "0:00:40"  # 20 steps of 4 images, 2 a second
 
 
 def test_epochs_where_the_training_set_is_prepared(tmp_path, shapes):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxdet import schedules
+from jaxdet.training import schedules
 
 
 def test_step_decay_is_ssds_schedule():

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jaxdet import nms
-from jaxdet.backbones.mobilenet_v2_mmdet import mobilenet_v2_mmdet
+from jaxdet.backbones.mobilenet_v2 import mobilenet_v2
+from jaxdet.boxes import nms
 from jaxdet.detectors.net import Net
 from jaxdet.detectors.ssd import ssd
 from jaxdet.heads.ssdlite_separable import ssdlite_separable
-from jaxdet.layers import BatchNorm, slow_norm
+from jaxdet.layers.norms import BatchNorm, slow_batch_norm
 from jaxdet.necks.ssdlite_extras import SeparableDown, ssdlite_extras
 from jaxdet.types import Anchors, Raw
 
@@ -26,7 +26,8 @@ PIXELS = dict(mean=(123.0, 117.0, 104.0), scale=(58.0, 57.0, 57.0))
     ("size", "sides"), [(320, (20, 10, 5, 3, 2, 1)), (256, (16, 8, 4, 2, 1, 1))]
 )
 def test_sizes_are_the_references(size, sides):
-    net = Net(mobilenet_v2_mmdet(), ssdlite_extras(), ssdlite_separable(80, (6,) * 6), **PIXELS)
+    backbone = mobilenet_v2(norm=slow_batch_norm)
+    net = Net(backbone, ssdlite_extras(), ssdlite_separable(80, (6,) * 6), **PIXELS)
     pixels = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
     run = lambda x, **kwargs: net.init_with_output(KEY, x, **kwargs)
     maps, _ = jax.eval_shape(lambda x: run(x, method="maps"), pixels)
@@ -52,7 +53,7 @@ def test_every_batch_norm_is_the_slow_one():
         return call(*args, **kwargs)
 
     net = Net(
-        mobilenet_v2_mmdet(width=0.35),
+        mobilenet_v2(width=0.35, norm=slow_batch_norm),
         ssdlite_extras(width=0.125),
         ssdlite_separable(2, (2,) * 6),
         **PIXELS,
@@ -64,10 +65,10 @@ def test_every_batch_norm_is_the_slow_one():
     assert set(seen) == {(0.97, 1e-3)}
 
 
-def test_slow_norm_by_hand():
+def test_slow_batch_norm_by_hand():
     x = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1)  # mean 2, variance 1, unbiased 2
-    y, variables = slow_norm().init_with_output(KEY, x, train=False)
-    y, updates = slow_norm().apply(variables, x, train=True, mutable=["batch_stats"])
+    y, variables = slow_batch_norm().init_with_output(KEY, x, train=False)
+    y, updates = slow_batch_norm().apply(variables, x, train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(y.ravel(), np.array([-1, 1]) / np.sqrt(1.001), rtol=1e-6)
     np.testing.assert_allclose(updates["batch_stats"]["mean"], [0.03 * 2], rtol=1e-5)
     np.testing.assert_allclose(updates["batch_stats"]["var"], [0.97 + 0.03 * 2], rtol=1e-6)
@@ -91,7 +92,8 @@ def test_extra_map_by_hand():
 
 def test_head_is_separable_on_the_last_map_too():
     maps = (jnp.ones((1, 2, 2, 8)), jnp.ones((1, 1, 1, 4)))
-    (boxes, logits), variables = ssdlite_separable(3, (2, 1)).init_with_output(KEY, maps, False)
+    head = ssdlite_separable(3, (2, 1))
+    (boxes, logits), variables = head.init_with_output(KEY, maps, train=False)
     assert boxes.shape == (1, 9, 4) and logits.shape == (1, 9, 4)
     shapes = {"/".join(path): x.shape for path, x in flatten_dict(variables["params"]).items()}
     assert shapes["logits1/depthwise/conv/kernel"] == (3, 3, 1, 4)
@@ -102,12 +104,12 @@ def test_head_is_separable_on_the_last_map_too():
 
 def test_head_refuses_a_wrong_number_of_levels():
     with pytest.raises(ValueError, match="1 maps, but anchors for 2 levels"):
-        ssdlite_separable(2, (1, 1)).init(KEY, (jnp.ones((1, 2, 2, 4)),), False)
+        ssdlite_separable(2, (1, 1)).init(KEY, (jnp.ones((1, 2, 2, 4)),), train=False)
 
 
 def test_detections_are_cut_at_the_border_before_nms():
     """Two boxes of one class that overlap by more than 0.45 only once cut at the border."""
-    select = functools.partial(nms.multiclass, score_threshold=0.1, iou_threshold=0.45, max_kept=5)
+    limits = dict(score_threshold=0.1, iou_threshold=0.45, max_kept=5)
     make = functools.partial(
         ssd,
         lambda counts: None,
@@ -116,7 +118,8 @@ def test_detections_are_cut_at_the_border_before_nms():
         strides=(50,),
         scales=(1.0, 1.0),
         ratios=((),),
-        select=select,
+        letterbox=False,
+        nms=functools.partial(nms.greedy, **limits),
     )
     codes = np.zeros((1, 2, 4), np.float32)
     anchors = Anchors(np.array([[0.0, 0.5, 1.0, 1.0], [0.2, 0.5, 0.4, 1.0]]), np.zeros((2, 4)))

@@ -10,9 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdet import layers, optim, parallel, schedules, state
-from jaxdet import step as step_
-from jaxdet.step import step_keys, train_step
+from jaxdet.layers import norms
+from jaxdet.training import optimisers, parallel, schedules, state
+from jaxdet.training import step as step_
+from jaxdet.training.step import step_keys, train_step
 from jaxdet.types import Batch, Objects
 
 BATCH, SLOTS = 16, 3
@@ -22,10 +23,10 @@ class Toy(nn.Module):
     norm: bool = False
 
     @nn.compact
-    def __call__(self, x, train):
+    def __call__(self, x, *, train):
         x = nn.Dense(4, name="backbone")(x)
         if self.norm:
-            x = layers.BatchNorm(name="norm")(x[:, None, None], train=train)[:, 0, 0]
+            x = norms.BatchNorm(name="norm")(x[:, None, None], train=train)[:, 0, 0]
         return nn.Dense(1, name="head")(x)[..., 0]
 
 
@@ -68,7 +69,7 @@ def view(key, batch):
 
 def run(steps=3, *, norm=False, mesh=None, frozen=(), ema_decay=0.0, batches=None, **options):
     detector, variables = toy_detector(norm)
-    tx = optim.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=1e-2)
+    tx = optimisers.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=1e-2)
     step = train_step(detector, tx, view, seed=0, frozen=frozen, ema_decay=ema_decay, **options)
     now = state.create(variables, tx, ema=ema_decay > 0)
     step = parallel.pmap(step, mesh) if mesh else jax.jit(step)
@@ -186,7 +187,7 @@ def test_a_frozen_part_is_as_new_when_it_thaws():
 def programs_of(**options):
     """What `step.programs` makes of each size and freezing: (the view's size, frozen)."""
     detector, variables = toy_detector()
-    tx = optim.sgd(schedules.constant(steps=9, peak=0.1))
+    tx = optimisers.sgd(schedules.constant(steps=9, peak=0.1))
     seen = []
 
     def view_at(size):
@@ -253,7 +254,7 @@ def test_moving_average():
 
 def test_sgd_is_torch_sgd():
     """v = momentum v + g + decay p; p -= rate v (the documentation of torch.optim.SGD)."""
-    tx = optim.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=0.01)
+    tx = optimisers.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=0.01)
     params = p = np.float32(2.0)
     optimiser, v = tx.init(params), 0.0
     for gradient in (1.0, -0.5, 3.0):
@@ -265,7 +266,7 @@ def test_sgd_is_torch_sgd():
 
 
 def test_clipping_bounds_the_norm():
-    tx = optim.sgd(schedules.constant(steps=9, peak=1.0), momentum=0.0, clip_norm=1.0)
+    tx = optimisers.sgd(schedules.constant(steps=9, peak=1.0), momentum=0.0, clip_norm=1.0)
     params = {"a": jnp.zeros(2)}
     updates, _ = tx.update({"a": jnp.array([3.0, 4.0])}, tx.init(params), params)
     np.testing.assert_allclose(updates["a"], [-0.6, -0.8], rtol=1e-6)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdet import window as window_
+from jaxdet.augment import window as window_
+from jaxdet.augment.window import Window
 from jaxdet.types import Objects
-from jaxdet.window import Window
 
 resample = jax.jit(window_.resample, static_argnames="output")
 

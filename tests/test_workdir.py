@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 from fsspec.implementations.memory import MemoryFileSystem
 
-from jaxdet import logs, workdir
+from jaxdet.training import logs, workdir
 
 CONFIG = {"seed": 0, "data": {"train": "a", "dir": "x"}, "every": {"log": 1}}
 

@@ -4,12 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_yolo_assign import BIG, TALL, WIDE, iou, logit, objects
+from test_matching_yolo import BIG, TALL, WIDE, iou, logit, objects
 
-from jaxdet import codec
+from jaxdet import backend
+from jaxdet.boxes import codecs
 from jaxdet.detectors.yolov1 import yolov1
 from jaxdet.detectors.yolov2 import yolov2
 from jaxdet.detectors.yolov3 import yolov3
+from jaxdet.losses import box as box_losses
+from jaxdet.losses import classes as class_losses
 from jaxdet.types import Raw
 
 CLASSES = ("a", "b", "c")
@@ -28,7 +31,7 @@ def network(counts):
 
 
 def family(name, **options):
-    given = dict(size=256, classes=CLASSES, select=len)
+    given = dict(size=256, classes=CLASSES, letterbox=False, nms=len)
     if name == "yolov1":
         return yolov1(network, **given, **options)
     priors = ((WIDE, TALL, BIG),) if name == "yolov2" else ((WIDE, TALL), (BIG,))
@@ -42,7 +45,7 @@ THINGS = [WIDE_THING, TALL_THING, [0.62, 0.32, 0.5, 0.5], [0.9, 0.9, 0.1, 0.1]]
 
 
 def setting(name, things, *, seed=0, weight=1.0, **options):
-    """A detector, its anchors, targets of one picture, and random predictions."""
+    """A detector, its anchors, the targets and objects of one image, and random predictions."""
     detector = family(name, **options)
     made = detector.anchors(GRIDS[name], 256)
     rng = np.random.default_rng(seed)
@@ -52,12 +55,16 @@ def setting(name, things, *, seed=0, weight=1.0, **options):
         logits=rng.normal(size=(1, count, 3)).astype(np.float32),
         objectness=rng.normal(size=(1, count)).astype(np.float32),
     )
-    targets = jax.jit(detector.assign)(made, objects(things, weight=weight))
-    return detector, made, jax.tree.map(lambda x: np.asarray(x)[None], targets), raw
+    truth = objects(things, weight=weight)
+    assign = jax.jit(lambda *given: detector.assign(*given))  # a new function: traced anew
+    targets = assign(made, truth)
+    targets, truth = jax.tree.map(lambda x: np.asarray(x)[None], (targets, truth))
+    return detector, made, targets, truth, raw
 
 
-def losses(detector, made, targets, raw):
-    found = jax.jit(detector.losses)(raw, targets, made)
+def losses(detector, made, targets, truth, raw):
+    run = jax.jit(lambda *given: detector.losses(*given))  # likewise
+    found = run(raw, targets, truth, made)
     assert {float(count) for _, count in found.values()} == {len(raw.logits)}
     return {name: float(total) for name, (total, _) in found.items()}
 
@@ -71,7 +78,7 @@ def corners(x, y, w, h):
     return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
 
 
-def yolov1_by_loops(made, targets, raw):
+def yolov1_by_loops(made, targets, _, raw):
     box = sure = classes = 0.0
     codes, logits, objectness = raw.boxes[0], raw.logits[0], raw.objectness[0]
     for cell in range(len(codes) // 2):
@@ -116,7 +123,7 @@ def box_terms(made, targets, codes, a):
     return 2 - w * h, at, sides
 
 
-def yolov2_by_loops(made, targets, raw):
+def yolov2_by_loops(made, targets, _, raw):
     box = sure = classes = 0.0
     codes, logits, objectness = raw.boxes[0], raw.logits[0], raw.objectness[0]
     for a in range(len(codes)):
@@ -134,12 +141,12 @@ def yolov2_by_loops(made, targets, raw):
     return {"box": box, "objectness": sure, "class": classes}
 
 
-def yolov3_by_loops(made, targets, raw, ignore_iou=0.5, smooth=0.0):
+def yolov3_by_loops(made, targets, truth, raw, ignore_iou=0.5, smooth=0.0):
     box = sure = classes = 0.0
     ignored = 0
     codes, logits, objectness = raw.boxes[0], raw.logits[0], raw.objectness[0]
     for a in range(len(codes)):
-        overlap = max(iou(decoded(made, codes, a), t) for t in np.asarray(targets.truth[0]))
+        overlap = max(iou(decoded(made, codes, a), t) for t in truth.boxes[0, truth.mask[0]])
         if targets.positive[0, a]:
             weight = float(targets.weight[0, a])
             share, at, sides = box_terms(made, targets, codes, a)
@@ -170,27 +177,27 @@ def test_losses_against_loops(name, seed, weight):
 @pytest.mark.parametrize("smooth, ignore_iou, weight", [(0, 0.5, 1), (0.1, 0.2, 1), (0, 0.2, 0.3)])
 def test_yolov3_losses_against_loops(smooth, ignore_iou, weight):
     options = dict(label_smoothing=smooth, ignore_iou=ignore_iou)
-    detector, made, targets, raw = setting("yolov3", THINGS, weight=weight, **options)
+    detector, made, targets, truth, raw = setting("yolov3", THINGS, weight=weight, **options)
     codes = raw.boxes.copy()
     prior, other = 12, 13  # of the first thing's cell; the other prior's box is made to fit it too
     assert targets.positive[0, prior] and not targets.positive[0, other]
-    truth = np.repeat(targets.boxes[0, prior : prior + 1], len(codes[0]), axis=0)
-    wanted = np.asarray(codec.encode_in_cell(truth, made))[other]
+    thing = np.repeat(targets.boxes[0, prior : prior + 1], len(codes[0]), axis=0)
+    wanted = np.asarray(codecs.encode_in_cell(thing, made))[other]
     codes[0, other] = [*logit(wanted[:2]), *wanted[2:]]
     raw = raw.replace(boxes=codes)
-    expected, ignored = yolov3_by_loops(made, targets, raw, ignore_iou, smooth)
+    expected, ignored = yolov3_by_loops(made, targets, truth, raw, ignore_iou, smooth)
     assert ignored > 0
-    found = losses(detector, made, targets, raw)
+    found = losses(detector, made, targets, truth, raw)
     for part, value in expected.items():
         assert found[part] == pytest.approx(value, rel=1e-4), part
 
 
 def test_of_two_boxes_that_overlap_nothing_the_nearer_is_responsible():
-    detector, made, targets, raw = setting("yolov1", [[0.5, 0.5, 0.2, 0.2]])
+    detector, made, targets, truth, raw = setting("yolov1", [[0.5, 0.5, 0.2, 0.2]])
     codes = np.zeros_like(raw.boxes)
     codes[0, 8:10] = [[3, 3, 0.1, 0.1], [2, 2, 0.1, 0.1]]  # the cell in the middle, far off
     raw = raw.replace(boxes=codes)
-    loss = lambda boxes: detector.losses(raw.replace(boxes=boxes), targets, made)["box"][0]
+    loss = lambda boxes: detector.losses(raw.replace(boxes=boxes), targets, truth, made)["box"][0]
     slope = jax.jit(jax.grad(loss))
     np.testing.assert_array_equal(np.flatnonzero(np.abs(slope(codes)[0]).sum(-1)), [9])
 
@@ -198,10 +205,10 @@ def test_of_two_boxes_that_overlap_nothing_the_nearer_is_responsible():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_box_codes_learn_from_the_box_loss_alone(name):
     """IoU targets and the choice of what is ignored pass no gradient."""
-    detector, made, targets, raw = setting(name, THINGS)
+    detector, made, targets, truth, raw = setting(name, THINGS)
 
     def others(codes):
-        found = detector.losses(raw.replace(boxes=codes), targets, made)
+        found = detector.losses(raw.replace(boxes=codes), targets, truth, made)
         return found["objectness"][0] + found["class"][0]
 
     assert not np.any(jax.jit(jax.grad(others))(raw.boxes))
@@ -210,8 +217,9 @@ def test_box_codes_learn_from_the_box_loss_alone(name):
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("things", [[], [[0.5, 0.5, 0, 0]]], ids=["none", "empty"])
 def test_no_objects_and_empty_ones_are_background(name, things):
-    detector, made, targets, raw = setting(name, things)
-    total = lambda raw: sum(part for part, _ in detector.losses(raw, targets, made).values())
+    detector, made, targets, truth, raw = setting(name, things)
+    run = lambda raw: detector.losses(raw, targets, truth, made)
+    total = lambda raw: sum(part for part, _ in run(raw).values())
     value, slope = jax.jit(jax.value_and_grad(total))(raw)
     assert value > 0
     assert not np.any(slope.boxes) and not np.any(slope.logits)
@@ -219,36 +227,51 @@ def test_no_objects_and_empty_ones_are_background(name, things):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_pictures_add_up(name):
-    detector, made, targets, raw = setting(name, THINGS)
-    _, _, no_targets, other = setting(name, THINGS[:1], seed=5)
+def test_images_add_up(name):
+    detector, made, targets, truth, raw = setting(name, THINGS)
+    _, _, fewer, one_thing, other = setting(name, THINGS[:1], seed=5)
     join = lambda a, b: jax.tree.map(lambda *x: np.concatenate(x), a, b)
-    both = losses(detector, made, join(targets, no_targets), join(raw, other))
-    one, two = losses(detector, made, targets, raw), losses(detector, made, no_targets, other)
+    both = losses(detector, made, join(targets, fewer), join(truth, one_thing), join(raw, other))
+    one = losses(detector, made, targets, truth, raw)
+    two = losses(detector, made, fewer, one_thing, other)
     for part, value in both.items():
         assert value == pytest.approx(one[part] + two[part], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_precision(name):
-    detector, made, targets, raw = setting(name, THINGS)
+    detector, made, targets, truth, raw = setting(name, THINGS)
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), raw)
     rounded = jax.tree.map(lambda x: x.astype(np.float32), half)
     run = jax.jit(detector.losses)
-    expected = run(rounded, targets, made)
-    for part, (total, _) in run(half, targets, made).items():
+    expected = run(rounded, targets, truth, made)
+    for part, (total, _) in run(half, targets, truth, made).items():
         assert total.dtype == jnp.float32
         np.testing.assert_allclose(total, expected[part][0], rtol=1e-6)
     with jax.enable_x64(True):
         double = jax.tree.map(lambda x: x.astype(np.float64), raw)
-        found = run(double, targets, made)
+        found = run(double, targets, truth, made)
     for part, (total, _) in found.items():
         assert total.dtype == jnp.float64
-        assert float(total) == pytest.approx(losses(detector, made, targets, raw)[part], rel=1e-5)
+        expected = losses(detector, made, targets, truth, raw)[part]
+        assert float(total) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_accelerators_match_and_lose_the_same(name):
+    detector, made, targets, truth, raw = setting(name, THINGS)
+    with backend.lowering_for("gpu"):
+        _, _, found, _, _ = setting(name, THINGS)
+        on_gpu = losses(detector, made, found, truth, raw)
+    owned = targets.positive | targets.ignore
+    assert owned.any()
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[owned], b[owned]), found, targets)
+    np.testing.assert_array_equal(found.positive | found.ignore, owned)
+    assert on_gpu == pytest.approx(losses(detector, made, targets, truth, raw), rel=1e-6)
 
 
 def test_yolov1_scores_are_confidence_times_class_within_bounds():
-    detector, made, _, raw = setting("yolov1", [])
+    detector, made, _, _, raw = setting("yolov1", [])
     logits, objectness = np.zeros_like(raw.logits), np.zeros_like(raw.objectness)
     logits[0, 0], objectness[0, :3] = [0.5, -0.5, 1.5], [0.8, -0.2, 2]
     logits[0, 1], logits[0, 2] = [-1, -1, 1], [0.25, 1, 0]
@@ -258,7 +281,7 @@ def test_yolov1_scores_are_confidence_times_class_within_bounds():
 
 def test_scores_of_yolov2_sum_to_the_objectness_and_those_of_yolov3_need_not():
     for name in ("yolov2", "yolov3"):
-        detector, made, _, raw = setting(name, [])
+        detector, made, _, _, raw = setting(name, [])
         _, scores = jax.jit(detector.decode)(raw, made)
         sure = sigmoid(raw.objectness)
         if name == "yolov2":
@@ -267,11 +290,29 @@ def test_scores_of_yolov2_sum_to_the_objectness_and_those_of_yolov3_need_not():
             np.testing.assert_allclose(scores, sure[..., None] * sigmoid(raw.logits), rtol=1e-5)
 
 
+def test_scores_follow_the_class_loss():
+    for name, loss in (("yolov2", class_losses.bce), ("yolov3", class_losses.cross_entropy)):
+        detector, made, _, _, raw = setting(name, [], class_loss=loss)
+        _, scores = jax.jit(detector.decode)(raw, made)
+        sure = sigmoid(raw.objectness)
+        if name == "yolov3":
+            np.testing.assert_allclose(np.sum(scores, -1), sure, rtol=1e-5)
+        else:
+            np.testing.assert_allclose(scores, sure[..., None] * sigmoid(raw.logits), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [box_losses.yolov2, box_losses.yolov3])
+def test_a_box_loss_of_logits_needs_direct_location(loss):
+    family("yolov2", box_loss=loss)
+    with pytest.raises(ValueError, match=f"'{loss.__name__}' needs direct_location.*use 'mse'"):
+        family("yolov2", box_loss=loss, direct_location=False)
+
+
 def test_without_direct_location_a_box_may_leave_its_cell():
     codes = np.zeros((1, 27, 4), np.float32)
     codes[0, 13] = [3, -2, 0, 0]  # TALL, 32 x 64 of 256, in the middle
     for direct, centre in ((True, None), (False, (0.5 + 3 / 8, 0.5 - 2 / 4))):
-        detector, made, targets, raw = setting("yolov2", THINGS, direct_location=direct)
+        detector, made, targets, truth, raw = setting("yolov2", THINGS, direct_location=direct)
         boxes, _ = jax.jit(detector.decode)(raw.replace(boxes=codes), made)
         cx, cy, w, h = centre_form(np.asarray(boxes[0, 13]))
         np.testing.assert_allclose([w, h], [1 / 8, 1 / 4], rtol=1e-6)
@@ -283,8 +324,8 @@ def test_without_direct_location_a_box_may_leave_its_cell():
 
 @pytest.mark.parametrize("direct", [True, False])
 def test_the_box_loss_is_least_where_the_box_is_the_object(direct):
-    detector, made, targets, raw = setting("yolov2", THINGS[:2], direct_location=direct)
-    loss = lambda codes: detector.losses(raw.replace(boxes=codes), targets, made)["box"][0]
+    detector, made, targets, truth, raw = setting("yolov2", THINGS[:2], direct_location=direct)
+    loss = lambda codes: detector.losses(raw.replace(boxes=codes), targets, truth, made)["box"][0]
 
     @jax.jit
     def descend(codes):

@@ -1,5 +1,7 @@
 """Backbones, necks and heads of the YOLO family."""
 
+from functools import partial
+
 import flax.errors
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxdet.backbones.darknet19 import ConvLeaky, darknet19
+from jaxdet.backbones.darknet19 import darknet19
 from jaxdet.backbones.darknet53 import darknet53
 from jaxdet.backbones.resnet50 import resnet50
 from jaxdet.backbones.vgg16_features import vgg16_features
@@ -15,8 +17,9 @@ from jaxdet.detectors.net import Net
 from jaxdet.heads.yolov1 import yolov1
 from jaxdet.heads.yolov2 import yolov2
 from jaxdet.heads.yolov3 import yolov3
-from jaxdet.necks.passthrough import passthrough, space_to_depth
-from jaxdet.necks.passthrough_darknet import darknet_reorg, passthrough_darknet
+from jaxdet.layers.activations import leaky_relu
+from jaxdet.layers.blocks import ConvBlock
+from jaxdet.necks.passthrough import darknet_reorg, passthrough, space_to_depth
 from jaxdet.necks.yolo_fpn import double, yolo_fpn
 from jaxdet.necks.yolov1_convs import yolov1_convs
 
@@ -29,7 +32,7 @@ def net(name, classes, width=1.0):
     """A network of the family; `width` multiplies its channels."""
     backbone, neck, head = {
         "yolov1": (vgg16_features, yolov1_convs, yolov1(classes, (2,))),
-        "yolov2": (darknet19, passthrough_darknet, yolov2(classes, (5,))),
+        "yolov2": (darknet19, partial(passthrough, reorg="darknet_reorg"), yolov2(classes, (5,))),
         "yolov2-resnet": (resnet50, passthrough, yolov2(classes, (5,))),
         "yolov3": (darknet53, yolo_fpn, yolov3(classes, (3, 3, 3))),
     }[name]
@@ -119,9 +122,9 @@ def test_sides_must_be_multiples_of_32(name):
         shapes(net(name, 2, NARROW), (1, 336, 336, 3))
 
 
-def test_conv_leaky_by_hand():
+def test_conv_block_by_hand():
     x = jnp.array([2.0, -3.0]).reshape(1, 1, 2, 1)
-    layer = ConvLeaky(1, batch_norm=False)
+    layer = ConvBlock(1, norm=None, activation=leaky_relu)
     given = {"params": {"conv": {"kernel": jnp.full((1, 1, 1, 1), 2.0), "bias": jnp.ones(1)}}}
     np.testing.assert_allclose(layer.apply(given, x, train=True).ravel(), [5, -0.5], rtol=1e-6)
     given = {
@@ -131,7 +134,7 @@ def test_conv_leaky_by_hand():
         },
         "batch_stats": {"norm": {"mean": jnp.array([-1.0]), "var": jnp.array([4.0])}},
     }
-    y = ConvLeaky(1).apply(given, x, train=False)
+    y = ConvBlock(1, activation=leaky_relu).apply(given, x, train=False)
     np.testing.assert_allclose(y.ravel(), [1 + 3 * 5 / 2, 0.1 * (1 - 3 * 5 / 2)], rtol=1e-5)
 
 
@@ -146,7 +149,7 @@ def test_conv_leaky_by_hand():
 def test_batch_norm_is_a_switch(module, x):
     """Without it every convolution has a bias, and nothing else changes."""
     _, with_norm = shapes(module(width=NARROW), x)
-    _, without = shapes(module(width=NARROW, batch_norm=False), x)
+    _, without = shapes(module(width=NARROW, norm=None), x)
     assert "batch_stats" in with_norm and "batch_stats" not in without
     flat = flatten_dict(with_norm["params"])
     kernels = {path: leaf.shape for path, leaf in flat.items() if path[-1] == "kernel"}
@@ -161,7 +164,7 @@ def test_passthrough_is_a_switch():
 
     def influence(neck):
         variables = draw(neck, (fine.shape, coarse.shape))
-        out = lambda fine: neck.apply(variables, (fine, coarse), False)[0].sum()
+        out = lambda fine: neck.apply(variables, (fine, coarse), train=False)[0].sum()
         gradient = jax.jit(jax.grad(out))(fine)
         return np.abs(gradient).sum(), variables["params"]["conv3"]["conv"]["kernel"]
 
@@ -169,6 +172,11 @@ def test_passthrough_is_a_switch():
     assert seen > 0 and kernel.shape == (3, 3, 4 * 4 + 64, 64)
     seen, kernel = influence(passthrough(width=NARROW, passthrough=False))
     assert seen == 0 and kernel.shape == (3, 3, 64, 64)
+
+
+def test_an_unknown_reorg_is_refused():
+    with pytest.raises(ValueError, match="reorg is 'flat', expected one of space_to_depth, dark"):
+        shapes(passthrough(width=NARROW, reorg="flat"), ((1, 4, 4, 32), (1, 2, 2, 64)))
 
 
 def test_space_to_depth_by_loops():
@@ -206,7 +214,7 @@ def test_yolo_fpn_puts_the_coarser_map_first():
     named = lambda module, method: module.name == "conv0_1"
     levels, seen = jax.jit(
         lambda variables: neck.apply(
-            variables, maps, False, capture_intermediates=named, mutable=["intermediates"]
+            variables, maps, train=False, capture_intermediates=named, mutable=["intermediates"]
         )
     )(unflatten_dict(flat))
     assert [m.shape for m in levels] == [(1, 4, 4, 16), (1, 2, 2, 32), (1, 1, 1, 64)]
@@ -227,7 +235,7 @@ def numbered(head, *sides):
     variables = jax.tree.map(jnp.zeros_like, draw(head, tuple(m.shape for m in maps)))
     for layer in variables["params"].values():
         layer["conv"]["bias"] = jnp.arange(float(layer["conv"]["bias"].size))
-    return head.apply(variables, maps, False)
+    return head.apply(variables, maps, train=False)
 
 
 @pytest.mark.parametrize("head", [yolov2, yolov3])
@@ -253,10 +261,10 @@ def test_fully_convolutional_is_a_switch(head, hidden, seen):
     """A convolution sees its own cell; fully connected layers see the map, of one size only."""
     layer = head(2, (2,), fully_connected=hidden)
     variables = draw(layer, ((1, 3, 3, 4),))
-    corner = lambda x: layer.apply(variables, (x,), False)[0][0, 0].sum()
+    corner = lambda x: layer.apply(variables, (x,), train=False)[0][0, 0].sum()
     gradient = jax.jit(jax.grad(corner))(jax.random.normal(KEY, (1, 3, 3, 4)))
     assert np.abs(gradient).sum(-1).astype(bool).sum() == seen
-    larger = lambda: layer.apply(variables, (jnp.ones((1, 4, 4, 4)),), False)
+    larger = lambda: layer.apply(variables, (jnp.ones((1, 4, 4, 4)),), train=False)
     if hidden:
         with pytest.raises(flax.errors.ScopeParamShapeError):
             larger()
@@ -267,6 +275,6 @@ def test_fully_convolutional_is_a_switch(head, hidden, seen):
 def test_fully_connected_layers_drop_half_in_training():
     x, head = (jnp.ones((1, 1, 1, 1)),), yolov2(1, (1,), fully_connected=2000)
     variables = jax.tree.map(jnp.ones_like, draw(head, ((1, 1, 1, 1),)))  # two to each unit
-    boxes, _, _ = head.apply(variables, x, True, rngs={"dropout": KEY})
+    boxes, _, _ = head.apply(variables, x, train=True, rngs={"dropout": KEY})
     assert boxes[0, 0, 0] != 4001 and abs(boxes[0, 0, 0] - 4001) < 600
-    assert head.apply(variables, x, False)[0][0, 0, 0] == 4001
+    assert head.apply(variables, x, train=False)[0][0, 0, 0] == 4001

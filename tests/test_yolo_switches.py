@@ -22,7 +22,7 @@ def built(config):
     """The detector of a recipe an eighth as wide, and the shapes of what its network says."""
     for part in ("backbone", "neck"):
         config.model[part].width = 0.125
-    detector = build.detector(config, CLASSES)
+    detector = build.recipe(config, CLASSES).detector
     pixels = jax.ShapeDtypeStruct((1, detector.size, detector.size, 3), np.float32)
     raw, _ = jax.eval_shape(
         functools.partial(detector.net.init_with_output, train=False), jax.random.key(0), pixels
@@ -65,7 +65,8 @@ def test_without_anchor_boxes_a_cell_has_two_boxes_and_one_class():
 @pytest.mark.parametrize("direct", [True, False])
 def test_direct_location(direct):
     config = recipe("yolov2_darknet19_416_voc").get_config()
-    config.model.detector.direct_location = direct
+    if not direct:  # then the centre's outputs are no logits
+        config.model.detector.update(direct_location=False, box_loss="mse")
     detector, raw = built(config)
     far = jax.tree.map(lambda x: np.full(x.shape, 3, np.float32), raw)
     made = detector.anchors_at(416)
@@ -80,9 +81,11 @@ def test_freebies_are_keys():
     config = recipe("yolov3_darknet53_416_voc").get_config()
     assert config.model.detector.label_smoothing == 1 / 40  # min(1 / 40, 1 / K) in GluonCV
     assert config.schedule.name == "cosine" and config.schedule.warmup == 1_000
-    assert config.augment.mixup_alpha == 1.5
+    (mix,) = config.augment.mix
+    assert mix == dict(name="mixup", alpha=1.5)
+    assert build.recipe(config, CLASSES).view_at(416).keywords["mix"][0].keywords["alpha"] == 1.5
     assert config.step.sizes == (320, 352, 384, 416, 448, 480, 512, 544, 576, 608)
     for smoothing in (1 / 40, 0.0):
         config.model.detector.label_smoothing = smoothing
-        loss = build.detector(config, CLASSES).losses
+        loss = build.recipe(config, CLASSES).detector.losses
         assert loss.keywords["label_smoothing"] == smoothing

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from jaxdet import command, data, visualize
+from jaxdet import build, cli, data, visualize
 from jaxdet.anchors import priors
 
 COUNT = flags.DEFINE_integer("count", 0, "How many priors; as many as the recipe has if 0.")
@@ -21,27 +21,24 @@ OUTPUT = flags.DEFINE_string("output", "anchors.png", "The picture to write.")
 
 def main() -> None:
     """Prints and draws the priors of the recipe that the flags name."""
-    config = command.CONFIG.value
-    dataset = data.open(config.data.train, dir=config.data.dir, root=config.data.root or None)
+    config = cli.CONFIG.value
+    names, model = build.data(config), config.model
+    dataset = data.open(names.train, **names.place)
     sides = box_sides(
-        dataset,
-        config.model.size,
-        letterbox=config.evaluation.letterbox,
-        keep_difficult=config.data.keep_difficult,
+        dataset, model.size, letterbox=model.letterbox, keep_difficult=names.keep_difficult
     )
-    own = [np.array(level, float) for level in config.model.detector.get("priors", ())]
+    own = [np.array(level, float) for level in model.detector.get("priors", ())]
     count = COUNT.value or sum(map(len, own))
     if not count:
         raise ValueError("the recipe has no priors; say how many with --count")
-    found = priors.cluster(sides, count, seed=config.seed)
-    print(f"{len(sides):,} boxes of {config.data.train}, pixels of {config.model.size}")
-    print(f"{count} clustered: mean IoU {priors.mean_iou(sides, found):.3f}")
-    print(f"  priors={_as_levels(found, [len(level) for level in own] or [count])}")
+    shapes = priors.cluster(sides, count, seed=config.seed)
+    print(f"{len(sides):,} boxes of {names.train}, pixels of {model.size}")
+    print(f"{count} clustered: mean IoU {priors.mean_iou(sides, shapes):.3f}")
+    print(f"  priors={_as_levels(shapes, [len(level) for level in own] or [count])}")
     if own:
         print(f"the recipe's: mean IoU {priors.mean_iou(sides, np.concatenate(own)):.3f}")
-    picture = visualize.shape_chart(sides, found, side=config.model.size)
-    visualize.save_png(OUTPUT.value, picture)
-    print(f"picture      {Path(OUTPUT.value)}")
+    visualize.save_png(OUTPUT.value, visualize.shape_chart(sides, shapes, side=model.size))
+    print(f"chart        {Path(OUTPUT.value)}")
 
 
 def box_sides(
@@ -50,7 +47,7 @@ def box_sides(
     """Width and height of every training box as an input of `size` pixels shows it: [n, 2]."""
     table = dataset.table
     usable = table.trained_on(keep_difficult=keep_difficult)
-    pictures = table.sizes[table.picture_of_box()[usable], ::-1].astype(float)  # width, height
+    pictures = table.sizes[table.image_of_box()[usable], ::-1].astype(float)  # width, height
     shown = size * (pictures / pictures.max(axis=1, keepdims=True) if letterbox else np.ones(2))
     boxes = table.boxes[usable]
     return (boxes[:, 2:] - boxes[:, :2]) * shown
@@ -66,4 +63,4 @@ def _as_levels(shapes: np.ndarray, counts: list[int]) -> Any:
 
 
 if __name__ == "__main__":
-    command.run(main, required=["config"])
+    cli.run(main, required=["config"])

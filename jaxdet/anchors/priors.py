@@ -15,7 +15,9 @@ def cluster(sides: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
     """
     distinct = len(np.unique(sides, axis=0))
     if not 0 < count <= distinct:
-        raise ValueError(f"{count} priors asked of boxes of {distinct} different shapes")
+        raise ValueError(
+            f"{count} priors for boxes of {distinct} different shapes, expected 1 to {distinct}"
+        )
     tries = [
         _cluster_once(sides, count, np.random.default_rng([seed, i])) for i in range(_RESTARTS)
     ]

@@ -1,9 +1,13 @@
 """Darknet-53 (Redmon and Farhadi 2018, arXiv:1804.02767, table 1)."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 
-from jaxdet.backbones.darknet19 import ConvLeaky
+from jaxdet.layers.activations import leaky_relu
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, he_fan_in, maps_at
+from jaxdet.layers.norms import batch_norm
 
 BLOCKS = (1, 2, 8, 8, 4)  # residual blocks of every stage
 
@@ -11,34 +15,41 @@ BLOCKS = (1, 2, 8, 8, 4)  # residual blocks of every stage
 class Residual(nn.Module):
     """Half the channels by 1x1, all of them by 3x3, and the input added after the activation."""
 
+    norm: Norm | None = batch_norm
+    activation: Activation = leaky_relu
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         channels = x.shape[-1]
-        y = ConvLeaky(channels // 2, name="narrow")(x, train=train)
-        return x + ConvLeaky(channels, 3, name="widen")(y, train=train)
+        options = dict(norm=self.norm, activation=self.activation, kernel_init=he_fan_in)
+        y = ConvBlock(channels // 2, **options, name="narrow")(x, train=train)
+        return x + ConvBlock(channels, 3, **options, name="widen")(y, train=train)
 
 
 class Darknet53(nn.Module):
-    """Returns the last maps of strides 8, 16 and 32: 256, 512 and 1024 channels.
+    """Maps of strides 2 to 32; by default 8, 16 and 32: 256, 512 and 1024 channels.
 
     `width` multiplies the channel counts.
     """
 
     width: float = 1.0
-
-    strides = (8, 16, 32)
+    norm: Norm | None = batch_norm
+    activation: Activation = leaky_relu
+    strides: tuple[int, ...] = (8, 16, 32)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        channels, maps = int(32 * self.width), []
-        x = ConvLeaky(channels, 3, name="stem")(x, train=train)
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        options = dict(norm=self.norm, activation=self.activation)
+        conv = partial(ConvBlock, **options, kernel_init=he_fan_in)
+        channels, maps = int(32 * self.width), {}
+        x = conv(channels, 3, name="stem")(x, train=train)
         for stage, count in enumerate(BLOCKS, start=1):
             channels *= 2
-            x = ConvLeaky(channels, 3, 2, name=f"down{stage}")(x, train=train)
+            x = conv(channels, 3, 2, name=f"down{stage}")(x, train=train)
             for i in range(1, count + 1):
-                x = Residual(name=f"block{stage}_{i}")(x, train=train)
-            maps.append(x)
-        return tuple(maps[-3:])
+                x = Residual(**options, name=f"block{stage}_{i}")(x, train=train)
+            maps[2**stage] = x
+        return maps_at(maps, self.strides)
 
 
 darknet53 = Darknet53

@@ -6,7 +6,17 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import BatchNorm, ConvNorm, DepthwiseNorm, SqueezeExcite, round_channels
+from jaxdet.layers.activations import identity, sigmoid, swish
+from jaxdet.layers.attention import SqueezeExcite
+from jaxdet.layers.blocks import (
+    Activation,
+    ConvBlock,
+    DepthwiseBlock,
+    Norm,
+    maps_at,
+    round_channels,
+)
+from jaxdet.layers.norms import BatchNorm
 
 # Table 1: expansion, channels, blocks, stride of the first, kernel side.
 _STAGES = (
@@ -19,17 +29,14 @@ _STAGES = (
     (6, 320, 1, 1, 3),
 )
 
-# The authors' code; the weights were trained in TensorFlow, hence SAME padding.
-_norm = partial(BatchNorm, momentum=0.99, epsilon=1e-3)
-_ConvNorm = partial(ConvNorm, padding="SAME", norm=_norm)
-_DepthwiseNorm = partial(DepthwiseNorm, padding="SAME", norm=_norm)
+_norm = partial(BatchNorm, momentum=0.99, epsilon=1e-3)  # as in the authors' code
 
 
 class MBConv(nn.Module):
     """Widen, filter, squeeze and excite, narrow (Tan et al. 2018, arXiv:1807.11626, figure 7).
 
-    `drop` is the probability that a picture goes round the block, where it can. The squeezed width
-    is a quarter of the block's input, not of the widened map.
+    `drop` is the probability that an image skips the block, where it can. The squeezed width is a
+    quarter of the block's input, not of the widened map.
     """
 
     features: int
@@ -37,23 +44,29 @@ class MBConv(nn.Module):
     expansion: int
     size: int
     drop: float
+    norm: Norm | None = _norm
+    activation: Activation = swish
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        # The weights were trained in TensorFlow, hence its padding.
+        options = dict(padding="SAME", norm=self.norm, activation=self.activation)
         channels, y = x.shape[-1], x
         if self.expansion != 1:
-            y = nn.swish(_ConvNorm(channels * self.expansion, name="expand")(y, train=train))
-        y = nn.swish(_DepthwiseNorm(self.stride, self.size, name="depthwise")(y, train=train))
-        squeeze = SqueezeExcite(max(1, channels // 4), nn.swish, nn.sigmoid, name="squeeze")
-        y = _ConvNorm(self.features, name="project")(squeeze(y), train=train)
+            y = ConvBlock(channels * self.expansion, **options, name="expand")(y, train=train)
+        y = DepthwiseBlock(self.size, self.stride, **options, name="depthwise")(y, train=train)
+        hidden = max(1, channels // 4)
+        y = SqueezeExcite(hidden, self.activation, sigmoid, name="squeeze")(y)
+        options["activation"] = identity
+        y = ConvBlock(self.features, **options, name="project")(y, train=train)
         if self.stride != 1 or channels != self.features:
             return y
-        whole_pictures = nn.Dropout(self.drop, broadcast_dims=(1, 2, 3))
-        return x + whole_pictures(y, deterministic=not train)
+        whole_images = nn.Dropout(self.drop, broadcast_dims=(1, 2, 3))
+        return x + whole_images(y, deterministic=not train)
 
 
 class EfficientNet(nn.Module):
-    """Returns the last maps of strides 8, 16 and 32, without the classifier's last convolution.
+    """Maps of strides 2 to 32 without the classifier's last convolution; by default 8, 16 and 32.
 
     `width` multiplies the channel counts, `depth` the blocks of every stage (section 3.3).
     `drop_connect` is the probability to skip a block, rising from 0 at the first to nearly this at
@@ -63,27 +76,32 @@ class EfficientNet(nn.Module):
     width: float
     depth: float
     drop_connect: float = 0.2
-
-    strides = (8, 16, 32)
+    norm: Norm | None = _norm
+    activation: Activation = swish
+    strides: tuple[int, ...] = (8, 16, 32)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        x = nn.swish(_ConvNorm(round_channels(32 * self.width), 3, 2, name="stem")(x, train=train))
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        options = dict(norm=self.norm, activation=self.activation)
+        channels = round_channels(32 * self.width)
+        x = ConvBlock(channels, 3, 2, "SAME", **options, name="stem")(x, train=train)
         counts = [math.ceil(count * self.depth) for _, _, count, _, _ in _STAGES]
-        block, stride, maps = 0, 2, {}  # maps: the newest of each stride
+        number, stride, maps = 0, 2, {}  # maps: the newest of each stride
         for count, (expansion, channels, _, first_stride, size) in zip(
             counts, _STAGES, strict=True
         ):
             for i in range(count):
                 step = first_stride if i == 0 else 1
-                drop = self.drop_connect * block / sum(counts)
+                drop = self.drop_connect * number / sum(counts)
                 features = round_channels(channels * self.width)
-                block += 1
-                layer = MBConv(features, step, expansion, size, drop, name=f"block{block}")
-                x = layer(x, train=train)
+                number += 1
+                block = MBConv(
+                    features, step, expansion, size, drop, **options, name=f"block{number}"
+                )
+                x = block(x, train=train)
                 stride *= step
                 maps[stride] = x
-        return tuple(maps[stride] for stride in self.strides)
+        return maps_at(maps, self.strides)
 
 
 efficientnet_b3 = partial(EfficientNet, width=1.2, depth=1.4)

@@ -1,12 +1,14 @@
 """MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381, section 4)."""
 
-from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import BatchNorm, ConvNorm, DepthwiseNorm, relu6, round_channels
+from jaxdet.layers.activations import relu6
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, maps_at, round_channels
+from jaxdet.layers.inverted_residual import InvertedResidual
+from jaxdet.layers.norms import batch_norm
 
 # Table 2: expansion, channels, blocks, stride of the first.
 _STAGES = (
@@ -20,59 +22,37 @@ _STAGES = (
 )
 
 
-class InvertedResidual(nn.Module):
-    """Widen by a 1x1 convolution, filter by a depthwise one, narrow by a linear 1x1 (section 3.3).
-
-    `expansion` is the widened channel count over that of the input; at 1 there is no widening.
-    `norm` makes the BatchNorms.
-    """
-
-    features: int
-    stride: int
-    expansion: float
-    norm: Callable[..., nn.Module] = BatchNorm
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        conv = partial(ConvNorm, norm=self.norm)
-        channels, y = x.shape[-1], x
-        if self.expansion != 1:
-            wide = round(channels * self.expansion)
-            y = relu6(conv(wide, name="expand")(y, train=train))
-        y = relu6(DepthwiseNorm(self.stride, norm=self.norm, name="depthwise")(y, train=train))
-        y = conv(self.features, name="project")(y, train=train)
-        return x + y if self.stride == 1 and channels == self.features else y
-
-
 class MobileNetV2(nn.Module):
-    """Returns the last map of stride 16 (96 channels) and the last before the classifier (1280).
+    """Maps of strides 2 to 32; by default the last of 16 (96 channels) and of 32.
 
-    `width` multiplies the channel counts, rounded to multiples of 8; the last 1280 never shrink.
-    `norm` makes the BatchNorms.
+    That of stride 32 is the last before the classifier, 1280 channels. `width` multiplies the
+    channel counts, rounded to multiples of 8; the last 1280 never shrink.
     """
 
     width: float = 1.0
-    norm: Callable[..., nn.Module] = BatchNorm
-
-    strides = (16, 32)
+    norm: Norm | None = batch_norm
+    activation: Activation = relu6
+    strides: tuple[int, ...] = (16, 32)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        conv = partial(ConvNorm, norm=self.norm)
-        x = relu6(conv(round_channels(32 * self.width), 3, 2, name="stem")(x, train=train))
-        block, stride, maps = 0, 2, {}  # maps: the newest of each stride
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        options = dict(norm=self.norm, activation=self.activation)
+        conv = partial(ConvBlock, **options)
+        x = conv(round_channels(32 * self.width), 3, 2, name="stem")(x, train=train)
+        number, stride, maps = 0, 2, {}  # maps: the newest of each stride
         for expansion, channels, count, first_stride in _STAGES:
             for i in range(count):
-                block += 1
+                number += 1
                 step = first_stride if i == 0 else 1
                 features = round_channels(channels * self.width)
-                x = InvertedResidual(features, step, expansion, self.norm, name=f"block{block}")(
-                    x, train=train
+                block = InvertedResidual(
+                    features, step, expansion, **options, name=f"block{number}"
                 )
+                x = block(x, train=train)
                 stride *= step
                 maps[stride] = x
-        last = conv(round(1280 * max(1.0, self.width)), name="last")
-        return maps[16], relu6(last(x, train=train))
+        maps[32] = conv(round(1280 * max(1.0, self.width)), name="last")(x, train=train)
+        return maps_at(maps, self.strides)
 
 
 mobilenet_v2 = MobileNetV2

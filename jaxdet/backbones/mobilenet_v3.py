@@ -1,28 +1,23 @@
 """MobileNetV3-Large (Howard et al. 2019, arXiv:1905.02244)."""
 
-from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import (
-    BatchNorm,
-    ConvNorm,
-    DepthwiseNorm,
-    SqueezeExcite,
-    hard_swish,
-    round_channels,
-)
+from jaxdet.layers.activations import hard_swish, relu
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, maps_at, round_channels
+from jaxdet.layers.inverted_residual import SqueezedResidual
+from jaxdet.layers.norms import batch_norm
 
 # Table 1: kernel side, widened channels, channels, squeeze and excite, activation, stride.
 _BLOCKS = (
-    (3, 16, 16, False, nn.relu, 1),
-    (3, 64, 24, False, nn.relu, 2),
-    (3, 72, 24, False, nn.relu, 1),
-    (5, 72, 40, True, nn.relu, 2),
-    (5, 120, 40, True, nn.relu, 1),
-    (5, 120, 40, True, nn.relu, 1),
+    (3, 16, 16, False, relu, 1),
+    (3, 64, 24, False, relu, 2),
+    (3, 72, 24, False, relu, 1),
+    (5, 72, 40, True, relu, 2),
+    (5, 120, 40, True, relu, 1),
+    (5, 120, 40, True, relu, 1),
     (3, 240, 80, False, hard_swish, 2),
     (3, 200, 80, False, hard_swish, 1),
     (3, 184, 80, False, hard_swish, 1),
@@ -36,79 +31,51 @@ _BLOCKS = (
 _C4 = 13  # the block that goes from stride 16 to 32
 
 
-class Bottleneck(nn.Module):
-    """Widen, filter, squeeze and excite, narrow (figure 4); returns the widened map and the output.
-
-    `wide` counts the channels in between; where the input has as many, it is not widened.
-    `squeeze_first` puts squeeze and excite before the activation. `norm` makes the BatchNorms.
-    """
-
-    features: int
-    wide: int
-    size: int
-    stride: int
-    squeeze: bool
-    activation: Callable[[jax.Array], jax.Array]
-    squeeze_first: bool
-    norm: Callable[..., nn.Module] = BatchNorm
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        conv, wide = partial(ConvNorm, norm=self.norm), x
-        if self.wide != x.shape[-1]:
-            wide = self.activation(conv(self.wide, name="expand")(x, train=train))
-        depthwise = DepthwiseNorm(self.stride, self.size, norm=self.norm, name="depthwise")
-        y = self._excite(depthwise(wide, train=train))
-        y = conv(self.features, name="project")(y, train=train)
-        return wide, x + y if self.stride == 1 and x.shape == y.shape else y
-
-    def _excite(self, y: jax.Array) -> jax.Array:
-        if not self.squeeze:
-            return self.activation(y)
-        squeeze = SqueezeExcite(round_channels(self.wide // 4), name="squeeze")
-        return self.activation(squeeze(y)) if self.squeeze_first else squeeze(self.activation(y))
-
-
 class MobileNetV3(nn.Module):
-    """Returns a map of stride 16, and the last before the classifier's pooling (stride 32).
+    """Maps of strides 2 to 32; by default one of 16, and the last before the classifier's pooling.
 
-    The first is what goes into block 13, 112 channels, or with `section_6_3` what that block
-    widens it to, 672; then all channels after it are halved, as the paper does for detection.
-    `width` multiplies the channel counts, rounded to multiples of 8. `squeeze_first` and `norm` as
-    in `Bottleneck`: lufficc/SSD, and the ImageNet weights it begins from, squeeze first; those of
-    torchvision and timm do not.
+    That of stride 16 is what goes into block 13, 112 channels, or with `section_6_3` what that
+    block widens it to, 672; then all channels after it are halved, as the paper does for detection.
+    `width` multiplies the channel counts, rounded to multiples of 8. `squeeze_first` is for the
+    weights of lufficc/SSD, and the ImageNet weights it begins from; those of torchvision and timm
+    have it not. torchvision's SSDLite is `section_6_3=True, squeeze_first=False,
+    norm="slow_batch_norm"`. `activation` replaces the paper's two, ReLU and then hard swish.
     """
 
     width: float = 1.0
     section_6_3: bool = False
     squeeze_first: bool = True
-    norm: Callable[..., nn.Module] = BatchNorm
-
-    strides = (16, 32)
+    norm: Norm | None = batch_norm
+    activation: Activation | None = None
+    strides: tuple[int, ...] = (16, 32)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        conv = partial(ConvNorm, norm=self.norm)
-        x = hard_swish(conv(self._channels(16), 3, 2, name="stem")(x, train=train))
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        conv = partial(ConvBlock, norm=self.norm, activation=self.activation or hard_swish)
+        x = conv(self._channels(16), 3, 2, name="stem")(x, train=train)
+        total, maps = 2, {}  # maps: the newest of each stride
         for i, (size, wide, channels, squeeze, activation, stride) in enumerate(_BLOCKS, start=1):
             if self.section_6_3 and i >= _C4:
                 channels //= 2
                 wide = wide if i == _C4 else wide // 2  # block 13 widens before the halving
-            block = Bottleneck(
+            block = SqueezedResidual(
                 features=self._channels(channels),
                 wide=self._channels(wide),
                 size=size,
                 stride=stride,
                 squeeze=squeeze,
-                activation=activation,
                 squeeze_first=self.squeeze_first,
                 norm=self.norm,
+                activation=self.activation or activation,
                 name=f"block{i}",
             )
-            before, (widened, x) = x, block(x, train=train)
-            if i == _C4:
-                first = widened if self.section_6_3 else before
-        return first, hard_swish(conv(6 * x.shape[-1], name="last")(x, train=train))
+            widened, x = block(x, train=train)
+            if i == _C4 and self.section_6_3:
+                maps[total] = widened
+            total *= stride
+            maps[total] = x
+        maps[32] = conv(6 * x.shape[-1], name="last")(x, train=train)
+        return maps_at(maps, self.strides)
 
     def _channels(self, count: int) -> int:
         return round_channels(count * self.width)

@@ -5,8 +5,10 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import ConvNorm
-from jaxdet.pool import max_pool
+from jaxdet.layers.activations import identity, relu
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, maps_at
+from jaxdet.layers.norms import batch_norm
+from jaxdet.layers.pool import max_pool
 
 
 class Bottleneck(nn.Module):
@@ -17,41 +19,47 @@ class Bottleneck(nn.Module):
 
     features: int
     stride: int
+    norm: Norm | None = batch_norm
+    activation: Activation = relu
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = nn.relu(ConvNorm(self.features, name="conv1")(x, train=train))
-        y = nn.relu(ConvNorm(self.features, 3, self.stride, name="conv2")(y, train=train))
-        y = ConvNorm(4 * self.features, name="conv3")(y, train=train)
+        conv = partial(ConvBlock, norm=self.norm, activation=self.activation)
+        y = conv(self.features, name="conv1")(x, train=train)
+        y = conv(self.features, 3, self.stride, name="conv2")(y, train=train)
+        linear = partial(conv, 4 * self.features, activation=identity)
+        y = linear(name="conv3")(y, train=train)
         if x.shape != y.shape:
-            x = ConvNorm(4 * self.features, 1, self.stride, name="shortcut")(x, train=train)
-        return nn.relu(x + y)
+            x = linear(stride=self.stride, name="shortcut")(x, train=train)
+        return self.activation(x + y)
 
 
 class ResNet(nn.Module):
-    """Returns the last maps of strides 8, 16 and 32: 512, 1024 and 2048 channels.
+    """Maps of strides 4 to 32; by default the last of 8, 16 and 32: 512, 1024 and 2048 channels.
 
     `blocks` counts those of the four stages; `width` multiplies the channel counts.
     """
 
     blocks: tuple[int, ...]
     width: float = 1.0
-
-    strides = (8, 16, 32)
+    norm: Norm | None = batch_norm
+    activation: Activation = relu
+    strides: tuple[int, ...] = (8, 16, 32)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        channels, maps = int(64 * self.width), []
-        x = nn.relu(ConvNorm(channels, 7, 2, name="stem")(x, train=train))
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        options = dict(norm=self.norm, activation=self.activation)
+        channels, maps = int(64 * self.width), {}
+        x = ConvBlock(channels, 7, 2, **options, name="stem")(x, train=train)
         x = max_pool(x, 3, stride=2, padding=1)
         for stage, count in enumerate(self.blocks, start=1):
             for i in range(1, count + 1):
                 stride = 2 if i == 1 and stage > 1 else 1
-                block = Bottleneck(channels, stride, name=f"block{stage}_{i}")
+                block = Bottleneck(channels, stride, **options, name=f"block{stage}_{i}")
                 x = block(x, train=train)
             channels *= 2
-            maps.append(x)
-        return tuple(maps[-3:])
+            maps[2 ** (stage + 1)] = x
+        return maps_at(maps, self.strides)
 
 
 resnet50 = partial(ResNet, blocks=(3, 4, 6, 3))

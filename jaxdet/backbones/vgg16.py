@@ -5,39 +5,42 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import Conv, he_fan_in
-from jaxdet.pool import max_pool
+from jaxdet.layers.activations import relu
+from jaxdet.layers.blocks import Activation, Conv, he_fan_in, maps_at
+from jaxdet.layers.pool import max_pool
 
 
 class VGG(nn.Module):
     """The VGG that SSD builds on: pool5 is 3x3 at stride 1, and fc6 is dilated by 6 to make up.
 
-    Returns conv4_3 (stride 8) and fc7 (stride 16), both after their ReLU. `convs` counts the
-    convolutions of the five blocks; `width` multiplies all channel counts. Meant to be trained
-    from ImageNet weights; without them, He's initialisation is what lets it train at all.
+    Maps of strides 1 to 16; by default conv4_3 (stride 8) and fc7 (stride 16), both after their
+    ReLU. `convs` counts the convolutions of the five blocks; `width` multiplies all channel counts.
+    Meant to be trained from ImageNet weights; without them, He's initialisation is what lets it
+    train at all.
     """
 
     convs: tuple[int, ...]
     width: float = 1.0
-
-    strides = (8, 16)
+    activation: Activation = relu
+    strides: tuple[int, ...] = (8, 16)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        conv = lambda channels, *args, **kwargs: Conv(
-            int(channels * self.width), *args, kernel_init=he_fan_in, **kwargs
-        )
-        maps = []
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        def conv(x, channels, *args, **kwargs):
+            layer = Conv(int(channels * self.width), *args, kernel_init=he_fan_in, **kwargs)
+            return self.activation(layer(x))
+
+        maps = {}
         for block, channels in enumerate((64, 128, 256, 512, 512), start=1):
             for i in range(1, self.convs[block - 1] + 1):
-                x = nn.relu(conv(channels, name=f"conv{block}_{i}")(x))
-            maps.append(x)
+                x = conv(x, channels, name=f"conv{block}_{i}")
+            maps[2 ** (block - 1)] = x
             if block < 5:
                 x = max_pool(x, 2, stride=2, round_up=block == 3)  # pool3: 75 to 38
         x = max_pool(x, 3, stride=1, padding=1)
-        x = nn.relu(conv(1024, dilation=6, name="fc6")(x))
-        x = nn.relu(conv(1024, 1, name="fc7")(x))
-        return maps[3], x
+        x = conv(x, 1024, dilation=6, name="fc6")
+        maps[16] = conv(x, 1024, 1, name="fc7")
+        return maps_at(maps, self.strides)
 
 
 vgg16 = partial(VGG, convs=(2, 2, 3, 3, 3))

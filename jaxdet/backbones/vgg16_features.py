@@ -6,37 +6,40 @@ That is what torchvision calls its features; `vgg16` is the variant that SSD mak
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import Conv, ConvNorm, he_fan_in
-from jaxdet.pool import max_pool
+from jaxdet.layers.activations import relu
+from jaxdet.layers.blocks import Activation, Conv, ConvBlock, Norm, he_fan_in, maps_at
+from jaxdet.layers.pool import max_pool
 
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions; table 1, D
 
 
 class VGGFeatures(nn.Module):
-    """Returns conv4_3, conv5_3 and pool5, strides 8, 16 and 32, all of 512 channels.
+    """Maps of strides 1 to 32; by default conv4_3, conv5_3 and pool5, all of 512 channels.
 
-    With `batch_norm` every convolution has a BatchNorm instead of a bias: from random weights it
-    trains far sooner, but ImageNet's do not fit. `width` multiplies the channel counts.
+    With a `norm` every convolution has that instead of a bias: from random weights it trains far
+    sooner, but ImageNet's do not fit. `width` multiplies the channel counts.
     """
 
-    batch_norm: bool = False
     width: float = 1.0
-
-    strides = (8, 16, 32)
+    norm: Norm | None = None
+    activation: Activation = relu
+    strides: tuple[int, ...] = (8, 16, 32)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, ...]:
-        maps = []
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        maps = {}
         for block, (channels, count) in enumerate(_BLOCKS, start=1):
             for i in range(1, count + 1):
-                features, name = int(channels * self.width), f"conv{block}_{i}"
-                if self.batch_norm:
-                    x = nn.relu(ConvNorm(features, 3, name=name)(x, train=train))
-                else:
-                    x = nn.relu(Conv(features, kernel_init=he_fan_in, name=name)(x))
-            maps.append(x)
+                x = self._conv(x, int(channels * self.width), f"conv{block}_{i}", train=train)
+            maps[2 ** (block - 1)] = x
             x = max_pool(x, 2, stride=2)
-        return maps[3], maps[4], x
+        return maps_at({**maps, 32: x}, self.strides)
+
+    def _conv(self, x: jax.Array, features: int, name: str, *, train: bool) -> jax.Array:
+        if self.norm is None:  # a layer by the paper's name, as the weights of `vgg16` have it
+            return self.activation(Conv(features, kernel_init=he_fan_in, name=name)(x))
+        block = ConvBlock(features, 3, norm=self.norm, activation=self.activation, name=name)
+        return block(x, train=train)
 
 
 vgg16_features = VGGFeatures

@@ -9,7 +9,6 @@ exactly once, or nothing is written. Weights for other classes than those of `co
 give all but their last layers; which ones start fresh is printed.
 """
 
-import importlib
 from typing import Any
 
 import jax
@@ -17,11 +16,12 @@ from absl import flags
 from clu import parameter_overview
 from etils import epath
 
-from jaxdet import build, checkpoint, command, data, workdir
+from jaxdet import build, cli, data
+from jaxdet.choices import check_name
 from jaxdet.convert import weights
+from jaxdet.training import checkpoint, workdir
 
-# Whose names; one file each.
-SOURCES = ("caffe_vgg", "darknet", "lufficc", "mmdet", "torchvision", "yjh0410")
+SOURCES = sorted(name for name, file in weights.sources().items() if hasattr(file, "MODELS"))
 
 SOURCE = flags.DEFINE_enum("source", None, SOURCES, "Whose names the weights have.")
 WEIGHTS = flags.DEFINE_string("weights", None, "A .safetensors, .pth, .pt or .weights file.")
@@ -29,8 +29,8 @@ WEIGHTS = flags.DEFINE_string("weights", None, "A .safetensors, .pth, .pt or .we
 
 def main() -> None:
     """Converts what the flags name."""
-    folder = epath.Path(command.WORKDIR.value).expanduser()
-    convert(command.CONFIG.value, SOURCE.value, WEIGHTS.value, folder)
+    folder = epath.Path(cli.WORKDIR.value).expanduser()
+    convert(cli.CONFIG.value, SOURCE.value, WEIGHTS.value, folder)
 
 
 def convert(config: Any, source: str, file: str, folder: epath.Path) -> None:
@@ -40,26 +40,26 @@ def convert(config: Any, source: str, file: str, folder: epath.Path) -> None:
     """
     if (folder / checkpoint.FOLDER).exists():
         raise ValueError(f"{folder} has checkpoints already; use another --workdir")
-    place = dict(dir=config.data.dir, root=config.data.root or None)
-    classes = data.classes(config.data.train, **place)
-    detector = build.detector(config, classes)
-    module, backbone = importlib.import_module(f"jaxdet.convert.{source}"), config.model.backbone
-    build.check_name(backbone.name, module.MODELS, f"--source={source} for config.model.backbone")
-    key = jax.random.key(config.seed)
-    shapes = jax.eval_shape(detector.init, key)
-    entries = weights.entries(file, module, backbone.name, shapes)
-    variables, fresh = weights.adopt(entries, shapes)
+    names = build.data(config)
+    recipe = build.recipe(config, data.classes(names.train, **names.place))
+    module = weights.sources()[source]
+    known = {" + ".join(model): model for model in module.MODELS}
+    check_name(" + ".join(recipe.model), known, f"--source={source} for this recipe")
+    key = jax.random.key(recipe.seed)
+    shapes = jax.eval_shape(recipe.detector.init, key)
+    entries = weights.entries(file, module, recipe.model, shapes)
+    parts = dict(class_parts=recipe.class_parts)
+    variables, fresh = weights.fill(entries, shapes, **parts)
     if fresh:
-        variables, _ = weights.adopt(entries, detector.init(key))
-    workdir.claim(folder, checkpoint.plain(config))
-    description = {"config": checkpoint.plain(config), "classes": list(classes)}
-    path = checkpoint.write(folder, variables, description)
+        variables, _ = weights.fill(entries, recipe.detector.init(key), **parts)
+    workdir.claim(folder, recipe.config)
+    path = checkpoint.write(folder, variables, recipe.description)
     count = parameter_overview.count_parameters(variables["params"])
     print(f"{len(entries) - len(fresh)} arrays of {file}; {count:,} parameters")
     if fresh:
-        print(f"not from the file, for it has other classes: {', '.join(fresh)}")
+        print(f"not from the file, which is for other classes: {', '.join(fresh)}")
     print(f"checkpoint   {path}")
 
 
 if __name__ == "__main__":
-    command.run(main, required=["config", "source", "weights", "workdir"])
+    cli.run(main, required=["config", "source", "weights", "workdir"])

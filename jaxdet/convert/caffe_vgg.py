@@ -20,7 +20,7 @@ _ssd300 = {
     **{f"loc.{i}": f"head/boxes{i}" for i in range(6)},
 }
 
-MODELS = {"vgg16": _ssd300}  # by the name of the recipe's backbone
+MODELS = {("ssd", "vgg_extras", "vgg16"): _ssd300}  # by the recipe's family, neck and backbone
 
 BACKBONES = {"vgg16": {str(i): name for i, name in _LAYERS.items()}}
 

@@ -1,8 +1,9 @@
 """Files of Darknet (github.com/pjreddie/darknet): YOLOv2, YOLOv3, and what they begin from.
 
 A file has no names: after a header come the arrays of one convolution after the other, in the order
-of the .cfg. Here is that of `yolov2.cfg`, which needs a recipe with the neck `passthrough_darknet`,
-and of `yolov3.cfg`; also of the backbones `darknet19_448.conv.23` and `darknet53.conv.74`.
+of the .cfg. Here is that of `yolov2.cfg`, which needs a recipe whose neck is `passthrough` with
+`reorg="darknet_reorg"`, and of `yolov3.cfg`; also of the backbones `darknet19_448.conv.23` and
+`darknet53.conv.74`.
 """
 
 import math
@@ -35,9 +36,12 @@ _coarse, _middle, _fine = (
     [*(f"neck/conv{i}_{j}" for j in range(1, 7)), f"head/level{i}"] for i in (2, 1, 0)
 )
 
-MODELS = {  # by the recipe's backbone
-    "darknet19": [*(f"backbone/{name}" for name in _darknet19), *_passthrough],
-    "darknet53": [
+MODELS = {  # by the recipe's family, neck and backbone
+    ("yolov2", "passthrough", "darknet19"): [
+        *(f"backbone/{name}" for name in _darknet19),
+        *_passthrough,
+    ],
+    ("yolov3", "yolo_fpn", "darknet53"): [
         *(f"backbone/{name}" for name in _darknet53),
         *(*_coarse, "neck/up1", *_middle, "neck/up0", *_fine),
     ],
@@ -54,7 +58,7 @@ _ARRAYS = (
 )
 
 
-def is_darknet(file: str | os.PathLike[str]) -> bool:
+def is_own(file: str | os.PathLike[str]) -> bool:
     """Whether a file's name is one of Darknet's: `yolov3.weights`, `darknet53.conv.74`."""
     return re.search(r"\.(weights|conv\.\d+)$", Path(file).name) is not None
 
@@ -68,7 +72,7 @@ def read(file: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError(f"there is no weights file {file}")
     header = np.fromfile(file, "<i4", 3)
     if len(header) < 3:
-        raise ValueError(f"{file} is no file of Darknet: it ends within the header")
+        raise ValueError(f"{file} is not a file of Darknet: it ends within the header")
     major, minor, _ = header.tolist()
     wide = major * 10 + minor >= 2 and max(major, minor) < 1000  # Darknet's own rule
     numbers = np.fromfile(file, "<f4", offset=12 + (8 if wide else 4))  # number of pictures seen
@@ -87,7 +91,7 @@ def order(backbone: str) -> Sequence[str]:
 def entries(
     file: str | os.PathLike[str], order: Sequence[str], variables: Mapping[str, Any]
 ) -> list[tuple[str, Path_, np.ndarray]]:
-    """(name for messages, our path, array) of everything in `file`, for `weights.adopt`.
+    """(name for messages, our path, array) of everything in `file`, for `weights.fill`.
 
     `order` are our layers as they follow each other in the file; their shapes come from
     `variables`. The last layers may be for another number of classes, which follows from the

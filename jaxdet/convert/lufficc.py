@@ -125,11 +125,12 @@ efficientnet_b3 = (
     | _PLAIN_HEAD
 )
 
-MODELS = {  # by the name of the recipe's backbone
-    "efficientnet_b3": efficientnet_b3,
-    "mobilenet_v2": mobilenet_v2,
-    "mobilenet_v3": mobilenet_v3,
-    "vgg16": vgg16,
+MODELS = {  # by the recipe's family, neck and backbone
+    ("ssd", "efficientnet_extras", "efficientnet_b3"): efficientnet_b3,
+    ("ssd", "mobilenet_extras", "mobilenet_v2"): mobilenet_v2,
+    ("ssd", "mobilenet_v3_extras", "mobilenet_v3"): mobilenet_v3,
+    ("ssd", "vgg_extras", "vgg16"): vgg16,
+    ("ssd", "vgg_extras_512", "vgg16"): vgg16,
 }
 
 # ImageNet classifiers that lufficc begins from and that are not torchvision's.

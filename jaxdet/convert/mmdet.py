@@ -64,7 +64,11 @@ _mobilenet_v2 = _all(
     ),
 )
 
-MODELS = {"mobilenet_v2_mmdet": _mobilenet_v2, "vgg16": _vgg16}  # by the recipe's backbone
+MODELS = {  # by the recipe's family, neck and backbone
+    ("ssd", "ssdlite_extras", "mobilenet_v2"): _mobilenet_v2,
+    ("ssd", "vgg_extras", "vgg16"): _vgg16,
+    ("ssd", "vgg_extras_512", "vgg16"): _vgg16,
+}
 
 _LOGITS = re.compile(r"bbox_head\.cls_convs\.\d+\.[01]\.(weight|bias)")
 

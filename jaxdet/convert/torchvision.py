@@ -182,6 +182,28 @@ BACKBONES = {  # by the name in the config
     "vgg16_features": _vgg16_features,
 }
 
+
+def subsample_vgg_classifier(theirs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The fully connected layers of VGG16 as fc6 and fc7 (SSD, section 3): every fourth of the
+    4096 features, and every third row and column of the 7x7 window, which dilation then spreads.
+
+    Under torchvision's names or timm's; weights that have neither are fc6 and fc7 already.
+    """
+    for fc6, fc7 in (("classifier.0", "classifier.3"), ("pre_logits.fc1", "pre_logits.fc2")):
+        if f"{fc6}.weight" in theirs:
+            window = theirs[f"{fc6}.weight"].reshape(4096, 512, 7, 7)
+            dense = theirs[f"{fc7}.weight"].reshape(4096, 4096)
+            return dict(theirs) | {
+                f"{fc6}.weight": window[::4, :, ::3, ::3],
+                f"{fc6}.bias": theirs[f"{fc6}.bias"][::4],
+                f"{fc7}.weight": dense[::4, ::4, None, None],
+                f"{fc7}.bias": theirs[f"{fc7}.bias"][::4],
+            }
+    return dict(theirs)
+
+
+BACKBONE_CHANGES = {"vgg16": [subsample_vgg_classifier]}
+
 _HEADS = {"classification_head": "logits", "regression_head": "boxes"}
 
 _ssd300_vgg16 = {
@@ -239,9 +261,9 @@ _ssdlite320_mobilenet_v3 = {
     },
 }
 
-MODELS = {  # by the name of the recipe's backbone
-    "mobilenet_v3_torchvision": _ssdlite320_mobilenet_v3,
-    "vgg16": _ssd300_vgg16,
+MODELS = {  # by the recipe's family, neck and backbone
+    ("ssd", "ssdlite_extras", "mobilenet_v3"): _ssdlite320_mobilenet_v3,
+    ("ssd", "vgg_extras", "vgg16"): _ssd300_vgg16,
 }
 
 # Numbers that COCO's 80 classes leave out, of the 91 that torchvision's layers have.
@@ -252,9 +274,9 @@ _LOGITS = re.compile(r"head\.classification_head\.module_list\.(\d+)\.(1\.)?(wei
 def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """`weights` with the logits of COCO's 80 classes, where there are 91.
 
-    torchvision's classes are COCO's numbers 0 (background) to 90, ten of which no picture has. They
-    were trained to say nothing; without their logits the softmax hands what they took, next to
-    nothing, to the classes that remain, which keep their order. Weights for another number of
+    torchvision's classes are COCO's numbers 0 (background) to 90, ten of which occur in no image.
+    They were trained to score next to nothing; without their logits the softmax hands that share to
+    the classes that remain, which keep their order. Weights for another number of
     classes stay as they are; those of 90 classes of your own cannot be told from COCO's.
     """
     return {

@@ -6,8 +6,11 @@ module are called, and how their axes turn, is the same for all of PyTorch and l
 without names are Darknet's: `jaxdet/convert/darknet.py`.
 """
 
+import functools
+import importlib
 import os
-from collections.abc import Iterable, Mapping
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
@@ -17,8 +20,6 @@ import flax.traverse_util
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
-
-from jaxdet.convert import caffe_vgg, darknet, lufficc, timm, torchvision
 
 Table = Mapping[str, str | None]
 Weights = Mapping[str, np.ndarray]
@@ -69,17 +70,37 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
 _READERS = {".safetensors": safetensors.numpy.load_file, ".pth": _read_torch, ".pt": _read_torch}
 
 
-def entries(
-    file: str | os.PathLike[str], source: ModuleType, backbone: str, variables: Any
-) -> list[tuple[str, Path_, np.ndarray]]:
-    """What is in the `file` of a whole detector, for `adopt`.
+@functools.cache
+def sources() -> dict[str, ModuleType]:
+    """The files beside this one that know whose weights have which names, by their names.
 
-    `source` is the module with its names, `backbone` that of the recipe. ValueError where the file
+    A source has `MODELS`, tables by `build.Recipe.model`, or `BACKBONES`, tables by the name of the
+    recipe's backbone, or both. `rearrange(weights)` puts the arrays of a detector into our order;
+    `entries(file, table, variables)` reads files of another kind than PyTorch's.
+    """
+    folder = importlib.import_module("jaxdet.convert")
+    names = [info.name for info in pkgutil.iter_modules(folder.__path__)]
+    files = {
+        name: importlib.import_module(f"jaxdet.convert.{name}")
+        for name in names
+        if name != "__main__"
+    }
+    tables = ("MODELS", "BACKBONES")
+    return {n: file for n, file in files.items() if any(hasattr(file, t) for t in tables)}
+
+
+def entries(
+    file: str | os.PathLike[str], source: ModuleType, model: tuple[str, ...], variables: Any
+) -> list[tuple[str, Path_, np.ndarray]]:
+    """The contents of the `file` of a whole detector, for `fill`.
+
+    `source` is the module that knows its names, `model` the recipe's. ValueError where the file
     cannot be read, or has other names.
     """
-    if source is darknet:
-        return darknet.entries(file, darknet.MODELS[backbone], variables)
-    return renamed(source.rearrange(read(file)), source.MODELS[backbone])
+    table = source.MODELS[model]
+    if hasattr(source, "entries"):
+        return source.entries(file, table, variables)
+    return renamed(source.rearrange(read(file)), table)
 
 
 def paths(weights: Weights, table: Table) -> dict[str, Path_]:
@@ -99,7 +120,7 @@ def paths(weights: Weights, table: Table) -> dict[str, Path_]:
         collection, ours = _LEAVES[leaf, array.ndim]
         found[name] = (collection, *table[module].split("/"), ours)
     if unknown:
-        raise ValueError("nothing is known by these names: " + ", ".join(unknown))
+        raise ValueError("unknown names: " + ", ".join(unknown))
     return found
 
 
@@ -109,28 +130,30 @@ def to_ours(weights: Weights, table: Table, variables: Any) -> dict[str, Any]:
     Only shapes are read from `variables` (jax.eval_shape will do). ValueError that lists by name
     what is missing, left over, given twice, or of another shape.
     """
-    ours, fresh = adopt(renamed(weights, table), variables)
-    if fresh:
-        raise ValueError(f"the weights are for another number of classes: {', '.join(fresh)}")
+    ours, _ = fill(renamed(weights, table), variables)
     return ours
 
 
 def renamed(weights: Weights, table: Table) -> list[tuple[str, Path_, np.ndarray]]:
-    """(their name, our path, the array with its axes turned) of every array, for `adopt`."""
+    """(their name, our path, the array with its axes turned) of every array, for `fill`."""
     return [
         (name, path, _transposed(weights[name], (2, 3, 1, 0)).astype(np.float32))
         for name, path in paths(weights, table).items()
     ]
 
 
-def adopt(
-    given: Iterable[tuple[str, Path_, np.ndarray]], variables: Any
+def fill(
+    given: Iterable[tuple[str, Path_, np.ndarray]],
+    variables: Any,
+    *,
+    class_parts: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """`variables` with every array taken from `given`: (name for messages, path, array).
 
-    Layers of the head that differ in their number of outputs only, as they do for another number
-    of classes, stay as they are; their paths are returned beside. ValueError that lists what is
-    missing, left over, given twice, or of another shape.
+    In the parts of the network that are `class_parts`, layers that differ in their number of
+    outputs only, as they do for another number of classes, stay as they are; their paths are
+    returned, too. ValueError that lists what is missing, left over, given twice, or of another
+    shape.
     """
     expected = flax.traverse_util.flatten_dict(variables)
     result, faults, fresh = {}, [], []
@@ -144,11 +167,11 @@ def adopt(
             array = array.reshape(want)  # a linear layer is a 1x1 convolution
         if path in result:
             faults.append(f"given twice: {ours}, the second time as {name}")
-        elif array.shape != want and path[1] == "head" and array.shape[:-1] == want[:-1]:
+        elif array.shape != want and path[1] in class_parts and array.shape[:-1] == want[:-1]:
             fresh.append(ours)
             array = expected[path]
         elif array.shape != want:
-            faults.append(f"{name} makes {array.shape}, but {ours} is {want}")
+            faults.append(f"{name} has shape {array.shape}, but {ours} is {want}")
         result[path] = array
     faults += [f"missing: {'/'.join(path)}" for path in expected if path not in result]
     if faults:
@@ -179,13 +202,13 @@ def load_backbone(
     not exactly those of the backbone.
     """
     ours = {kind: tree["backbone"] for kind, tree in variables.items() if "backbone" in tree}
-    if darknet.is_darknet(file):
-        loaded, _ = adopt(darknet.entries(file, darknet.order(backbone), ours), ours)
+    for source in sources().values():
+        if hasattr(source, "is_own") and source.is_own(file):
+            loaded, _ = fill(source.entries(file, source.order(backbone), ours), ours)
+            break
     else:
-        table, theirs = backbone_table(backbone), read(file)
-        if backbone == "vgg16":
-            theirs = _subsample_vgg_classifier(theirs)
-        loaded = to_ours(theirs, table, ours)
+        table = backbone_table(backbone)  # before the file is read: it may be large
+        loaded = to_ours(_rearranged(read(file), backbone), table, ours)
     return {
         kind: {**tree, "backbone": loaded[kind]} if kind in loaded else tree
         for kind, tree in variables.items()
@@ -197,31 +220,31 @@ def backbone_table(backbone: str) -> Table:
 
     They can stand in one table because no two sources mean different things by a name.
     """
-    sources = [source.BACKBONES for source in (torchvision, timm, lufficc, caffe_vgg)]
-    tables = [tables[backbone] for tables in sources if backbone in tables]
+    tables = _tables_of(backbone)
     if not tables:
-        known = ", ".join(sorted(set().union(*sources)))
-        raise ValueError(f"ImageNet weights are understood for {known}, not for {backbone!r}")
+        known = {name for source in _named_sources() for name in source.BACKBONES}
+        raise ValueError(
+            f"ImageNet weights are known for {', '.join(sorted(known))}, not for {backbone!r}"
+        )
     return {theirs: ours for table in tables for theirs, ours in table.items()}
 
 
-def _subsample_vgg_classifier(theirs: Weights) -> dict[str, np.ndarray]:
-    """The fully connected layers of VGG16 as fc6 and fc7 (SSD, section 3): every fourth of the
-    4096 features, and every third row and column of the 7x7 window, which dilation then spreads.
+def _tables_of(backbone: str) -> list[Table]:
+    tables = [source.BACKBONES for source in _named_sources()]
+    return [tables_[backbone] for tables_ in tables if backbone in tables_]
 
-    Under torchvision's names or timm's; weights that have neither are fc6 and fc7 already.
-    """
-    for fc6, fc7 in (("classifier.0", "classifier.3"), ("pre_logits.fc1", "pre_logits.fc2")):
-        if f"{fc6}.weight" in theirs:
-            window = theirs[f"{fc6}.weight"].reshape(4096, 512, 7, 7)
-            dense = theirs[f"{fc7}.weight"].reshape(4096, 4096)
-            return dict(theirs) | {
-                f"{fc6}.weight": window[::4, :, ::3, ::3],
-                f"{fc6}.bias": theirs[f"{fc6}.bias"][::4],
-                f"{fc7}.weight": dense[::4, ::4, None, None],
-                f"{fc7}.bias": theirs[f"{fc7}.bias"][::4],
-            }
-    return dict(theirs)
+
+def _named_sources() -> list[ModuleType]:
+    """The sources of classifiers whose files have names."""
+    return [s for s in sources().values() if hasattr(s, "BACKBONES") and not hasattr(s, "entries")]
+
+
+def _rearranged(weights: Weights, backbone: str) -> Weights:
+    """The weights of a classifier as its backbone takes them; a source may say how."""
+    for source in _named_sources():
+        for change in getattr(source, "BACKBONE_CHANGES", {}).get(backbone, ()):
+            weights = change(weights)
+    return weights
 
 
 def _transposed(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

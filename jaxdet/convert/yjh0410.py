@@ -33,7 +33,7 @@ _yolov2 = {
     for name, path in _conv(theirs, ours).items()
 } | {"pred": "head/level0/conv"}
 
-MODELS = {"darknet19": _yolov2}  # by the recipe's backbone
+MODELS = {("yolov2", "passthrough", "darknet19"): _yolov2}  # by the recipe's family, neck, backbone
 
 _ANCHORS = 5  # of a cell, in all their recipes
 

@@ -72,7 +72,7 @@ class _Reader:
 def _reader(dataset: Dataset, usable: np.ndarray, canvas: int, max_objects: int) -> _Reader:
     """A reader that gives only the usable [T] boxes."""
     columns = dataset.table
-    picture = columns.picture_of_box()[usable]
+    picture = columns.image_of_box()[usable]
     box_area = (columns.boxes[usable, 2:] - columns.boxes[usable, :2]).prod(axis=1)
     # By picture, then by falling area; the sort is stable, so equals keep their order.
     order = np.flatnonzero(usable)[np.lexsort((-box_area, picture))]

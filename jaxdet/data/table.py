@@ -37,7 +37,7 @@ class Table:
         """Which boxes are training objects [T]: no crowds, nor difficult ones unless kept."""
         return ~self.crowd & (keep_difficult | ~self.difficult)
 
-    def picture_of_box(self) -> np.ndarray:
+    def image_of_box(self) -> np.ndarray:
         """The picture that each box belongs to: [T]."""
         return np.repeat(np.arange(len(self.ids)), np.diff(self.starts))
 

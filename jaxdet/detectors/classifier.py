@@ -1,4 +1,4 @@
-"""Which classes are in a picture: a detector whose one anchor is the whole picture.
+"""Which classes are in an image: a detector whose one anchor is the whole image.
 
 The YOLOs train their backbone as a classifier first, and YOLOv2's once more at the size of the
 detector: the high-resolution classifier (Redmon and Farhadi 2016, arXiv:1612.08242, section 2).
@@ -8,61 +8,59 @@ detector: the high-resolution classifier (Redmon and Farhadi 2016, arXiv:1612.08
 from collections.abc import Callable
 from functools import partial
 
-import flax.struct
 import jax
 import jax.numpy as jnp
-from optax import sigmoid_binary_cross_entropy as binary_cross_entropy
 
-from jaxdet import anchors, assign, codec
-from jaxdet.detectors.detector import Detector, Losses
+from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
-from jaxdet.types import Anchors, Array, Objects, Raw, Targets
-
-
-@flax.struct.dataclass
-class TargetsAndClasses(Targets):
-    """Targets of the whole picture, and how much of every class is in it."""
-
-    present: Array  # [K] the largest weight of an object of the class, else 0
+from jaxdet.detectors.one_stage import OneStage, class_scores
+from jaxdet.losses.classes import ClassLoss, bce
+from jaxdet.types import Anchors, Losses, Objects, Raw, Targets
 
 
 def classifier(
-    net: Callable[[tuple[int, ...]], Net], *, size: int, classes: tuple[str, ...], select: partial
-) -> Detector:
-    """A classifier of pictures with any number of classes in each, as VOC's classification task.
+    net: Callable[[tuple[int, ...]], Net],
+    *,
+    size: int,
+    classes: tuple[str, ...],
+    letterbox: bool,
+    nms: Callable,
+    class_loss: ClassLoss = bce,
+) -> OneStage:
+    """A classifier of images with any number of classes in each, as VOC's classification task.
 
-    `net` makes the network; `select` is `nms.multiclass` with its thresholds. A class that is found
-    has the whole picture for its box.
+    `net` makes the network; `nms` is a function of `boxes/nms.py` with its thresholds. A class that
+    is found has the whole image for its box.
     """
-    return Detector(
+    return OneStage(
         net=net((1,)),
         size=size,
         classes=classes,
-        anchors=_whole_picture,
-        assign=partial(_assign, count=len(classes)),
-        losses=_losses,
-        decode=_decode,
-        nms=select,
+        letterbox=letterbox,
+        anchors=_whole_image,
+        assign=matching.by_cell,
+        losses=partial(_losses, class_loss=class_loss),
+        decode=partial(_decode, class_loss=class_loss),
+        nms=nms,
     )
 
 
-def _whole_picture(grids, size) -> Anchors:
+def _whole_image(grids, size) -> Anchors:
     """One cell, whatever the grids, and a prior as large."""
     return anchors.prior_boxes(((1, 1),), size, priors=[[(size, size)]])
 
 
-def _assign(anchors: Anchors, objects: Objects, *, count: int) -> TargetsAndClasses:
-    weight = jnp.where(objects.mask, objects.weight, 0.0)  # [N]
-    of_class = jax.nn.one_hot(objects.labels, count) * weight[:, None]  # [N, K]
-    present = of_class.max(axis=0, initial=0.0)
-    return TargetsAndClasses(**vars(assign.by_cell(anchors, objects)), present=present)
-
-
-def _losses(raw: Raw, targets: TargetsAndClasses, anchors: Anchors) -> Losses:
-    """Binary cross entropy of every class, summed over the classes, counted in pictures."""
-    total = binary_cross_entropy(raw.logits[:, 0], targets.present).sum()
+def _losses(
+    raw: Raw, targets: Targets, objects: Objects, anchors: Anchors, *, class_loss: ClassLoss
+) -> Losses:
+    """The class loss, counted in images; a class is in an image as much as its heaviest object."""
+    weight = jnp.where(objects.mask, objects.weight, 0.0)  # [B, N]
+    of_class = jax.nn.one_hot(objects.labels, raw.logits.shape[-1]) * weight[..., None]
+    present = of_class.max(axis=1, initial=0.0)  # [B, K]
+    total = class_loss(raw.logits[:, 0], present).sum()
     return {"class": (total, jnp.full((), len(raw.logits), raw.logits.dtype))}
 
 
-def _decode(raw: Raw, anchors: Anchors) -> tuple[jax.Array, jax.Array]:
-    return codec.decode(raw.boxes, anchors.boxes), jax.nn.sigmoid(raw.logits)
+def _decode(raw: Raw, anchors: Anchors, *, class_loss) -> tuple[jax.Array, jax.Array]:
+    boxes = codecs.decode_from_anchor(raw.boxes, anchors)
+    return boxes, class_scores(raw.logits, class_loss)

@@ -6,9 +6,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxdet import anchors, assign, codec, losses
-from jaxdet.detectors.detector import Detector
+from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
+from jaxdet.detectors.one_stage import OneStage, class_scores
+from jaxdet.losses.box import BoxLoss, smooth_l1
+from jaxdet.losses.classes import ClassLoss, cross_entropy
+from jaxdet.losses.multibox import multibox
 from jaxdet.types import Anchors, Raw
 
 
@@ -17,36 +20,46 @@ def ssd(
     *,
     size: int,
     classes: tuple[str, ...],
+    letterbox: bool,
+    nms: Callable,
     strides: tuple[float, ...],
     scales: tuple[float, ...],
     ratios: tuple[tuple[float, ...], ...],
     variances: tuple[float, float] = (0.1, 0.2),
     match_iou: float = 0.5,
     negative_ratio: int = 3,
+    box_loss: BoxLoss = smooth_l1,
+    class_loss: ClassLoss = cross_entropy,
     clip_anchors: str = "all",
     clip_detections: bool = False,
-    select: partial,
-) -> Detector:
+) -> OneStage:
     """SSD with one level of default boxes per map of the network.
 
-    `net` makes the network from the number of default boxes per cell of every level. `scales`
-    are the sides of the small square boxes as fractions of the picture, one per level and one
-    more for the last level's large square (section 2.2); `strides` in pixels; `ratios` the aspect
-    ratios beside 1; `clip_anchors` as `clip` in `anchors.default_boxes`; `clip_detections` cuts
-    boxes at the border of the picture, before NMS. `select` is `nms.multiclass` with its
-    thresholds.
+    `net` makes the network from the number of default boxes per cell of every level; `nms` is a
+    function of `boxes/nms.py` with its thresholds. `scales` are the sides of the small square boxes
+    as fractions of the image, one per level and one more for the last level's large square (section
+    2.2); `strides` in pixels; `ratios` the aspect ratios beside 1; `clip_anchors` as `clip` in
+    `anchors.default_boxes`; `clip_detections` clips boxes to the image, before NMS.
     """
-    return Detector(
+    codec = codecs.from_anchor(variances)
+    return OneStage(
         net=net(anchors.boxes_per_cell(ratios)),
         size=size,
         classes=classes,
+        letterbox=letterbox,
         anchors=partial(
             _default_boxes, strides=strides, scales=scales, ratios=ratios, clip=clip_anchors
         ),
-        assign=partial(assign.match, iou_threshold=match_iou),
-        losses=partial(losses.multibox, variances=variances, negative_ratio=negative_ratio),
-        decode=partial(_decode, variances=variances, clip=clip_detections),
-        nms=select,
+        assign=partial(matching.match, iou_threshold=match_iou),
+        losses=partial(
+            multibox,
+            codec=codec,
+            box_loss=box_loss,
+            class_loss=class_loss,
+            negative_ratio=negative_ratio,
+        ),
+        decode=partial(_decode, codec=codec, class_loss=class_loss, clip=clip_detections),
+        nms=nms,
     )
 
 
@@ -63,7 +76,7 @@ def _default_boxes(grids, size, *, strides, scales, ratios, clip) -> Anchors:
     )
 
 
-def _decode(raw: Raw, anchors: Anchors, *, variances, clip) -> tuple[jax.Array, jax.Array]:
-    scores = jax.nn.softmax(raw.logits)[..., 1:]  # [B, A, K]; column 0 is the background
-    boxes = codec.decode(raw.boxes, anchors.boxes, variances=variances)
+def _decode(raw: Raw, anchors: Anchors, *, codec, class_loss, clip) -> tuple[jax.Array, jax.Array]:
+    scores = class_scores(raw.logits, class_loss)[..., 1:]  # [B, A, K]; column 0 is the background
+    boxes = codec.decode(raw.boxes, anchors)
     return jnp.clip(boxes, 0, 1) if clip else boxes, scores

@@ -6,9 +6,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxdet import anchors, assign, codec, yolo_losses
-from jaxdet.detectors.detector import Detector
+from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
+from jaxdet.detectors.one_stage import OneStage
+from jaxdet.losses import yolo
+from jaxdet.losses.box import BoxLoss, mse
 from jaxdet.types import Anchors, Raw
 
 
@@ -17,24 +19,27 @@ def yolov1(
     *,
     size: int,
     classes: tuple[str, ...],
+    letterbox: bool,
+    nms: Callable,
     boxes_per_cell: int = 2,
-    select: partial,
-) -> Detector:
+    box_loss: BoxLoss = mse,
+) -> OneStage:
     """YOLO with `boxes_per_cell` boxes in every cell of the network's one map.
 
-    `net` makes the network from that number, in a tuple. The network's numbers are confidences,
-    probabilities and places themselves, not logits (section 2.2: the last layer is linear).
-    `select` is `nms.multiclass` with its thresholds.
+    `net` makes the network from that number, in a tuple; `nms` is a function of `boxes/nms.py` with
+    its thresholds. The network's numbers are confidences, probabilities and places themselves, not
+    logits (section 2.2: the last layer is linear).
     """
-    return Detector(
+    return OneStage(
         net=net((boxes_per_cell,)),
         size=size,
         classes=classes,
+        letterbox=letterbox,
         anchors=partial(_cells, per_cell=boxes_per_cell),
-        assign=assign.by_cell,
-        losses=partial(yolo_losses.yolov1, per_cell=boxes_per_cell),
+        assign=matching.by_cell,
+        losses=partial(yolo.yolov1, per_cell=boxes_per_cell, box_loss=box_loss),
         decode=_decode,
-        nms=select,
+        nms=nms,
     )
 
 
@@ -47,4 +52,4 @@ def _cells(grids, size, *, per_cell) -> Anchors:
 def _decode(raw: Raw, anchors: Anchors) -> tuple[jax.Array, jax.Array]:
     # Below zero two of them would make a high score.
     confidence, classes = jnp.clip(raw.objectness, 0, 1), jnp.clip(raw.logits, 0, 1)
-    return codec.decode_roots(raw.boxes, anchors), confidence[..., None] * classes
+    return codecs.roots.decode(raw.boxes, anchors), confidence[..., None] * classes

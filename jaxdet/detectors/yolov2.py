@@ -5,10 +5,13 @@ from functools import partial
 
 import jax
 
-from jaxdet import anchors, assign, codec, yolo_losses
-from jaxdet.detectors.detector import Detector
+from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
-from jaxdet.types import Anchors, Array, Raw
+from jaxdet.detectors.one_stage import OneStage, class_scores
+from jaxdet.losses import box, yolo
+from jaxdet.losses.box import BoxLoss
+from jaxdet.losses.classes import ClassLoss, cross_entropy
+from jaxdet.types import Anchors, Raw
 
 
 def yolov2(
@@ -16,37 +19,42 @@ def yolov2(
     *,
     size: int,
     classes: tuple[str, ...],
+    letterbox: bool,
+    nms: Callable,
     priors: tuple[tuple[tuple[float, float], ...], ...],
     direct_location: bool = True,
     ignore_iou: float = 0.5,
-    select: partial,
-) -> Detector:
+    box_loss: BoxLoss | None = None,
+    class_loss: ClassLoss = cross_entropy,
+) -> OneStage:
     """YOLOv2 with anchor boxes.
 
-    `net` makes the network from the number of priors of every level. `priors` are widths and
-    heights in pixels of the input, whatever its size, per level. With `direct_location` a box's
-    centre lies in its cell; without, it is free, as a region proposal's (section 2). Priors of
-    the object's cell that fit its shape by more than `ignore_iou`, but not best, are ignored.
-    `select` is `nms.multiclass` with its thresholds.
+    `net` makes the network from the number of priors of every level; `nms` is a function of
+    `boxes/nms.py` with its thresholds. `priors` are widths and heights in pixels of the input,
+    whatever its size, per level. With `direct_location` a box's centre lies in its cell; without,
+    it is free, as a region proposal's (section 2). Priors of the object's cell that fit its shape
+    by more than `ignore_iou`, but not best, are ignored. `box_loss` is by default `yolov2` with
+    direct location and `mse` without; ValueError for a loss of the former without it.
     """
-    decode = codec.decode_in_cell if direct_location else _decode_from_anchor
-    error = yolo_losses.in_cell_error if direct_location else yolo_losses.from_anchor_error
-    return Detector(
+    codec = codecs.in_cell if direct_location else codecs.from_anchor((1.0, 1.0))
+    box_loss = box_loss or (box.yolov2 if direct_location else box.mse)
+    if not direct_location and box_loss in (box.yolov2, box.yolov3):
+        raise ValueError(
+            f"box_loss {box_loss.__name__!r} needs direct_location; without it use 'mse'"
+        )
+    return OneStage(
         net=net(tuple(len(of_level) for of_level in priors)),
         size=size,
         classes=classes,
+        letterbox=letterbox,
         anchors=partial(anchors.prior_boxes, priors=priors),
-        assign=partial(assign.by_shape, ignore_iou=ignore_iou),
-        losses=partial(yolo_losses.yolov2, decode=decode, box_error=error),
-        decode=partial(_decode, decode=decode),
-        nms=select,
+        assign=partial(matching.by_shape, ignore_iou=ignore_iou),
+        losses=partial(yolo.yolov2, codec=codec, box_loss=box_loss, class_loss=class_loss),
+        decode=partial(_decode, codec=codec, class_loss=class_loss),
+        nms=nms,
     )
 
 
-def _decode_from_anchor(codes: Array, anchors: Anchors) -> Array:
-    return codec.decode(codes, anchors.boxes, variances=(1.0, 1.0))
-
-
-def _decode(raw: Raw, anchors: Anchors, *, decode) -> tuple[jax.Array, jax.Array]:
-    scores = jax.nn.sigmoid(raw.objectness)[..., None] * jax.nn.softmax(raw.logits)
-    return decode(raw.boxes, anchors), scores
+def _decode(raw: Raw, anchors: Anchors, *, codec, class_loss) -> tuple[jax.Array, jax.Array]:
+    scores = jax.nn.sigmoid(raw.objectness)[..., None] * class_scores(raw.logits, class_loss)
+    return codec.decode(raw.boxes, anchors), scores

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 
-from jaxdet import anchors, assign, codec, yolo_losses
-from jaxdet.detectors.detector import Detector
+from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
-from jaxdet.types import Anchors, Objects, Raw
+from jaxdet.detectors.one_stage import OneStage, class_scores
+from jaxdet.losses import box, yolo
+from jaxdet.losses.box import BoxLoss
+from jaxdet.losses.classes import ClassLoss, bce
+from jaxdet.types import Anchors, Raw
 
 
 def yolov3(
@@ -17,35 +19,40 @@ def yolov3(
     *,
     size: int,
     classes: tuple[str, ...],
+    letterbox: bool,
+    nms: Callable,
     priors: tuple[tuple[tuple[float, float], ...], ...],
     ignore_iou: float = 0.5,
     label_smoothing: float = 0.0,
-    select: partial,
-) -> Detector:
+    box_loss: BoxLoss = box.yolov3,
+    class_loss: ClassLoss = bce,
+) -> OneStage:
     """YOLOv3 with one level of priors per map of the network.
 
-    `net` makes the network from the number of priors of every level. `priors` are widths and
-    heights in pixels of the input, whatever its size, per level, fine to coarse. A box that
-    overlaps any object by more than `ignore_iou` is no negative; `label_smoothing` as in
-    `yolo_losses.yolov3`. `select` is `nms.multiclass` with its thresholds.
+    `net` makes the network from the number of priors of every level; `nms` is a function of
+    `boxes/nms.py` with its thresholds. `priors` are widths and heights in pixels of the input,
+    whatever its size, per level, fine to coarse. A box that overlaps any object by more than
+    `ignore_iou` is no negative; `label_smoothing` as in `losses.yolo.yolov3`.
     """
-    return Detector(
+    return OneStage(
         net=net(tuple(len(of_level) for of_level in priors)),
         size=size,
         classes=classes,
+        letterbox=letterbox,
         anchors=partial(anchors.prior_boxes, priors=priors),
-        assign=_assign,
-        losses=partial(yolo_losses.yolov3, ignore_iou=ignore_iou, label_smoothing=label_smoothing),
-        decode=_decode,
-        nms=select,
+        assign=matching.by_shape,
+        losses=partial(
+            yolo.yolov3,
+            ignore_iou=ignore_iou,
+            label_smoothing=label_smoothing,
+            box_loss=box_loss,
+            class_loss=class_loss,
+        ),
+        decode=partial(_decode, class_loss=class_loss),
+        nms=nms,
     )
 
 
-def _assign(anchors: Anchors, objects: Objects) -> yolo_losses.TargetsAndTruth:
-    truth = jnp.where(objects.mask[:, None], objects.boxes, 0.0)
-    return yolo_losses.TargetsAndTruth(**vars(assign.by_shape(anchors, objects)), truth=truth)
-
-
-def _decode(raw: Raw, anchors: Anchors) -> tuple[jax.Array, jax.Array]:
-    scores = jax.nn.sigmoid(raw.objectness)[..., None] * jax.nn.sigmoid(raw.logits)
-    return codec.decode_in_cell(raw.boxes, anchors), scores
+def _decode(raw: Raw, anchors: Anchors, *, class_loss) -> tuple[jax.Array, jax.Array]:
+    scores = jax.nn.sigmoid(raw.objectness)[..., None] * class_scores(raw.logits, class_loss)
+    return codecs.in_cell.decode(raw.boxes, anchors), scores

@@ -5,20 +5,20 @@ import jax
 import jax.numpy as jnp
 
 from jaxdet.heads.ssd import check_levels
-from jaxdet.layers import Conv
+from jaxdet.layers.blocks import Conv
 
 
 class ClassifierHead(nn.Module):
-    """Logits [B, 1, K] of what is in the picture, by a 1x1 convolution and the mean over all cells.
+    """Logits [B, 1, K] of what is in the image: a 1x1 convolution, and its mean over all cells.
 
-    The one anchor is the whole picture; its box codes [B, 1, 4] are zeros. `num_anchors` is (1,).
+    The one anchor is the whole image; its box codes [B, 1, 4] are zeros. `num_anchors` is (1,).
     """
 
     num_classes: int
     num_anchors: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, jax.Array]:
         check_levels(maps[-1:], self.num_anchors)
         logits = Conv(self.num_classes, 1, name="conv")(maps[-1]).mean((1, 2))  # [B, K]
         return jnp.zeros((len(logits), 1, 4), logits.dtype), logits[:, None]

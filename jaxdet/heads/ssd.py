@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdet.layers import Conv
+from jaxdet.layers.blocks import Conv
 
 
 class SSDHead(nn.Module):
@@ -20,7 +20,7 @@ class SSDHead(nn.Module):
     num_anchors: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, jax.Array]:
         conv = lambda level, features, name: Conv(features, name=name)
         return predict_levels(maps, self.num_anchors, self.num_classes, conv)
 

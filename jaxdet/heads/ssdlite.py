@@ -6,18 +6,22 @@ import flax.linen as nn
 import jax
 
 from jaxdet.heads.ssd import predict_levels
-from jaxdet.layers import BatchNorm, Conv, DepthwiseConv, relu6
+from jaxdet.layers.activations import relu6
+from jaxdet.layers.blocks import Activation, Conv, DepthwiseConv, Norm
+from jaxdet.layers.norms import batch_norm
 
 
 class SeparableConv(nn.Module):
-    """A 3x3 depthwise convolution with bias, BatchNorm, ReLU6, and a 1x1 convolution with bias."""
+    """A 3x3 depthwise convolution with bias, BatchNorm, ReLU6, a 1x1 convolution with bias."""
 
     features: int
+    norm: Norm = batch_norm
+    activation: Activation = relu6
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = DepthwiseConv(use_bias=True, name="depthwise")(x)
-        x = relu6(BatchNorm(name="norm")(x, train=train))
+        x = self.activation(self.norm(name="norm")(x, train=train))
         return Conv(self.features, 1, name="pointwise")(x)
 
 
@@ -26,15 +30,18 @@ class SSDLiteHead(nn.Module):
 
     num_classes: int
     num_anchors: tuple[int, ...]
+    norm: Norm = batch_norm
+    activation: Activation = relu6
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, jax.Array]:
         last = len(self.num_anchors) - 1
 
         def layer(level: int, features: int, name: str):
             if level == last:
                 return Conv(features, 1, name=name)
-            return partial(SeparableConv(features, name=name), train=train)
+            separable = SeparableConv(features, self.norm, self.activation, name=name)
+            return partial(separable, train=train)
 
         return predict_levels(maps, self.num_anchors, self.num_classes, layer)
 

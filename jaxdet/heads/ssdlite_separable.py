@@ -6,17 +6,22 @@ import flax.linen as nn
 import jax
 
 from jaxdet.heads.ssd import predict_levels
-from jaxdet.layers import Conv, DepthwiseNorm, relu6, slow_norm
+from jaxdet.layers.activations import relu6
+from jaxdet.layers.blocks import Activation, Conv, DepthwiseBlock, Norm
+from jaxdet.layers.norms import slow_batch_norm
 
 
 class SeparableConv(nn.Module):
     """A 3x3 depthwise convolution, BatchNorm, ReLU6, and a 1x1 convolution with bias."""
 
     features: int
+    norm: Norm | None = slow_batch_norm
+    activation: Activation = relu6
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = relu6(DepthwiseNorm(norm=slow_norm, name="depthwise")(x, train=train))
+        options = dict(norm=self.norm, activation=self.activation)
+        x = DepthwiseBlock(**options, name="depthwise")(x, train=train)
         return Conv(self.features, 1, name="pointwise")(x)
 
 
@@ -25,12 +30,15 @@ class SSDLiteSeparableHead(nn.Module):
 
     num_classes: int
     num_anchors: tuple[int, ...]
+    norm: Norm | None = slow_batch_norm
+    activation: Activation = relu6
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, jax.Array]:
-        layer = lambda level, features, name: partial(
-            SeparableConv(features, name=name), train=train
-        )
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, jax.Array]:
+        def layer(level: int, features: int, name: str):
+            separable = SeparableConv(features, self.norm, self.activation, name=name)
+            return partial(separable, train=train)
+
         return predict_levels(maps, self.num_anchors, self.num_classes, layer)
 
 

@@ -23,7 +23,7 @@ class YOLOv1Head(nn.Module):
 
     @nn.compact
     def __call__(
-        self, maps: tuple[jax.Array, ...], train: bool
+        self, maps: tuple[jax.Array, ...], *, train: bool
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         check_levels(maps, self.num_anchors)
         levels, classes = [], []

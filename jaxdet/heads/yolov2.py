@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdet.heads.ssd import check_levels, flatten_levels
-from jaxdet.layers import Conv, Initializer, leaky_relu, xavier_uniform
+from jaxdet.layers.activations import leaky_relu
+from jaxdet.layers.blocks import Activation, Conv, Initializer, xavier_uniform
 
 
 class Prediction(nn.Module):
@@ -13,13 +14,13 @@ class Prediction(nn.Module):
 
     With `fully_connected`, YOLO's two fully connected layers instead, with that many units between
     them, half of which are dropped (arXiv:1506.02640, sections 2.1 and 2.2): every cell sees the
-    whole map, and only maps of one size fit. `kernel_init` is for the layer that the numbers come
-    from.
+    whole map, and only maps of one size fit. `kernel_init` is for the last layer.
     """
 
     outputs: int
     fully_connected: int = 0
     kernel_init: Initializer = xavier_uniform
+    activation: Activation = leaky_relu
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -27,7 +28,7 @@ class Prediction(nn.Module):
             return Conv(self.outputs, 1, kernel_init=self.kernel_init, name="conv")(x)
         batch, rows, columns, _ = x.shape
         hidden = Conv(self.fully_connected, 1, name="hidden")(x.reshape(batch, 1, 1, -1))
-        hidden = nn.Dropout(0.5)(leaky_relu(hidden), deterministic=not train)
+        hidden = nn.Dropout(0.5)(self.activation(hidden), deterministic=not train)
         outputs = rows * columns * self.outputs
         out = Conv(outputs, 1, kernel_init=self.kernel_init, name="out")(hidden)
         return out.reshape(batch, rows, columns, self.outputs)
@@ -47,7 +48,7 @@ class YOLOHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, maps: tuple[jax.Array, ...], train: bool
+        self, maps: tuple[jax.Array, ...], *, train: bool
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         check_levels(maps, self.num_anchors)
         fields = 5 + self.num_classes

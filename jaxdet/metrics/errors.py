@@ -37,7 +37,7 @@ class Verdict:
     missed: np.ndarray  # [n] bool; False for difficult objects
 
 
-def judge(found: types.Found, truth: types.Annotation) -> Verdict:
+def classify(found: types.Found, truth: types.Annotation) -> Verdict:
     """Sorts the detections of a picture; which are right is decided as in `voc.evaluate`."""
     iou = pairwise_iou(found, truth)  # [m, n]
     same = found.labels[:, None] == truth.labels[None, :]
@@ -45,7 +45,7 @@ def judge(found: types.Found, truth: types.Annotation) -> Verdict:
     objects = np.full(len(found.labels), -1)
     hit = np.zeros(len(truth.labels), bool)
     for i in np.argsort(-found.scores, kind="stable") if len(hit) else ():
-        kinds[i], objects[i] = _judge_one(iou[i], same[i], truth.difficult, hit)
+        kinds[i], objects[i] = _classify_one(iou[i], same[i], truth.difficult, hit)
         hit[objects[i]] |= kinds[i] == RIGHT
     near = np.isin(kinds, ("classification", "localisation"))
     missed = ~hit & ~truth.difficult
@@ -53,7 +53,7 @@ def judge(found: types.Found, truth: types.Annotation) -> Verdict:
     return Verdict(kinds, objects, hit, missed)
 
 
-def _judge_one(
+def _classify_one(
     iou: np.ndarray, same: np.ndarray, difficult: np.ndarray, hit: np.ndarray
 ) -> tuple[str, int]:
     """The kind of a detection, and the object it is about, from its IoU with objects [n]."""
@@ -86,7 +86,7 @@ def evaluate(
     Returns `mAP`, `counts` and `costs` by kind (cost in 0..1).
     """
     kept = align(found, annotations, classes)
-    verdicts = [judge(*pair) for pair in zip(kept, annotations, strict=True)]
+    verdicts = [classify(*pair) for pair in zip(kept, annotations, strict=True)]
     base = voc.evaluate(found, annotations, classes)["mAP_area"]
     pictures = list(zip(kept, annotations, verdicts, strict=True))
     costs = {kind: _mended(kind, pictures, classes) - base for kind in KINDS}
@@ -139,7 +139,7 @@ def without_crowds(
     crowds = select_objects(truth, truth.crowd)
     inside = pairwise_iou(found, crowds, crowd=True) >= FOREGROUND  # [m, crowds]
     inside &= found.labels[:, None] == crowds.labels[None, :]
-    keep = ~inside.any(axis=1) | (judge(found, single).kinds == RIGHT)
+    keep = ~inside.any(axis=1) | (classify(found, single).kinds == RIGHT)
     return types.Found(found.boxes[keep], found.scores[keep], found.labels[keep]), single
 
 

@@ -26,10 +26,10 @@ def evaluate(
 
     Arguments, result and errors are those of `voc.evaluate`; `objects` are pictures.
     """
-    return voc.evaluate(found, [of_picture(each) for each in annotations], classes)
+    return voc.evaluate(found, [of_image(each) for each in annotations], classes)
 
 
-def of_picture(truth: types.Annotation) -> types.Annotation:
+def of_image(truth: types.Annotation) -> types.Annotation:
     """The same picture with one object a class, as large as the picture."""
     labels = np.unique(truth.labels)
     easy = np.isin(labels, truth.labels[~truth.difficult])

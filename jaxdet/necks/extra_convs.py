@@ -3,20 +3,24 @@
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import ConvNorm
+from jaxdet.layers.activations import relu
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm
+from jaxdet.layers.norms import batch_norm
 
 
 class ExtraConvs(nn.Module):
     """The maps of the backbone, and one more, half the size of the last, per channel count."""
 
-    channels: tuple[int, ...]
+    channels: tuple[int, ...] = ()
+    norm: Norm | None = batch_norm
+    activation: Activation = relu
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, ...]:
         levels = list(maps)
         for i, channels in enumerate(self.channels, start=1):
-            down = ConvNorm(channels, 3, 2, name=f"down{i}")
-            levels.append(nn.relu(down(levels[-1], train=train)))
+            options = dict(norm=self.norm, activation=self.activation, name=f"down{i}")
+            levels.append(ConvBlock(channels, 3, 2, **options)(levels[-1], train=train))
         return tuple(levels)
 
 

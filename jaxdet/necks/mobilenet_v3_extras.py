@@ -3,8 +3,10 @@
 import flax.linen as nn
 import jax
 
-from jaxdet.backbones.mobilenet_v3 import Bottleneck
-from jaxdet.layers import hard_swish, round_channels
+from jaxdet.layers.activations import hard_swish
+from jaxdet.layers.blocks import Activation, Norm, round_channels
+from jaxdet.layers.inverted_residual import SqueezedResidual
+from jaxdet.layers.norms import batch_norm
 
 _ROWS = ((512, 0.2), (256, 0.25), (256, 0.5), (64, 0.25))  # channels, expansion; as in V2's
 
@@ -13,19 +15,22 @@ class MobileNetV3Extras(nn.Module):
     """The maps of the backbone, and four more, each half the size of the one before."""
 
     width: float = 1.0
+    norm: Norm | None = batch_norm
+    activation: Activation = hard_swish
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, ...]:
         levels = list(maps)
         for i, (channels, expansion) in enumerate(_ROWS, start=1):
-            block = Bottleneck(
+            block = SqueezedResidual(
                 features=round_channels(channels * self.width),
                 wide=round_channels(levels[-1].shape[-1] * expansion),
                 size=3,
                 stride=2,
                 squeeze=True,
-                activation=hard_swish,
                 squeeze_first=True,
+                norm=self.norm,
+                activation=self.activation,
                 name=f"block{i}",
             )
             levels.append(block(levels[-1], train=train)[1])

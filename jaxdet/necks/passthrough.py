@@ -1,12 +1,14 @@
 """YOLOv2's neck: finer features beside the coarse ones (arXiv:1612.08242, section 2)."""
 
-from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdet.backbones.darknet19 import ConvLeaky
+from jaxdet.layers.activations import leaky_relu
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, he_fan_in
+from jaxdet.layers.norms import batch_norm
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
@@ -16,33 +18,53 @@ def space_to_depth(x: jax.Array) -> jax.Array:
     return x.reshape(batch, height // 2, width // 2, 4 * channels)
 
 
+def darknet_reorg(x: jax.Array) -> jax.Array:
+    """x [B, H, W, C] as [B, H / 2, W / 2, 4 C] by Darknet's `reorg_cpu`; C a multiple of 4.
+
+    It treats the map, in memory by channel, row and column, as one of a quarter of the channels and
+    twice the rows and columns. So pixels end up a row and more from where they were.
+    """
+    batch, height, width, channels = x.shape
+    x = x.transpose(0, 3, 1, 2).reshape(batch, channels // 4, 2 * height, 2 * width)
+    x = space_to_depth(x.transpose(0, 2, 3, 1))  # [B, H, W, C]
+    x = x.transpose(0, 3, 1, 2).reshape(batch, 4 * channels, height // 2, width // 2)
+    return x.transpose(0, 2, 3, 1)
+
+
+_REORGS = {"space_to_depth": space_to_depth, "darknet_reorg": darknet_reorg}
+
+
 class Passthrough(nn.Module):
     """One map of the coarsest stride, 1024 channels.
 
     Two 3x3 convolutions of the coarsest map; before these features come those of the map before
-    it, narrowed to 64 channels by a 1x1 convolution and brought to half the size by `reorg`; one
-    more 3x3 convolution of both. Without `passthrough` there are only the coarse features.
-    `batch_norm` as in `ConvLeaky`; `width` multiplies the channel counts. ValueError unless the
-    finer map has twice the size.
+    it, narrowed to 64 channels by a 1x1 convolution and reorganised to half the size; one more 3x3
+    convolution of both. Without `passthrough` there are only the coarse features. `reorg` is
+    "space_to_depth", or "darknet_reorg" as Darknet computes it and its published weights need it.
+    `width` multiplies the channel counts. ValueError unless the finer map has twice the size.
     """
 
     passthrough: bool = True
-    batch_norm: bool = True
+    reorg: str = "space_to_depth"
     width: float = 1.0
-    reorg: Callable[[jax.Array], jax.Array] = space_to_depth
+    norm: Norm | None = batch_norm
+    activation: Activation = leaky_relu
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
-        def conv(x, channels, size, name):
-            features = int(channels * self.width)
-            return ConvLeaky(features, size, batch_norm=self.batch_norm, name=name)(x, train=train)
-
-        fine, x = maps[-2:]
-        x = conv(conv(x, 1024, 3, "conv1"), 1024, 3, "conv2")
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, ...]:
+        block = partial(
+            ConvBlock, norm=self.norm, activation=self.activation, kernel_init=he_fan_in
+        )
+        conv = lambda x, channels, size, name: block(int(channels * self.width), size, name=name)(
+            x, train=train
+        )
+        x = conv(conv(maps[-1], 1024, 3, "conv1"), 1024, 3, "conv2")
         if self.passthrough:
-            check_doubles(fine, x)
+            check_doubles(maps[-2], x)
+            if self.reorg not in _REORGS:
+                raise ValueError(f"reorg is {self.reorg!r}, expected one of {', '.join(_REORGS)}")
             # Named so that weights trained with one order of channels do not fit another.
-            fine = self.reorg(conv(fine, 64, 1, self.reorg.__name__))
+            fine = _REORGS[self.reorg](conv(maps[-2], 64, 1, self.reorg))
             x = jnp.concatenate([fine, x], axis=-1)
         return (conv(x, 1024, 3, "conv3"),)
 

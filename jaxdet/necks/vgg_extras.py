@@ -5,39 +5,40 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from jaxdet.layers import Conv, L2Norm
+from jaxdet.layers.activations import relu
+from jaxdet.layers.blocks import Activation, Conv, L2Norm
 
 Row = tuple[int, int, int, int, int]  # squeeze channels, channels, kernel side, stride, padding
 
 
 def coarser_maps(
-    x: jax.Array, rows: tuple[Row, ...], *, width: float, first: int
+    x: jax.Array, rows: tuple[Row, ...], *, width: float, activation: Activation, first: int
 ) -> list[jax.Array]:
-    """A map for every row, each from the one before: a 1x1 convolution, then one of the row's side,
-    each with a ReLU.
+    """A map for every row, each from the one before: a 1x1 convolution, then one of the row's side.
 
-    `width` multiplies the channel counts. The layers, called conv{first}_1 and so on, belong to the
-    module that calls this.
+    `activation` follows each; `width` multiplies the channel counts. The layers, called
+    conv{first}_1 and so on, belong to the module that calls this.
     """
     maps = []
     for i, (squeeze, channels, size, stride, padding) in enumerate(rows, start=first):
-        x = nn.relu(Conv(int(squeeze * width), 1, name=f"conv{i}_1")(x))
-        x = nn.relu(Conv(int(channels * width), size, stride, padding, name=f"conv{i}_2")(x))
+        x = activation(Conv(int(squeeze * width), 1, name=f"conv{i}_1")(x))
+        x = activation(Conv(int(channels * width), size, stride, padding, name=f"conv{i}_2")(x))
         maps.append(x)
     return maps
 
 
 class VGGExtras(nn.Module):
-    """conv4_3 at a learnt length, fc7, and the maps that `coarser_maps` makes of it."""
+    """The finest map (conv4_3) at a learnt length, the others, and those `coarser_maps` makes."""
 
     rows: tuple[Row, ...]
     width: float = 1.0
+    activation: Activation = relu
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
-        conv4_3, fc7 = maps
-        coarser = coarser_maps(fc7, self.rows, width=self.width, first=8)
-        return (L2Norm(name="norm4_3")(conv4_3), fc7, *coarser)
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, ...]:
+        options = dict(width=self.width, activation=self.activation)
+        coarser = coarser_maps(maps[-1], self.rows, first=8, **options)
+        return (L2Norm(name="norm4_3")(maps[0]), *maps[1:], *coarser)
 
 
 vgg_extras = partial(

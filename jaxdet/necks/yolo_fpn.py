@@ -1,10 +1,14 @@
 """YOLOv3's neck: predictions across three scales (arXiv:1804.02767, section 2.3)."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdet.backbones.darknet19 import ConvLeaky
+from jaxdet.layers.activations import leaky_relu
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, he_fan_in
+from jaxdet.layers.norms import batch_norm
 from jaxdet.necks.passthrough import check_doubles
 
 
@@ -17,21 +21,24 @@ class YOLOFPN(nn.Module):
     """
 
     width: float = 1.0
+    norm: Norm | None = batch_norm
+    activation: Activation = leaky_relu
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, ...]:
+        conv = partial(ConvBlock, norm=self.norm, activation=self.activation, kernel_init=he_fan_in)
         levels, coarse = [], None
         for i, x in reversed(list(enumerate(maps))):
             channels = int(128 * 2**i * self.width)
             if coarse is not None:
                 check_doubles(x, coarse)
-                coarse = ConvLeaky(channels, name=f"up{i}")(coarse, train=train)
+                coarse = conv(channels, name=f"up{i}")(coarse, train=train)
                 x = jnp.concatenate([double(coarse), x], axis=-1)
             for j in range(1, 6):
                 features, size = (channels, 1) if j % 2 else (2 * channels, 3)
-                x = ConvLeaky(features, size, name=f"conv{i}_{j}")(x, train=train)
+                x = conv(features, size, name=f"conv{i}_{j}")(x, train=train)
             coarse = x
-            levels.append(ConvLeaky(2 * channels, 3, name=f"conv{i}_6")(x, train=train))
+            levels.append(conv(2 * channels, 3, name=f"conv{i}_6")(x, train=train))
         return tuple(reversed(levels))
 
 

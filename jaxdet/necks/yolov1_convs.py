@@ -3,26 +3,29 @@
 import flax.linen as nn
 import jax
 
-from jaxdet.backbones.darknet19 import ConvLeaky
+from jaxdet.layers.activations import leaky_relu
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, he_fan_in
+from jaxdet.layers.norms import batch_norm
 
 
 class YOLOv1Convs(nn.Module):
     """The coarsest map after four 3x3 convolutions of 1024 channels.
 
     All keep the size: the paper's second one halves it, which makes 7x7 cells of 448 pixels where
-    here are 10x10 of 320. `batch_norm` as in `ConvLeaky` (the paper has none, Darknet's later
-    yolov1.cfg does); `width` multiplies the channel counts.
+    here are 10x10 of 320. The paper has no `norm`, Darknet's later yolov1.cfg has BatchNorm.
+    `width` multiplies the channel counts.
     """
 
-    batch_norm: bool = True
     width: float = 1.0
+    norm: Norm | None = batch_norm
+    activation: Activation = leaky_relu
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> tuple[jax.Array, ...]:
-        x = maps[-1]
+    def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, ...]:
+        x, features = maps[-1], int(1024 * self.width)
+        options = dict(norm=self.norm, activation=self.activation, kernel_init=he_fan_in)
         for i in range(1, 5):
-            conv = ConvLeaky(int(1024 * self.width), 3, batch_norm=self.batch_norm, name=f"conv{i}")
-            x = conv(x, train=train)
+            x = ConvBlock(features, 3, **options, name=f"conv{i}")(x, train=train)
         return (x,)
 
 

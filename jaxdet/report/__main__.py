@@ -14,35 +14,31 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from jaxdet import cli
 from jaxdet.report import page
 from jaxdet.report.evidence import gather
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Writes the report; one clear line for a user's mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxdet.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--workdir", type=epath.Path, required=True, help="folder of a trained detector"
-    )
-    parser.add_argument(
-        "--output", type=epath.Path, help="html file to write, default in the workdir"
-    )
-    parser.add_argument("--dir", help="folder of prepared datasets, default config.data.dir")
-    parser.add_argument("--root", help="folder of the set as published, default config.data.root")
-    args = parser.parse_args(argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the report."""
+    return cli.call("report", __doc__, _add_arguments, _report, argv)
+
+
+def _report(args: argparse.Namespace) -> None:
     output = args.output or args.workdir / "report.html"
-    try:
-        text = page.render(gather(args.workdir, dir=args.dir, root=args.root))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(text.encode())
-    except (ValueError, OSError) as error:
-        sys.exit(f"jaxdet: {error}")
+    text = page.render(gather(args.workdir, dir=args.dir, root=args.root))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(text.encode())
     print(f"{output}, {len(text.encode()) / 1e6:.1f} MB")
 
 
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    folder, file = "folder of a trained detector", "html file to write, default in the workdir"
+    parser.add_argument("--workdir", type=epath.Path, required=True, help=folder)
+    parser.add_argument("--output", type=epath.Path, help=file)
+    parser.add_argument("--dir", help="folder of prepared datasets, default config.data.dir")
+    parser.add_argument("--root", help="folder of the set as published, default config.data.root")
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Everything that a report tells of: a detector run over its evaluation set, and judged."""
+"""Everything that a report tells of: a detector's detections on its evaluation set, verified."""
 
 import dataclasses
 from pathlib import Path
@@ -6,10 +6,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from jaxdet import data, evaluate, parallel, pretrained, runs
+from jaxdet import build, data
+from jaxdet.engine import evaluate, inference
 from jaxdet.metrics import errors, voc, voc_classification
 from jaxdet.metrics.align import align
 from jaxdet.report import numbers
+from jaxdet.training import parallel
+from jaxdet.training.curves import Curves, read_curves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,17 +20,16 @@ class Evidence:
     """What is known of the detector of a workdir. Crowd regions are in `result` alone."""
 
     workdir: Path
-    config: Any
+    recipe: build.Recipe
     step: int
     dataset: data.Dataset
-    protocol: str
-    result: dict  # of the config's metric
+    result: dict  # of the recipe's metric
     voc: dict  # of metrics.voc at IoU 0.5
     errors: dict  # of metrics.errors
-    pictures: list[numbers.Picture]  # with all detections, in the order of the dataset
+    images: list[numbers.Image]  # with all detections, in the order of the dataset
     threshold: dict[str, float]  # the score with the best F1, and what holds there
-    sure: list[numbers.Picture]  # with the detections that score so much
-    curves: runs.Curves
+    confident: list[numbers.Image]  # with the detections that score so much
+    curves: Curves
 
 
 def gather(workdir: Path, *, dir: str | None, root: str | None) -> Evidence:
@@ -36,64 +38,59 @@ def gather(workdir: Path, *, dir: str | None, root: str | None) -> Evidence:
     `dir` and `root` say where the set lies, when not where the config has it. ValueError for a
     workdir without a checkpoint, and for a set of other classes.
     """
-    model = pretrained.load(workdir)
-    config, place = model.config, model.config.data
-    dataset = data.open(place.eval, dir=dir or place.dir, root=root or place.root or None)
+    model = inference.load(workdir)
+    recipe = model.recipe
+    names = dataclasses.replace(
+        recipe.data, dir=dir or recipe.data.dir, root=root or recipe.data.root
+    )
+    dataset = data.open(names.eval, **names.place)
     if dataset.classes != model.classes:
         raise ValueError(
             f"{workdir} was trained on the classes {model.classes}, "
-            f"{place.eval} has {dataset.classes}"
+            f"{names.eval} has {dataset.classes}"
         )
     found = _detect(model, dataset)
-    result = evaluate.METRICS[config.evaluation.metric].evaluate(
-        found, dataset.annotations(), dataset.classes
-    )
-    return judge(
-        found,
-        dataset,
-        workdir=workdir,
-        config=config,
-        step=model.step,
-        protocol=evaluate.protocol(config.evaluation, model.detector.size),
-        result=result,
-    )
+    metric = recipe.evaluation.metric
+    result = metric.evaluate(found, dataset.annotations(), dataset.classes)
+    place = dict(workdir=workdir, recipe=recipe, step=model.step, result=result)
+    return classify(found, dataset, **place)
 
 
-def _detect(model: pretrained.Pretrained, dataset: data.Dataset) -> dict:
-    mesh, settings = parallel.mesh(), model.config.evaluation
+def _detect(model: inference.Pretrained, dataset: data.Dataset) -> dict:
+    mesh, recipe = parallel.mesh(), model.recipe
     return evaluate.detect(
-        evaluate.predict_step(model.detector, mesh, letterbox=settings.letterbox),
+        evaluate.predict_step(model.detector, mesh),
         parallel.replicate(model.variables, mesh),
         dataset,
         mesh,
         # Rounded up to what the devices of this machine can share.
-        batch_size=-(-settings.batch_size // mesh.size) * mesh.size,
-        canvas=model.config.data.canvas,
+        batch_size=-(-recipe.evaluation.batch_size // mesh.size) * mesh.size,
+        canvas=recipe.data.canvas,
     )
 
 
-def judge(
-    found: dict, dataset: data.Dataset, *, workdir: Path, config: Any, **known: Any
+def classify(
+    found: dict, dataset: data.Dataset, *, workdir: Path, recipe: build.Recipe, **known: Any
 ) -> Evidence:
-    """The evidence of detections by picture id."""
+    """The evidence of detections by image id: which are right, and what is wrong with the rest."""
     annotations, classes = dataset.annotations(), dataset.classes
-    if config.evaluation.metric == "voc_classification":  # one object a class, the whole picture
-        annotations = [voc_classification.of_picture(each) for each in annotations]
+    if recipe.evaluation.metric is voc_classification:  # one object a class, the whole image
+        annotations = [voc_classification.of_image(each) for each in annotations]
     pairs = zip(align(found, annotations, classes), annotations, strict=True)
     pairs = [errors.without_crowds(*pair) for pair in pairs]
-    bar = tqdm(pairs, desc="judging", unit="picture", leave=False)
-    pictures = [(each, truth, errors.judge(each, truth)) for each, truth in bar]
+    bar = tqdm(pairs, desc="matching detections", unit="image", leave=False)
+    images = [(each, truth, errors.classify(each, truth)) for each, truth in bar]
     settled = {truth.id: each for each, truth in pairs}, [truth for _, truth in pairs], classes
-    threshold = numbers.best_threshold(pictures)
+    threshold = numbers.best_threshold(images)
     return Evidence(
         workdir=workdir,
-        config=config,
+        recipe=recipe,
         dataset=dataset,
         voc=voc.evaluate(*settled),
         errors=errors.evaluate(*settled),
-        pictures=pictures,
+        images=images,
         threshold=threshold,
-        sure=[numbers.above(picture, threshold["score"]) for picture in pictures],
-        curves=runs.read_curves(workdir),
+        confident=[numbers.above(image, threshold["score"]) for image in images],
+        curves=read_curves(workdir),
         **known,
     )

@@ -19,8 +19,8 @@ Mark = tuple[str, np.ndarray, str]  # a css class, a box xyxy in pixels, a text
 
 def best_and_worst(evidence: Evidence) -> tuple[str, str]:
     """The pictures with the best and the worst F1 at the report's threshold, of many objects."""
-    f1 = [numbers.picture_f1(picture) for picture in evidence.sure]
-    objects = [int((~truth.difficult).sum()) for _, truth, _ in evidence.sure]
+    f1 = [numbers.image_f1(picture) for picture in evidence.confident]
+    objects = [int((~truth.difficult).sum()) for _, truth, _ in evidence.confident]
     order = sorted(range(len(f1)), key=lambda i: (-f1[i], -objects[i]))
     worst = sorted((i for i in order if f1[i] < 1), key=lambda i: (f1[i], -objects[i]))
     show = lambda i: _figure(evidence, i, all_marks(evidence, i), f"F1 {100 * f1[i]:.0f} %")
@@ -31,7 +31,7 @@ def confident_mistakes(evidence: Evidence) -> str:
     """The wrong detections with the highest scores, each with the object that it is about."""
     wrong = [
         (float(found.scores[j]), i, j)
-        for i, (found, _, verdict) in enumerate(evidence.pictures)
+        for i, (found, _, verdict) in enumerate(evidence.images)
         for j in np.flatnonzero(np.isin(verdict.kinds, errors.KINDS))
     ]
     wrong = sorted(wrong, key=lambda each: -each[0])[:CLOSE]
@@ -39,7 +39,7 @@ def confident_mistakes(evidence: Evidence) -> str:
 
 
 def _mistake(evidence: Evidence, i: int, j: int) -> str:
-    (found, truth, verdict), classes = evidence.pictures[i], evidence.dataset.classes
+    (found, truth, verdict), classes = evidence.images[i], evidence.dataset.classes
     name, about = f"{classes[found.labels[j]]} {found.scores[j]:.2f}", verdict.objects[j]
     marks, caption = [("wrong", found.boxes[j], name)], str(verdict.kinds[j])
     if about >= 0:
@@ -52,7 +52,7 @@ def missed_objects(evidence: Evidence) -> str:
     """The largest objects that nothing at the report's threshold comes near."""
     missed = [
         (float(truth.area[n]), i, n)
-        for i, (_, truth, verdict) in enumerate(evidence.sure)
+        for i, (_, truth, verdict) in enumerate(evidence.confident)
         for n in np.flatnonzero(verdict.missed)
     ]
     missed = sorted(missed, key=lambda each: -each[0])[:CLOSE]
@@ -60,7 +60,7 @@ def missed_objects(evidence: Evidence) -> str:
 
 
 def _missed(evidence: Evidence, i: int, n: int) -> str:
-    _, truth, _ = evidence.sure[i]
+    _, truth, _ = evidence.confident[i]
     name, box = evidence.dataset.classes[truth.labels[n]], truth.boxes[n] * _size(truth)
     width, height = box[2:] - box[:2]
     caption = f"{name}, {width:.0f} x {height:.0f} pixels"
@@ -69,7 +69,7 @@ def _missed(evidence: Evidence, i: int, n: int) -> str:
 
 def all_marks(evidence: Evidence, i: int) -> list[Mark]:
     """Objects not found, then detections right and wrong, of picture i at the threshold."""
-    (found, truth, verdict), classes = evidence.sure[i], evidence.dataset.classes
+    (found, truth, verdict), classes = evidence.confident[i], evidence.dataset.classes
     unseen = ~verdict.found & ~truth.difficult
     boxes = truth.boxes * _size(truth)
     marks = [("missed", boxes[n], classes[truth.labels[n]]) for n in np.flatnonzero(unseen)]

@@ -11,12 +11,12 @@ import numpy as np
 from jaxdet.metrics import errors, voc
 from jaxdet.types import Annotation, Found
 
-Picture = tuple[Found, Annotation, errors.Verdict]
+Image = tuple[Found, Annotation, errors.Verdict]
 
 SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # COCO's, pixels
 
 
-def ranked(pictures: Sequence[Picture]) -> tuple[np.ndarray, np.ndarray]:
+def ranked(pictures: Sequence[Image]) -> tuple[np.ndarray, np.ndarray]:
     """Scores [d] and whether right [d] of all detections that count, by falling score."""
     scores = np.concatenate([found.scores for found, _, _ in pictures])
     kinds = np.concatenate([verdict.kinds for _, _, verdict in pictures])
@@ -25,7 +25,7 @@ def ranked(pictures: Sequence[Picture]) -> tuple[np.ndarray, np.ndarray]:
     return scores[order], right[order]
 
 
-def best_threshold(pictures: Sequence[Picture]) -> dict[str, float]:
+def best_threshold(pictures: Sequence[Image]) -> dict[str, float]:
     """The score at which the F1 of all detections together is best, and what holds there."""
     scores, right = ranked(pictures)
     objects = sum(int((~truth.difficult).sum()) for _, truth, _ in pictures)
@@ -42,15 +42,15 @@ def best_threshold(pictures: Sequence[Picture]) -> dict[str, float]:
     }
 
 
-def above(picture: Picture, score: float) -> Picture:
+def above(picture: Image, score: float) -> Image:
     """A picture with the detections that score at least `score`, judged anew."""
     found, truth, _ = picture
     keep = found.scores >= score
     found = Found(found.boxes[keep], found.scores[keep], found.labels[keep])
-    return found, truth, errors.judge(found, truth)
+    return found, truth, errors.classify(found, truth)
 
 
-def confusion(pictures: Sequence[Picture], classes: int) -> np.ndarray:
+def confusion(pictures: Sequence[Image], classes: int) -> np.ndarray:
     """Counts [K + 1, K + 1] of objects (rows) taken for classes (columns); the last is nothing.
 
     A detection takes, by falling score, the object that it covers best (IoU 0.5 at least) of those
@@ -74,7 +74,7 @@ def confusion(pictures: Sequence[Picture], classes: int) -> np.ndarray:
     return table
 
 
-def ap_by_size(pictures: Sequence[Picture], classes: tuple[str, ...]) -> dict[str, dict]:
+def ap_by_size(pictures: Sequence[Image], classes: tuple[str, ...]) -> dict[str, dict]:
     """By COCO's sizes: `objects`, and `mAP` (area, IoU 0.5), None where there is no such object.
 
     Objects of another size are neither to be found nor wrong to find; nor is a detection of
@@ -95,7 +95,7 @@ def ap_by_size(pictures: Sequence[Picture], classes: tuple[str, ...]) -> dict[st
     return rows
 
 
-def calibration(pictures: Sequence[Picture], *, bins: int = 10) -> dict:
+def calibration(pictures: Sequence[Image], *, bins: int = 10) -> dict:
     """How often detections of a score are right: `score`, `precision`, `count` of the bins in use.
 
     `error` is the expected calibration error (Guo et al. 2017, arXiv:1706.04599, equation 3).
@@ -144,7 +144,7 @@ def correlation(x: np.ndarray, y: np.ndarray) -> float | None:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def picture_f1(picture: Picture) -> float:
+def image_f1(picture: Image) -> float:
     """F1 of the detections of one picture; 1 where nothing is to be found, and nothing is."""
     _, truth, verdict = picture
     right = int((verdict.kinds == errors.RIGHT).sum())

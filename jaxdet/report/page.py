@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from jaxdet import evaluate
+from jaxdet.engine import evaluate
 from jaxdet.metrics import errors
 from jaxdet.report import chart, gallery, numbers
 from jaxdet.report.evidence import Evidence
@@ -45,26 +45,26 @@ def render(evidence: Evidence) -> str:
     body = "\n".join(
         f"<section><h2>{title}</h2>\n{section(evidence)}\n</section>" for title, section in bar
     )
-    title = f"{evidence.workdir.resolve().name} on {evidence.config.data.eval}"
+    title = f"{evidence.workdir.resolve().name} on {evidence.recipe.data.eval}"
     template = string.Template(TEMPLATE.read_text(encoding="utf-8"))
     return template.substitute(title=html.escape(title), body=body)
 
 
 def headline(evidence: Evidence) -> str:
     """The metric's numbers, and how they were made."""
-    metric, at = evidence.config.evaluation.metric, evidence.threshold
+    metric, at = evidence.recipe.evaluation.metric_name, evidence.threshold
     tiles = [(name, _percent(x)) for name, x in evaluate.numbers(evidence.result).items()]
     objects = len(evidence.dataset.table.labels)
     facts = [
-        f"{metric.upper()} metric; {evidence.protocol}.",
-        f"{evidence.config.data.eval}: {len(evidence.dataset):,} pictures, {objects:,} objects, "
+        f"{metric.upper()} metric; {evaluate.protocol(evidence.recipe)}.",
+        f"{evidence.recipe.data.eval}: {len(evidence.dataset):,} pictures, {objects:,} objects, "
         f"{len(evidence.dataset.classes)} classes. Checkpoint of step {evidence.step:,}.",
         f"Below, detections are right at IoU 0.5, and AP is the area under the curve: mAP "
         f"{_percent(evidence.voc['mAP_area'])} %. Where a threshold is needed it is the score "
         f"{at['score']:.3f}, at which F1 is best ({_percent(at['f1'])} %, precision "
         f"{_percent(at['precision'])} %, recall {_percent(at['recall'])} %).",
     ]
-    purpose = evidence.config.get("purpose", "")
+    purpose = evidence.recipe.purpose
     shown = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in tiles)
     text = "".join(f"<p>{html.escape(fact)}</p>" for fact in [purpose, *facts] if fact)
     return f'<div class="tiles">{shown}</div>{text}'
@@ -73,7 +73,7 @@ def headline(evidence: Evidence) -> str:
 def learning_curves(evidence: Evidence) -> str:
     """Losses and the metric against steps."""
     losses = evidence.curves.get("train", {})
-    hidden = ("gradient_norm", "pictures_per_second", "share_waiting_for_input")
+    hidden = ("gradient_norm", "images_per_second", "share_waiting_for_input")
     losses = {name: curve for name, curve in losses.items() if name not in hidden}
     if not losses:
         return "<p>This workdir has no log of a training.</p>"
@@ -96,12 +96,12 @@ def _curves(series: dict, label: str, *, low: float) -> str:
 
 def class_table(evidence: Evidence) -> str:
     """AP and more of every class, to be sorted by a click on a column's head."""
-    coco = evidence.config.evaluation.metric == "coco"
+    coco = evidence.recipe.evaluation.metric_name == "coco"
     header = ["class", "objects", "detections", "AP50 area", "AP50 11-point"]
     header += (["AP 50:95"] if coco else []) + ["precision", "recall"]
     rows = []
     for label, (name, each) in enumerate(evidence.voc["classes"].items()):
-        precision, recall = _at_threshold(evidence.sure, label)
+        precision, recall = _at_threshold(evidence.confident, label)
         averages = [each["ap_area"], each["ap11"]]
         averages += [evidence.result["classes"][name]["AP"]] if coco else []
         counts = [f"{each['objects']:,}", f"{each['found']:,}"]
@@ -138,7 +138,7 @@ def precision_recall(evidence: Evidence) -> str:
 def confusion(evidence: Evidence) -> str:
     """Objects by what they are and what they are taken for, at the threshold."""
     names = [*evidence.dataset.classes, "nothing"]
-    table = numbers.confusion(evidence.sure, len(evidence.dataset.classes))
+    table = numbers.confusion(evidence.confident, len(evidence.dataset.classes))
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     head = "".join(f"<th><span>{html.escape(name)}</span></th>" for name in names)
     rows = []
@@ -173,7 +173,7 @@ def error_table(evidence: Evidence) -> str:
 
 def size_table(evidence: Evidence) -> str:
     """AP of small, medium and large objects."""
-    sizes = numbers.ap_by_size(evidence.pictures, evidence.dataset.classes)
+    sizes = numbers.ap_by_size(evidence.images, evidence.dataset.classes)
     rows = [
         [name, f"{each['objects']:,}", "-" if each["mAP"] is None else _bar(each["mAP"], 1.0)]
         for name, each in sizes.items()
@@ -186,7 +186,7 @@ def size_table(evidence: Evidence) -> str:
 
 def class_scatters(evidence: Evidence) -> str:
     """AP against what the boxes of a class are like."""
-    names, annotations = evidence.dataset.classes, [truth for _, truth, _ in evidence.pictures]
+    names, annotations = evidence.dataset.classes, [truth for _, truth, _ in evidence.images]
     average = [evidence.voc["classes"][name]["ap_area"] for name in names]
     charts = []
     for label, values in numbers.class_properties(annotations, names).items():
@@ -204,7 +204,7 @@ def class_scatters(evidence: Evidence) -> str:
 
 def calibration(evidence: Evidence) -> str:
     """Whether a score says how often a detection is right."""
-    bins = numbers.calibration(evidence.pictures)
+    bins = numbers.calibration(evidence.images)
     x, y = (chart.Axis(label, 0.0, 1.0) for label in ("score", "share that is right"))
     series = {"detections": (bins["score"], bins["precision"])} if len(bins["score"]) else {}
     drawn = chart.lines(series, x=x, y=y, diagonal=True, title=f"ECE {100 * bins['error']:.1f} %")

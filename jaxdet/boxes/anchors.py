@@ -1,0 +1,111 @@
+"""Anchors: the boxes a detector starts from, computed once, on the host."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxdet.types import Anchors
+
+_CLIPPED = {"all": slice(0, 4), "sides": slice(2, 4), "none": slice(0)}  # of cx cy w h
+
+
+def boxes_per_cell(ratios: Sequence[Sequence[float]]) -> tuple[int, ...]:
+    """Boxes at every cell of each level: two squares, and each ratio upright and lying."""
+    return tuple(2 + 2 * len(of_level) for of_level in ratios)
+
+
+def default_boxes(
+    grids: Sequence[tuple[int, int]],
+    *,
+    size: int,
+    strides: Sequence[float],
+    min_sizes: Sequence[float],
+    max_sizes: Sequence[float],
+    ratios: Sequence[Sequence[float]],
+    clip: str = "all",
+) -> Anchors:
+    """SSD's default boxes (paper, section 2.2), by level, row, column and shape; float32 numpy.
+
+    One entry per level everywhere: `grids` are (rows, columns); `strides`, `min_sizes` and
+    `max_sizes` are pixels of an input of `size` x `size`. A centre lies half a stride into its
+    cell, and the stride is the listed one, not size / columns. Shapes: the square of the smallest
+    side, the square of the geometric mean of both sides, then for each ratio the lying and the
+    upright box of the smallest area. `clip` names what of cx, cy, w and h (never the corners) is
+    limited to 0..1: "all" (SSD's published code), "sides" (torchvision) or "none" (mmdetection).
+    Raises ValueError where the lists differ in length, `clip` is none of these, or centres would
+    lie outside the input by more than a quarter of it.
+    """
+    levels = {"grids": grids, "strides": strides, "min_sizes": min_sizes}
+    levels |= {"max_sizes": max_sizes, "ratios": ratios}
+    lengths = {name: len(values) for name, values in levels.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"expected one entry per level in each list, found {lengths}")
+    if clip not in _CLIPPED:
+        raise ValueError(f"clip is {clip!r}, expected one of {', '.join(_CLIPPED)}")
+    boxes, cells = [], []
+    for grid, stride, *sizes, of_level in zip(*levels.values(), strict=True):
+        # The last centre may lie outside where a grid is rounded up; SSD's own by a hundredth.
+        if (max(grid) - 0.5) * stride > 1.25 * size:
+            raise ValueError(
+                f"{max(grid)} cells of {stride:g} pixels reach beyond an input of {size}: strides "
+                "are those of one size, set model.detector.strides for this one"
+            )
+        shapes = np.array(_shapes(*sizes, of_level)) / size  # [shapes, 2]
+        corners = _cell_corners(grid) * stride / size  # [cells, 2]
+        step = np.full(2, stride / size)
+        boxes += [_cross(corners + step / 2, shapes)]
+        cells += [np.repeat(_cross(corners, step[None]), len(shapes), axis=0)]
+    all_boxes = np.concatenate(boxes)
+    columns = _CLIPPED[clip]
+    all_boxes[:, columns] = all_boxes[:, columns].clip(0, 1)
+    return Anchors(
+        boxes=all_boxes.astype(np.float32), cell=np.concatenate(cells).astype(np.float32)
+    )
+
+
+def prior_boxes(
+    grids: Sequence[tuple[int, int]],
+    size: int,
+    *,
+    priors: Sequence[Sequence[tuple[float, float]]],
+) -> Anchors:
+    """YOLO's priors (YOLO9000, section 2), by level, row, column and prior; float32 numpy.
+
+    One entry per level: `grids` are (rows, columns), which share the picture evenly; `priors` are
+    the (width, height) of the boxes in the middle of every cell, in pixels of an input of `size` x
+    `size`. Raises ValueError where the lists differ in length.
+    """
+    if len(grids) != len(priors):
+        raise ValueError(f"{len(priors)} levels of priors for {len(grids)} maps")
+    boxes, cells = [], []
+    for grid, of_level in zip(grids, priors, strict=True):
+        step = 1 / np.array(grid[::-1])  # x, y
+        corners = _cell_corners(grid) * step  # [cells, 2]
+        boxes += [_cross(corners + step / 2, np.array(of_level) / size)]
+        cells += [np.repeat(_cross(corners, step[None]), len(of_level), axis=0)]
+    return Anchors(
+        boxes=np.concatenate(boxes).astype(np.float32),
+        cell=np.concatenate(cells).astype(np.float32),
+    )
+
+
+def _shapes(min_size, max_size, ratios):
+    """Width and height of every box of a cell, in the unit of the sizes."""
+    squares = [(min_size, min_size), (math.sqrt(min_size * max_size),) * 2]
+    lying = [(min_size * math.sqrt(r), min_size / math.sqrt(r)) for r in ratios]
+    return squares + list(itertools.chain(*((shape, shape[::-1]) for shape in lying)))
+
+
+def _cell_corners(grid):
+    """Column and row (x, y) of every cell, row by row: [rows * columns, 2]."""
+    rows, columns = np.indices(grid)
+    return np.stack([columns.ravel(), rows.ravel()], axis=1)
+
+
+def _cross(first, second):
+    """Every row of first [n, 2] beside every row of second [m, 2]: [n * m, 4]."""
+    return np.concatenate(
+        [np.repeat(first, len(second), axis=0), np.tile(second, (len(first), 1))], axis=1
+    )

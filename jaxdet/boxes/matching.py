@@ -1,0 +1,170 @@
+"""Which anchor is assigned to which object.
+
+On a CPU the objects are visited in a loop that ends with the last of them: a table [N, A] of a
+batch falls out of its caches, and would pay for the padding. Accelerators get the table: there a
+loop whose end depends on the data waits for the host after every round.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxdet import backend
+from jaxdet.boxes.iou import from_cxcywh, pairwise_iou, to_cxcywh
+from jaxdet.types import Anchors, Array, Objects, Targets
+
+# (whether anchors' cells hold an object's centre [A], its sides [2]) -> two masks [A]: the anchors
+# that it chooses, and those that it claims.
+Choice = Callable[[Array, Array], tuple[Array, Array]]
+
+
+def match(anchors: Anchors, objects: Objects, *, iou_threshold: float = 0.5) -> Targets:
+    """Assign the objects of one image to anchors as SSD does (paper, section 2.2).
+
+    An anchor is assigned the object that it overlaps most, if their IoU is at least `iou_threshold`
+    (equal IoU: the first object). Beyond that, every object gets the anchor that overlaps it most
+    (equal IoU: the first anchor); of two objects that want the same anchor the later one gets it.
+    An object that touches no anchor is left out. Anchors [A], objects [N], padding anywhere.
+    """
+    objects = jax.tree.map(jnp.asarray, objects)
+    iou, best_object, best_anchor = _best(anchors, objects)
+    forced = jnp.full(iou.shape, -1).at[best_anchor].max(jnp.arange(best_anchor.size), mode="drop")
+    owner = jnp.where(forced >= 0, forced, best_object)  # [A]
+    return _targets(
+        objects,
+        owner,
+        positive=(forced >= 0) | (iou >= iou_threshold),
+        ignore=jnp.zeros(iou.shape, bool),
+    )
+
+
+def _best(anchors: Anchors, objects: Objects) -> tuple[Array, Array, Array]:
+    """Per anchor the best IoU [A] and its object [A]; per object its best anchor [N], or A."""
+    corners = from_cxcywh(anchors.boxes)  # [A, 4]
+    count = corners.shape[0]
+
+    def iou_with(some: Array, mask: Array) -> Array:
+        # The union's 1e-5 is the reference's: without it other anchors win ties.
+        return jnp.where(mask[:, None], pairwise_iou(some, corners, epsilon=1e-5), 0.0)
+
+    if backend.target() != "cpu":
+        iou = iou_with(objects.boxes, objects.mask)  # [N, A]
+        best_anchor = jnp.where(iou.max(1) > 0, iou.argmax(1), count)
+        return iou.max(0), iou.argmax(0), best_anchor
+
+    def visit(n, state):
+        best_iou, best_object, best_anchor = state
+        iou = iou_with(objects.boxes[n][None], objects.mask[n][None])[0]  # [A]
+        return (
+            jnp.maximum(best_iou, iou),
+            jnp.where(iou > best_iou, n, best_object),
+            best_anchor.at[n].set(jnp.where(iou.max() > 0, _first_highest(iou), count)),
+        )
+
+    start = jnp.zeros(count), jnp.zeros(count, int), jnp.full(len(objects.mask), count)
+    return lax.fori_loop(0, _end(objects.mask), visit, start)
+
+
+def _first_highest(iou: Array) -> Array:
+    """The first place of the highest of iou [A]."""
+    if backend.target() == "cpu":  # argmax is a scalar loop there, three times as slow
+        return jnp.where(iou == iou.max(), jnp.arange(len(iou)), len(iou)).min()
+    # Elsewhere the two might be compiled apart, round otherwise, and nothing be the highest.
+    return iou.argmax()
+
+
+def by_shape(anchors: Anchors, objects: Objects, *, ignore_iou: float = math.inf) -> Targets:
+    """Assign the objects of one image to the priors of their cells (YOLO9000, section 2).
+
+    Of all priors in the cell of every level that holds its centre, an object gets the one whose
+    shape fits best (IoU with both at one place; equal IoU: the first). The others there whose IoU
+    is above `ignore_iou` are ignored. Where objects want the same anchor differently, the last
+    decides. An object without area, or with its centre outside the image, is left out.
+    """
+    priors = _at_origin(anchors.boxes[:, 2:])
+
+    def choose(inside: Array, sides: Array) -> tuple[Array, Array]:
+        iou = pairwise_iou(priors, _at_origin(sides)[None])[:, 0]  # [A]
+        iou = jnp.where(inside, iou, -1.0)
+        return inside & (jnp.arange(len(iou)) == _first_highest(iou)), iou > ignore_iou
+
+    return _in_cells(anchors, objects, choose)
+
+
+def by_cell(anchors: Anchors, objects: Objects) -> Targets:
+    """Every anchor in the cell of an object's centre is assigned to it (YOLO, section 2).
+
+    Of several objects in one cell the last counts; which are left out is as in `by_shape`.
+    """
+    return _in_cells(anchors, objects, lambda inside, sides: (inside, inside))
+
+
+def _in_cells(anchors: Anchors, objects: Objects, choose: Choice) -> Targets:
+    """The targets when every object chooses among the anchors in the cells that hold its centre.
+
+    Of the objects that claim an anchor the last one owns it; an anchor that its owner did not
+    choose is ignored.
+    """
+    objects = jax.tree.map(jnp.asarray, objects)
+    boxes_cxcywh = to_cxcywh(objects.boxes)
+    usable = objects.mask & (boxes_cxcywh[:, 2:] > 0).all(axis=-1)
+    # Cells as whole numbers: with rounded borders some centres would have two cells, some none.
+    columns_rows = jnp.round(1 / anchors.cell[:, 2:])  # [A, 2]
+    cell = jnp.round(anchors.cell[:, :2] * columns_rows)
+
+    def claims(box_cxcywh: Array, usable: Array) -> tuple[Array, Array]:
+        place = jnp.floor(box_cxcywh[None, :2] * columns_rows)
+        inside = (place == cell).all(axis=-1) & usable
+        chosen, claimed = choose(inside, box_cxcywh[2:])
+        return chosen, claimed | chosen
+
+    if backend.target() == "cpu":
+
+        def visit(n, state):
+            owner, positive = state
+            chosen, claimed = claims(boxes_cxcywh[n], usable[n])
+            return jnp.where(claimed, n, owner), jnp.where(claimed, chosen, positive)
+
+        start = jnp.full(len(cell), -1), jnp.zeros(len(cell), bool)
+        owner, positive = lax.fori_loop(0, _end(objects.mask), visit, start)
+    else:
+        chosen, claimed = jax.vmap(claims)(boxes_cxcywh, usable)  # [N, A] each
+        owner = jnp.where(claimed, jnp.arange(len(claimed))[:, None], -1).max(axis=0)
+        positive = jnp.take_along_axis(chosen, jnp.maximum(owner, 0)[None], axis=0)[0]
+    return _targets(objects, owner, positive=positive, ignore=(owner >= 0) & ~positive)
+
+
+def highest_iou(boxes: Array, objects: Objects) -> Array:
+    """The highest IoU of every box [A, 4] with any object [N] of one image: [A]."""
+    truth = jnp.where(objects.mask[:, None], objects.boxes, 0.0)
+    if backend.target() != "cpu":
+        return pairwise_iou(boxes, truth).max(axis=1)
+
+    def visit(n: Array, highest: Array) -> Array:
+        return jnp.maximum(highest, pairwise_iou(boxes, truth[n][None])[:, 0])
+
+    return lax.fori_loop(0, _end(objects.mask), visit, jnp.zeros(len(boxes), boxes.dtype))
+
+
+def _targets(objects: Objects, owner: Array, *, positive: Array, ignore: Array) -> Targets:
+    """The targets of anchors that belong to the objects `owner` [A]."""
+    return Targets(
+        boxes=objects.boxes[owner],
+        labels=objects.labels[owner],
+        positive=positive,
+        ignore=ignore,
+        weight=objects.weight[owner],
+    )
+
+
+def _end(mask: Array) -> Array:
+    """The number of slots up to the last object."""
+    return jnp.where(mask, jnp.arange(mask.shape[0]) + 1, 0).max()
+
+
+def _at_origin(sides: Array) -> Array:
+    """Boxes [..., 4] of the given sides [..., 2], all with one corner in common."""
+    return jnp.concatenate([jnp.zeros_like(sides), sides], axis=-1)

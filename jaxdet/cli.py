@@ -1,0 +1,114 @@
+"""What commands share: their flags, and one clear line for a user's mistake.
+
+Commands that take a recipe have absl's flags, as its keys are flags too (`run`); the others have
+argparse's (`call`), which do not mix with those of another command in the same process.
+"""
+
+import argparse
+import difflib
+import runpy
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from jaxdet import build
+from jaxdet.training import old_recipes, workdir
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, a file of configs/.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and images.")
+
+_MISTAKES = (ValueError, FloatingPointError, OSError, OverflowError, ImportError)
+
+
+def call(
+    name: str,
+    description: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    work: Callable[[argparse.Namespace], int | None],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Runs the command `python -m jaxdet.NAME`; a user's mistake ends with one clear line.
+
+    Returns the exit status that `work` returns, 0 for None.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m jaxdet.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        return work(args) or 0
+    except _MISTAKES as error:
+        sys.exit(f"jaxdet: {error}")
+
+
+def run(work: Callable[[], None], *, required: Sequence[str]) -> None:
+    """Parses the flags and does the work; a user's mistake ends with one clear line."""
+    flags.mark_flags_as_required(required)
+    app.run(partial(_main, work), flags_parser=_parse)
+
+
+def _main(work: Callable[[], None], argv: list[str]) -> None:
+    if len(argv) > 1:
+        sys.exit(f"jaxdet: unknown arguments {argv[1:]}, expected flags such as --config=FILE")
+    if not flags.FLAGS["verbosity"].present:
+        _hush_libraries()
+    try:
+        build.check_keys(CONFIG.value)
+        work()
+    except _MISTAKES as error:
+        logging.debug("where it happened", exc_info=True)  # shown with --verbosity=1
+        sys.exit(f"jaxdet: {error}")
+
+
+def _hush_libraries() -> None:
+    """They print a lot; what orbax cannot do, it prints many times, and `checkpoint` once."""
+    logging.set_verbosity(logging.WARNING)
+    handler = logging.get_absl_handler()
+    handler.addFilter(lambda record: "orbax" not in record.pathname)
+    handler.addFilter(lambda record: not record.name.startswith(("gcsfs", "asyncio")))
+    # After the first file of a checkpoint that cannot be written orbax does not wait for the rest.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    sys.unraisablehook = _show_unless_nobody_waits
+
+
+def _show_unless_nobody_waits(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses flags; an unknown config key is refused with the nearest one there is."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:
+        sys.exit(f"jaxdet: {_unknown_key(argv) or error}")
+
+
+def _unknown_key(argv: list[str]) -> str | None:
+    """What to say of the first --config.KEY that the recipe does not have."""
+    options = [argument.lstrip("-").partition("=") for argument in argv]
+    following = [*argv[1:], ""]  # --config FILE is --config=FILE too
+    paths = [
+        value or after
+        for (name, _, value), after in zip(options, following, strict=True)
+        if name == "config"
+    ]
+    path = paths[-1]
+    known = workdir.flat(runpy.run_path(path)["get_config"]().to_dict())
+    for name, _, _ in options:
+        key = name.removeprefix("config.")
+        if key == name or key in known:
+            continue
+        if now := old_recipes.successor(key):
+            return f"{path} has no config.{key}; it is now config.{now}"
+        (near,) = difflib.get_close_matches(key, known, n=1, cutoff=0)
+        return f"{path} has no config.{key}; did you mean config.{near}?"
+    return None

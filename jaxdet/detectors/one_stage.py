@@ -1,0 +1,101 @@
+"""A detector of one stage: a network plus the pure functions that give its output a meaning."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxdet import backend
+from jaxdet.detectors.net import Net
+from jaxdet.losses import classes
+from jaxdet.types import Anchors, Array, Detections, Losses, Objects, Raw, Targets, Variables
+
+Grids = tuple[tuple[int, int], ...]  # rows and columns of every map
+
+
+@dataclasses.dataclass(frozen=True)
+class OneStage:
+    """A network and its five functions; it fulfils `types.Detector`.
+
+    A family (`jaxdet/detectors/ssd.py`) is a function that returns one of these.
+    """
+
+    net: Net
+    size: int  # side of the square input, pixels, that evaluation uses
+    classes: tuple[str, ...]  # K names
+    letterbox: bool  # whether images keep their shape
+    anchors: Callable[[Grids, int], Anchors]  # (grids, size)
+    assign: Callable[[Anchors, Objects], Targets]  # of one image
+    losses: Callable[[Raw, Targets, Objects, Anchors], Losses]  # of a batch
+    decode: Callable[[Raw, Anchors], tuple[jax.Array, jax.Array]]  # boxes [B,A,4], scores [B,A,K]
+    nms: Callable[[jax.Array, jax.Array], Detections]  # (boxes [A,4], scores [A,K]) of one image
+
+    @property
+    def fill(self) -> tuple[float, float, float]:
+        """The colour around a letterboxed image: what the network takes for nothing."""
+        return self.net.mean
+
+    def init(self, key: jax.Array) -> Variables:
+        """Fresh variables: {"params": ..., "batch_stats": ...}."""
+        pixels = jnp.zeros((1, self.size, self.size, 3), jnp.float32)
+        return jax.jit(functools.partial(self.net.init, train=False))(key, pixels)
+
+    def anchors_at(self, size: int) -> Anchors:
+        """The anchors for a square input of `size` pixels, [A, ...]."""
+        return _anchors_at(self, size)
+
+    def loss(
+        self,
+        variables: Variables,
+        pixels: Array,
+        objects: Objects,
+        *,
+        key: jax.Array,
+        train: bool = True,
+    ) -> tuple[Losses, dict]:
+        """As in `types.Detector`; `key` draws what layers drop in training."""
+        anchors, targets = self.matched(objects, pixels.shape[1])
+        raw, updates = self.net.apply(
+            variables, pixels, train=train, mutable=["batch_stats"], rngs={"dropout": key}
+        )
+        return self.losses(raw, targets, objects, anchors), updates.get("batch_stats", {})
+
+    def predict(self, variables: Variables, pixels: Array) -> Detections:
+        """The detections [B, M] in `pixels` [B, H, H, 3], 0..255 RGB."""
+        boxes_and_scores = self.forward(variables, pixels)
+        if backend.target() == "cpu":  # one by one: no image waits for the slowest
+            return jax.lax.map(lambda one: self.nms(*one), boxes_and_scores)
+        return jax.vmap(self.nms)(*boxes_and_scores)
+
+    def forward(self, variables: Variables, pixels: Array) -> tuple[jax.Array, jax.Array]:
+        """Boxes [B, A, 4] and scores [B, A, K] before NMS."""
+        raw = self.net.apply(variables, pixels, train=False)
+        return self.decode(raw, self.anchors_at(pixels.shape[1]))
+
+    def matched(self, objects: Objects, size: int) -> tuple[Anchors, Targets]:
+        """The anchors [A] of an input of `size` pixels, and their targets [B, A]."""
+        anchors = self.anchors_at(size)
+        return anchors, jax.vmap(functools.partial(self.assign, anchors))(objects)
+
+
+@functools.lru_cache(maxsize=64)
+def _anchors_at(detector: OneStage, size: int) -> Anchors:
+    def maps_and_raw(net: Net, pixels: jax.Array):
+        return net.maps(pixels, train=False), net(pixels, train=False)
+
+    run = functools.partial(detector.net.init_with_output, method=maps_and_raw)
+    pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    (maps, raw), _ = jax.eval_shape(run, jax.random.key(0), pixels)
+    anchors = detector.anchors(tuple(m.shape[1:3] for m in maps), size)
+    found, expected = len(anchors.boxes), raw.boxes.shape[1]
+    assert found == expected, f"{found} anchors for {expected} predictions at {size} pixels"
+    return anchors
+
+
+def class_scores(logits: jax.Array, class_loss: classes.ClassLoss) -> jax.Array:
+    """The scores [..., C] that logits [..., C] stand for when they are trained by `class_loss`."""
+    function = getattr(class_loss, "func", class_loss)  # of a partial
+    softmaxed = function is classes.cross_entropy
+    return jax.nn.softmax(logits) if softmaxed else jax.nn.sigmoid(logits)

@@ -1,0 +1,111 @@
+"""How a detector fits a dataset: images that decode, boxes that are legal, anchors that match."""
+
+import dataclasses
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from jaxdet import data
+from jaxdet.augment import window as window_
+from jaxdet.boxes.iou import from_cxcywh, pairwise_iou
+from jaxdet.types import Anchors, Array, Detector, Objects, Targets
+
+_IMAGES = 64  # looked at together
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """The training objects [T] of a dataset as the evaluation view shows them."""
+
+    labels: np.ndarray  # [T] int32
+    sides: np.ndarray  # [T, 2] width and height in pixels of the network's input
+    best_iou: np.ndarray  # [T] with any anchor
+    assigned: np.ndarray  # [T] bool, whether any anchor is assigned to the object
+
+
+def undecodable(dataset: data.Dataset, *, canvas: int) -> tuple[dict[str, str], float]:
+    """Decodes every image, on all cores; why by id where that fails, and images a second."""
+
+    def reason(i: int) -> str | None:
+        try:
+            data.decode(dataset.encoded(i), canvas)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    began, text = time.perf_counter(), f"decoding {dataset.name}"
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        reasons = pool.map(reason, range(len(dataset)))
+        bar = tqdm(reasons, desc=text, total=len(dataset), unit=" images", leave=False)
+        found = {str(dataset.ids[i]): why for i, why in enumerate(bar) if why}
+    return found, len(dataset) / (time.perf_counter() - began)
+
+
+def illegal_boxes(dataset: data.Dataset) -> np.ndarray:
+    """Which boxes [T] are not finite, empty, outside the image, or of no known class."""
+    boxes, labels = dataset.table.boxes, dataset.table.labels
+    with np.errstate(invalid="ignore"):
+        legal = (boxes[:, :2] < boxes[:, 2:]).all(1) & (boxes >= 0).all(1) & (boxes <= 1).all(1)
+    return ~(legal & (labels >= 0) & (labels < len(dataset.classes)))
+
+
+def fit(detector: Detector, dataset: data.Dataset, *, keep_difficult: bool) -> Fit:
+    """How the anchors of `detector` meet the objects that training uses; no image is read."""
+    table = dataset.table
+    usable = table.trained_on(keep_difficult=keep_difficult)
+    image, boxes, labels = (
+        table.image_of_box()[usable],
+        table.boxes[usable],
+        table.labels[usable],
+    )
+    counts = np.bincount(image, minlength=len(dataset))
+    slot = np.arange(len(boxes)) - (np.cumsum(counts) - counts)[image]
+    look = jax.jit(partial(_look, detector))
+    best_iou, assigned = np.zeros(len(boxes), np.float32), np.zeros(len(boxes), bool)
+    sides = np.zeros((len(boxes), 2), np.float32)
+    starts = range(0, len(dataset), _IMAGES)
+    for start in tqdm(starts, desc=f"matching {dataset.name}", unit="batch", leave=False):
+        batch = slice(*np.searchsorted(image, [start, start + _IMAGES]))
+        place = (image[batch] - start, slot[batch])
+        sizes = np.ones((_IMAGES, 2), np.int32)
+        rows = table.sizes[start : start + _IMAGES]
+        sizes[: len(rows)] = rows
+        objects = _padded(boxes[batch], labels[batch], place, (_IMAGES, counts.max()))
+        seen = [np.asarray(x)[place] for x in look(sizes, objects)]
+        sides[batch], best_iou[batch], assigned[batch] = seen
+    return Fit(labels, sides * detector.size, best_iou, assigned)
+
+
+def _padded(boxes, labels, place, shape) -> Objects:
+    """Objects [images, N] of boxes [n, 4] and labels [n] at `place`, two arrays [n]."""
+    padded = Objects(
+        boxes=np.zeros((*shape, 4), np.float32),
+        labels=np.zeros(shape, np.int32),
+        mask=np.zeros(shape, bool),
+        weight=np.zeros(shape, np.float32),
+    )
+    padded.boxes[place], padded.labels[place] = boxes, labels
+    padded.mask[place], padded.weight[place] = True, 1.0
+    return padded
+
+
+def _look(detector: Detector, size: Array, objects: Objects) -> tuple[Array, Array, Array]:
+    """Sides [B, N, 2] in the views, best IoU [B, N], and which are assigned an anchor [B, N]."""
+    windows = jax.vmap(partial(window_.eval_window, letterbox=detector.letterbox))(size)
+    objects = jax.vmap(window_.move_objects)(objects, windows)
+    anchors, targets = detector.matched(objects, detector.size)
+    best_iou, assigned = jax.vmap(partial(_of_image, anchors))(objects, targets)
+    return objects.boxes[..., 2:] - objects.boxes[..., :2], best_iou, assigned
+
+
+def _of_image(anchors: Anchors, objects: Objects, targets: Targets) -> tuple[Array, Array]:
+    same = (targets.boxes[None] == objects.boxes[:, None]).all(-1)  # [N, A]
+    same &= targets.labels[None] == objects.labels[:, None]
+    assigned = (same & targets.positive[None]).any(axis=1)
+    iou = pairwise_iou(objects.boxes, from_cxcywh(anchors.boxes)).max(axis=1)
+    return iou, assigned

@@ -1,0 +1,197 @@
+"""Evaluation: run a detector over a dataset and hand its detections to the metrics."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from jaxdet import build, data, visualize
+from jaxdet.augment import views, window
+from jaxdet.training import checkpoint, parallel, workdir
+from jaxdet.types import Array, Batch, Detections, Detector, Found, Variables
+
+RESULT, PREDICTIONS = "evaluation.json", "predictions.png"
+SHEET_SCORE = 0.3  # detections under it are left out of images, never out of numbers
+
+
+def predict_step(detector: Detector, mesh: Mesh) -> Callable:
+    """A compiled function (variables, batch) -> (Detections [B, M], id [B], valid [B]).
+
+    It runs over all devices, and every process gets the rows of all. Boxes are fractions of the
+    image itself, wherever the view put it.
+    """
+
+    def step(variables: Variables, batch: Batch) -> tuple[Detections, Array, Array]:
+        detections = view_and_predict(detector, variables, batch.image, batch.size)
+        return detections, batch.id, batch.valid
+
+    return parallel.pmap(step, mesh)
+
+
+def view_and_predict(
+    detector: Detector, variables: Variables, image: Array, size: Array
+) -> Detections:
+    """Detections [B, M] in the images of canvases [B, S, S, 3] filled to size [B, 2]."""
+    letterbox = detector.letterbox
+    view = partial(views.eval_view, output=detector.size, letterbox=letterbox, fill=detector.fill)
+    detections = detector.predict(variables, jax.vmap(view)(image, size))
+    if not letterbox:
+        return detections
+    back = lambda boxes, filled: window.to_image(boxes, window.letterbox_window(filled))
+    return detections.replace(boxes=jax.vmap(back)(detections.boxes, size))
+
+
+def to_pixels(detections: Detections, width: int, height: int) -> Found:
+    """The valid detections [M] of one image, their boxes in its pixels."""
+    keep = np.asarray(detections.valid)
+    boxes = np.asarray(detections.boxes)[keep] * np.array([width, height] * 2, np.float32)
+    return Found(boxes, np.asarray(detections.scores)[keep], np.asarray(detections.labels)[keep])
+
+
+def detect(
+    step: Callable,
+    variables: Variables,
+    dataset: data.Dataset,
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    canvas: int,
+) -> dict[str, Found]:
+    """The detections in every image of `dataset`, by image id, boxes in pixels.
+
+    Every process reads its share of the images, and returns the detections in all.
+    """
+    found = {}
+    batches = data.eval_batches(
+        dataset,
+        batch_size=batch_size,
+        canvas=canvas,
+        max_objects=1,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    shown = dict(desc="evaluating", unit="batch", leave=False, disable=not parallel.is_first())
+    for batch in tqdm(batches, total=-(-len(dataset) // batch_size), **shown):
+        batch = parallel.shard_batch(batch, mesh)
+        detections, ids, valid = jax.device_get(step(variables, batch))
+        for i in np.flatnonzero(valid):
+            annotation = dataset.annotation(int(ids[i]))
+            one = jax.tree.map(lambda x, i=i: x[i], detections)
+            found[annotation.id] = to_pixels(one, annotation.width, annotation.height)
+    return found
+
+
+def evaluate(
+    recipe: build.Recipe, step: Callable, variables: Variables, dataset: data.Dataset, mesh: Mesh
+) -> tuple[dict[str, Any], str, np.ndarray]:
+    """The metric's result on `dataset`, as a table with its protocol, and a sheet of images.
+
+    `step` is that of `predict_step`.
+    """
+    metric, sizes = recipe.evaluation.metric, dict(canvas=recipe.data.canvas)
+    sizes["batch_size"] = recipe.evaluation.batch_size
+    found = detect(step, variables, dataset, mesh, **sizes)
+    result = metric.evaluate(found, dataset.annotations(), dataset.classes)
+    table = metric.table(result, protocol(recipe))
+    return result, f"{recipe.data.eval}: {table}", sheet(dataset, found)
+
+
+def protocol(recipe: build.Recipe) -> str:
+    """One line that says how detections are made; a number means nothing without it."""
+    detector, settings = recipe.detector, recipe.evaluation
+    shape = "letterboxed" if detector.letterbox else "stretched"
+    return (
+        f"input {detector.size}x{detector.size} {shape}, score > {settings.score_threshold:g}, "
+        f"class-wise NMS at IoU {settings.iou_threshold:g}, best {settings.max_kept} kept"
+    )
+
+
+def numbers(result: dict[str, Any]) -> dict[str, float]:
+    """The plain numbers of a metric's result, for logs."""
+    plain = {name: value for name, value in result.items() if isinstance(value, float)}
+    return {name: value for name, value in plain.items() if name != "iou_threshold"}
+
+
+def main_number(recipe: build.Recipe, result: dict[str, Any]) -> tuple[str, float]:
+    """The name and the value of the number that decides which checkpoint is best."""
+    name = recipe.evaluation.metric.MAIN
+    return name, float(result[name])
+
+
+def sheet(dataset: data.Dataset, found: dict[str, Found], *, count: int = 12) -> np.ndarray:
+    """Images of `dataset`, evenly chosen, with their detections: RGB [H, W, 3]."""
+    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int).tolist()
+    images = [dataset.image(i) for i in chosen]
+    shown = [_above(found[dataset.ids[i]], SHEET_SCORE) for i in chosen]
+    return visualize.found_sheet(images, shown, classes=dataset.classes)
+
+
+def _above(found: Found, score: float) -> Found:
+    keep = found.scores >= score
+    return Found(found.boxes[keep], found.scores[keep], found.labels[keep])
+
+
+def evaluate_newest(config: Any, folder: epath.Path) -> dict[str, Any]:
+    """Evaluates the newest checkpoint in `folder` on the recipe's set; writes evaluation.json.
+
+    ValueError where there is none, or where it holds another model than the config's.
+    """
+    description, variables, step = checkpoint.read(folder)
+    recipe, evaluate_variables = evaluator(config, folder, description)
+    result, table, images = evaluate_variables(variables)
+    print(f"step {step}, {table}", flush=True)
+    if parallel.is_first():
+        written = json.dumps(record(recipe, step, result), indent=2) + "\n"
+        workdir.write_text(folder / RESULT, written)
+        visualize.save_png(folder / PREDICTIONS, images)
+    return result
+
+
+def evaluator(
+    config: Any, folder: epath.Path, description: dict[str, Any]
+) -> tuple[build.Recipe, Callable]:
+    """The recipe, and a function of variables, compiled once, that returns what `evaluate` returns.
+
+    `description` is that of a checkpoint in `folder`; ValueError where the config has another
+    model or other classes.
+    """
+    recipe = build.recipe(config, tuple(description["classes"]))
+    stored, given = description["config"]["model"], recipe.config["model"]
+    changed = workdir.differences({"model": stored}, {"model": given})
+    for free in ("model.size", "model.dtype"):  # the same weights at another size or precision
+        changed.pop(free, None)
+    if changed:
+        raise ValueError(f"{folder} holds another model: " + "; ".join(changed.values()))
+    dataset = data.open(recipe.data.eval, **recipe.data.place)
+    if dataset.classes != recipe.detector.classes:
+        raise ValueError(
+            f"{folder} was trained on the classes {recipe.detector.classes}, "
+            f"{recipe.data.eval} has {dataset.classes}"
+        )
+    mesh = parallel.mesh()
+    parallel.check_batch_size(
+        recipe.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
+    )
+    step = predict_step(recipe.detector, mesh)
+
+    def evaluate_variables(variables: Variables) -> tuple[dict[str, Any], str, np.ndarray]:
+        return evaluate(recipe, step, parallel.replicate(variables, mesh), dataset, mesh)
+
+    return recipe, evaluate_variables
+
+
+def record(recipe: build.Recipe, step: int, result: dict[str, Any]) -> dict[str, Any]:
+    """What is written of the evaluation of a checkpoint, as JSON values."""
+    return {
+        "step": step,
+        "set": recipe.data.eval,
+        **numbers(result),
+        "protocol": protocol(recipe),
+        "classes": result["classes"],
+    }

@@ -1,0 +1,241 @@
+"""A run: everything that a recipe describes, built, and restored where a checkpoint exists."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import IO, Any
+
+import jax
+import jax.numpy as jnp
+from clu import parameter_overview
+from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh
+
+from jaxdet import build, data
+from jaxdet.convert import weights
+from jaxdet.engine import evaluate
+from jaxdet.training import (
+    checkpoint,
+    freezing,
+    logs,
+    parallel,
+    state,
+    workdir,
+)
+from jaxdet.training.step import View
+from jaxdet.types import Batch, Detector, Variables
+
+PREVIEW = 12  # images of a batch that TensorBoard shows
+
+
+@dataclasses.dataclass
+class Run:
+    """What the training loop holds on to."""
+
+    recipe: build.Recipe
+    folder: epath.Path
+    mesh: Mesh
+    train_set: data.Dataset
+    eval_set: data.Dataset
+    iterator: Iterator[Batch]
+    program: Callable  # step number -> compiled (state, batch) -> (state, scalars)
+    predict: Callable  # (variables, batch) -> Detections, compiled for the mesh
+    preview: Callable  # (key, batch) -> what the network sees of it, and the anchors that match
+    state: state.TrainState
+    checkpoints: checkpoint.Checkpoints
+    log: logs.Log
+    lock: IO[str] | None  # on `folder`, of the first process
+
+    def close(self) -> None:
+        """Waits for the checkpoint being written, and releases the folder."""
+        self.checkpoints.close()
+        self.log.close()
+        if self.lock:
+            self.lock.close()
+
+
+def start(config: Any, folder: epath.Path) -> Run:
+    """Builds the run of `config` in `folder`, and takes the folder; every process does.
+
+    ValueError for a config that cannot work, and for a folder that another run has.
+    """
+    train_set, eval_set = open_datasets(config)
+    print(train_set.summary(), flush=True)
+    recipe = build.recipe(config, train_set.classes)
+    check_truth(recipe, eval_set)
+    resumes = bool(checkpoint.steps(folder))  # then a file to begin from may be gone
+    variables = initial_variables(recipe, init_from="" if resumes else recipe.init_from)
+    freezing.frozen_mask(variables["params"], recipe.step.frozen)  # or it says so
+    mesh = parallel.mesh()
+    program = recipe.programs(mesh)
+    check_numbers(recipe, mesh)
+
+    lock = workdir.lock(folder) if parallel.is_first() else None
+    if parallel.is_first():
+        workdir.claim(folder, recipe.config)
+    iterator = train_batches(recipe, train_set)
+    first = state.create(variables, recipe.optimiser, ema=recipe.step.ema_decay > 0)
+    first = parallel.replicate(first, mesh)
+    checkpoints = checkpoint.Checkpoints(folder, keep=recipe.every.keep)
+    first = _restored(checkpoints, first, iterator, folder)
+    return Run(
+        recipe=recipe,
+        folder=folder,
+        mesh=mesh,
+        train_set=train_set,
+        eval_set=eval_set,
+        iterator=iterator,
+        program=program,
+        predict=evaluate.predict_step(recipe.detector, mesh),
+        preview=jax.jit(partial(_preview, recipe.detector, recipe.view_at(recipe.detector.size))),
+        state=first,
+        checkpoints=checkpoints,
+        log=logs.Log(folder, resumed_at=int(first.step), write=parallel.is_first()),
+        lock=lock,
+    )
+
+
+def _restored(
+    checkpoints: checkpoint.Checkpoints,
+    first: state.TrainState,
+    iterator: Iterator[Batch],
+    folder: epath.Path,
+) -> state.TrainState:
+    """The newest checkpoint's state, or `first` where there is none; moves `iterator` there."""
+    if checkpoints.latest() is None:
+        return first
+    if checkpoints.latest() == 0:
+        raise ValueError(
+            f"{folder} holds converted weights, nothing to resume; train in another --workdir "
+            f"with --config.init_from={folder}"
+        )
+    first = checkpoints.restore(first, iterator)
+    number = int(first.step)
+    print(f"resumed at step {number} from {checkpoints.path(number)}", flush=True)
+    return first
+
+
+def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
+    """ValueError for a batch that the devices cannot share, checkpoints that would not be kept, an
+    optimiser that cannot thaw, or a size that the network cannot take."""
+    parallel.check_batch_size(
+        recipe.data.batch_size,
+        mesh,
+        key="config.data.batch_size",
+        micro_batches=recipe.step.accumulate,
+    )
+    parallel.check_batch_size(
+        recipe.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
+    )
+    for size in recipe.step.sizes:
+        anchor_count(recipe.detector, size)
+    if recipe.every.keep < 1:
+        raise ValueError(f"config.every.keep is {recipe.every.keep}, expected at least 1")
+    if recipe.step.unfreeze_at and recipe.optimiser_name == "adamw":
+        raise ValueError(
+            "config.step.unfreeze_at needs config.optimiser.name='sgd': AdamW, whose moments would "
+            "begin late, moves thawed weights up to six times as fast as config.schedule says"
+        )
+
+
+def anchor_count(detector: Detector, size: int) -> int:
+    """How many boxes the detector predicts at `size` pixels; ValueError for an impossible size."""
+    variables = jax.eval_shape(detector.init, jax.random.key(0))
+    pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    boxes, _ = jax.eval_shape(detector.forward, variables, pixels)
+    return boxes.shape[1]
+
+
+def train_batches(recipe: build.Recipe, dataset: data.Dataset) -> Iterator[Batch]:
+    """This process's share of the training batches, without end."""
+    return data.train_batches(
+        dataset,
+        batch_size=recipe.data.batch_size,
+        canvas=recipe.data.canvas,
+        max_objects=recipe.data.max_objects,
+        keep_difficult=recipe.data.keep_difficult,
+        seed=recipe.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def open_datasets(config: Any) -> tuple[data.Dataset, data.Dataset]:
+    """The training and the evaluation set; ValueError unless their classes agree."""
+    names = build.data(config)
+    train_set = data.open(names.train, **names.place)
+    eval_set = data.open(names.eval, **names.place)
+    if train_set.classes != eval_set.classes:
+        raise ValueError(
+            f"config.data.train has the classes {train_set.classes}, "
+            f"config.data.eval has {eval_set.classes}; expected the same"
+        )
+    return train_set, eval_set
+
+
+def check_truth(recipe: build.Recipe, dataset: data.Dataset) -> None:
+    """ValueError for an evaluation set in which there is nothing to be found, before training."""
+    ignored = dataset.table.crowd
+    if recipe.evaluation.metric_name != "coco":
+        ignored = ignored | dataset.table.difficult
+    if recipe.every.evaluation and ignored.all():
+        raise ValueError(
+            f"config.data.eval: {dataset.name} has no object to be found in its {len(dataset):,} "
+            f"images ({len(ignored):,} difficult ones or crowds); config.every.evaluation=0 "
+            "trains without evaluating"
+        )
+
+
+def initial_variables(recipe: build.Recipe, *, init_from: str) -> Variables:
+    """Seeded fresh variables, with those that `init_from` has where that is not empty.
+
+    That is an ImageNet classifier (a file), for the backbone, or another run (its workdir), as far
+    as its model is the same, except layers of the head for another number of classes.
+    """
+    variables = recipe.detector.init(jax.random.key(recipe.seed))
+    if init_from and epath.Path(init_from).is_dir():
+        variables, fresh = _with_run(recipe, variables, epath.Path(init_from))
+        print(f"weights from {init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
+    elif init_from:
+        variables = weights.load_backbone(init_from, variables, backbone=recipe.model[-1])
+        print(f"backbone weights from {init_from}", flush=True)
+    size = recipe.detector.size
+    print(
+        f"{' + '.join(recipe.model[::-1])}: "
+        f"{parameter_overview.count_parameters(variables['params']):,} parameters, "
+        f"{anchor_count(recipe.detector, size):,} anchors at {size} pixels",
+        flush=True,
+    )
+    return variables
+
+
+def _with_run(
+    recipe: build.Recipe, variables: Variables, folder: epath.Path
+) -> tuple[Variables, list[str]]:
+    """`variables` with those of the run in `folder`, and what stays fresh of them.
+
+    Its first part (the backbone) must fit; the parts after it are taken as far as they are the same
+    in both recipes.
+    """
+    description, loaded, _ = checkpoint.read(folder)
+    theirs = description["config"]["model"]
+    first, *others = recipe.parts
+    same = itertools.takewhile(lambda part: theirs.get(part) == recipe.parts[part], others)
+    taken = (first, *same)
+    is_taken = lambda path: path[1] in taken  # paths are params/backbone/...
+    flat = flatten_dict(variables)
+    given = [("/".join(p), p, array) for p, array in flatten_dict(loaded).items() if is_taken(p)]
+    wanted = unflatten_dict({path: array for path, array in flat.items() if is_taken(path)})
+    filled, fresh = weights.fill(given, wanted, class_parts=recipe.class_parts)
+    rest = sorted({path[1] for path in flat if not is_taken(path)})
+    return unflatten_dict({**flat, **flatten_dict(filled)}), rest + fresh
+
+
+def _preview(detector: Detector, view: View, key: jax.Array, batch: Batch):
+    """Pixels, objects, anchors and which of them match [b, A], of the first images of a batch."""
+    few = jax.tree.map(lambda x: x[: PREVIEW + 1], batch)  # the last has a neighbour, for mixup
+    pixels, objects = jax.tree.map(lambda x: x[:PREVIEW], view(key, few))
+    anchors, targets = detector.matched(objects, detector.size)
+    return pixels, objects, anchors, targets.positive

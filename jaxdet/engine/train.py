@@ -1,0 +1,215 @@
+"""The training loop: steps, numbers, images, evaluations, checkpoints."""
+
+import contextlib
+import errno
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from tqdm import tqdm
+
+from jaxdet import visualize
+from jaxdet.engine import evaluate
+from jaxdet.engine.setup import Run, start
+from jaxdet.training import best_checkpoint, checkpoint, parallel, preemption
+from jaxdet.training.step import step_keys
+from jaxdet.types import Batch
+
+
+def train(config: Any, folder: epath.Path, *, until: int | None = None) -> Run:
+    """Trains to `config.schedule.steps`, going on from the newest checkpoint in `folder`.
+
+    With `until` it stops, saved, at that step; run again, it goes on bit for bit. ValueError for
+    a config that cannot work, or a folder in use; FloatingPointError, with the images, when a
+    loss is not finite; OSError when a checkpoint cannot be written or the disk is full;
+    `preemption.Preempted`, once saved, when told to stop.
+    """
+    with contextlib.ExitStack() as stack:
+        notice = stack.enter_context(preemption.Notice())
+        stack.enter_context(said_of_full_disk(folder))
+        run = stack.enter_context(contextlib.closing(start(config, folder)))
+        last = run.recipe.steps if until is None else min(until, run.recipe.steps)
+        stopped_at = loop(run, notice, last)
+    if stopped_at < last:
+        raise preemption.Preempted(
+            f"told to stop, saved at step {stopped_at} in {folder}: "
+            "run the same command again to go on"
+        )
+    return run
+
+
+@contextlib.contextmanager
+def said_of_full_disk(folder: epath.Path) -> Iterator[None]:
+    """Names the folder, and what is left to go on from, where the system only says "no space"."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        newest = checkpoint.steps(folder)[-1:]
+        left = f"checkpoint {newest[0]} is intact" if newest else "there is no checkpoint yet"
+        raise OSError(
+            f"could not write to {folder}: {error.strerror}; {left}: make room, and run the same "
+            "command again"
+        ) from error
+
+
+def loop(run: Run, notice: preemption.Notice, last: int) -> int:
+    """Trains up to step `last`, or until told to stop; returns the step it came to, saved."""
+    number = int(run.state.step)
+    meter = Meter(run)
+    every = run.recipe.every.evaluation
+    if number and due(every, number, last) and not run.log.has(number, "eval"):
+        run_evaluation(run, number)  # a crash came between this checkpoint and its evaluation
+    with progress_bar(number, last) as bar:
+        while number < last and not notice.reached(number):
+            number += 1
+            with meter.waiting():
+                batch = next(run.iterator)
+            step = run.program(number)
+            run.state, scalars = step(run.state, parallel.shard_batch(batch, run.mesh))
+            meter.add(number, batch.id, scalars)
+            bar.update()
+            report(run, meter, bar, batch, number, last)
+    run.checkpoints.wait()
+    if number < last and number > (run.checkpoints.latest() or 0):
+        save(run, meter, number)
+        run.checkpoints.wait()
+    return number
+
+
+def progress_bar(first: int, last: int) -> tqdm:
+    """The bar of the first process; the others have one that nobody sees."""
+    shown = dict(desc="training", unit="step", dynamic_ncols=True)
+    return tqdm(total=last, initial=first, disable=not parallel.is_first(), **shown)
+
+
+def due(every: int, number: int, last: int) -> bool:
+    """Whether what is done every so many steps, and at the last, is due; 0 is never."""
+    return every > 0 and (number == last or number % every == 0)
+
+
+def report(run: Run, meter: "Meter", bar: tqdm, batch: Batch, number: int, last: int) -> None:
+    """What is due after step `number`: numbers, picture, checkpoint, evaluation.
+
+    The last step has a checkpoint always. What is logged before a checkpoint is on disk when the
+    checkpoint is; after a crash the rest is cut off and made again.
+    """
+    every = run.recipe.every
+    saves = due(every.checkpoint, number, last) or number == last
+    evaluates = due(every.evaluation, number, last)
+    if due(every.log, number, last) or saves or evaluates:
+        bar.set_postfix(meter.flush(number))
+        run.checkpoints.check()
+    reported = time.perf_counter()
+    if due(every.picture, number, last) and parallel.is_first():
+        run.log.picture(number, "training_batch", training_sheet(run, batch, number))
+    if saves:
+        save(run, meter, number)
+    if evaluates:
+        run_evaluation(run, number)
+    meter.leave_out(time.perf_counter() - reported)
+
+
+def save(run: Run, meter: "Meter", number: int) -> None:
+    """Saves what step `number` made; its scalars are looked at first, and logged."""
+    meter.flush(number)
+    run.log.flush()
+    run.checkpoints.save(run.state, run.iterator, run.recipe.description)
+
+
+class Meter:
+    """Averages the scalars of the steps between two reports, and stops at one that is not finite.
+
+    It looks at a step's scalars when the next step is under way, so the device never waits.
+    """
+
+    def __init__(self, run: Run):
+        self._run = run
+        self._pending: tuple[int, np.ndarray, dict[str, jax.Array]] | None = None
+        self._window: list[dict[str, float]] = []
+        self._since, self._waited = time.perf_counter(), 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts what happens inside as time that the next step waited for its input."""
+        began = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - began
+
+    def leave_out(self, seconds: float) -> None:
+        """Keeps time that was not spent on steps out of the images per second."""
+        self._since += seconds
+
+    def add(self, number: int, ids: np.ndarray, scalars: dict[str, jax.Array]) -> None:
+        """Takes the scalars of a step that was just sent off."""
+        self._settle()
+        self._pending = (number, ids, scalars)
+
+    def flush(self, number: int) -> dict[str, str]:
+        """Logs the averages since the last flush, if any; returns what the bar shows of them."""
+        self._settle()
+        window, self._window = self._window, []
+        if not window:
+            return {}
+        mean = {name: float(np.mean([w[name] for w in window])) for name in window[0]}
+        now = time.perf_counter()
+        elapsed, self._since = now - self._since, now
+        waited, self._waited = self._waited, 0.0
+        rate = len(window) * self._run.recipe.data.batch_size / elapsed
+        speed = {"images_per_second": rate, "share_waiting_for_input": waited / elapsed}
+        self._run.log.scalars(number, "train", {**mean, **speed})
+        return {"loss": f"{mean['loss']:.3f}", "images/s": f"{rate:.1f}"}
+
+    def _settle(self) -> None:
+        if self._pending is None:
+            return
+        (number, ids, scalars), self._pending = self._pending, None
+        scalars = {name: float(value) for name, value in jax.device_get(scalars).items()}
+        if not np.isfinite(list(scalars.values())).all():
+            names = ", ".join(self._run.train_set.ids[i] for i in parallel.gather(ids))
+            raise FloatingPointError(
+                f"not finite at step {number}: {scalars}; the images of that batch: {names}; "
+                f"the last good checkpoint is that of step {self._run.checkpoints.latest()}"
+            )
+        self._window.append(scalars)
+
+
+def run_evaluation(run: Run, number: int) -> None:
+    """Evaluates the present variables: prints the table, logs the numbers, draws a sheet.
+
+    The state is kept as `best` where its main number is the best so far. Logging is the last of
+    it: an evaluation that a crash cut short is not in the log, and is made again on resuming.
+    """
+    result, table, sheet = evaluate.evaluate(
+        run.recipe, run.predict, run.state.best_variables, run.eval_set, run.mesh
+    )
+    tqdm.write(f"\nstep {number}, {table}\n")
+    name, value = evaluate.main_number(run.recipe, result)
+    protocol = evaluate.protocol(run.recipe)
+    run.checkpoints.wait()  # one writer at a time
+    kept = best_checkpoint.offer(
+        run.folder,
+        value,
+        measure=f"{name} on {run.recipe.data.eval}, {protocol}",
+        state=run.state,
+        iterator=run.iterator,
+        description=run.recipe.description,
+    )
+    if kept:
+        place = run.folder / best_checkpoint.FOLDER
+        tqdm.write(f"best {name} so far: {100 * value:.2f}, kept in {place}\n")
+    if parallel.is_first():
+        visualize.save_png(run.folder / evaluate.PREDICTIONS, sheet)
+    run.log.picture(number, "predictions", sheet)
+    run.log.scalars(number, "eval", evaluate.numbers(result))
+
+
+def training_sheet(run: Run, batch: Batch, number: int) -> np.ndarray:
+    """What the network saw at step `number`: images, objects and the anchors they match."""
+    view_key, _ = step_keys(run.recipe.seed, number - 1)
+    pixels, objects, anchors, positive = jax.device_get(run.preview(view_key, batch))
+    return visualize.batch_sheet(pixels, objects, anchors, positive, classes=run.train_set.classes)

@@ -1,0 +1,74 @@
+"""The residual blocks of MobileNets, wide inside and narrow outside."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+
+from jaxdet.layers.activations import hard_swish, identity, relu6
+from jaxdet.layers.attention import SqueezeExcite
+from jaxdet.layers.blocks import Activation, ConvBlock, DepthwiseBlock, Norm, round_channels
+from jaxdet.layers.norms import batch_norm
+
+
+class InvertedResidual(nn.Module):
+    """Widen by a 1x1 convolution, filter by a depthwise one, narrow by a linear 1x1.
+
+    MobileNetV2's (Sandler et al. 2018, arXiv:1801.04381, section 3.3).
+
+    `expansion` is the widened channel count over that of the input; at 1 there is no widening.
+    """
+
+    features: int
+    stride: int
+    expansion: float
+    norm: Norm | None = batch_norm
+    activation: Activation = relu6
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        options = dict(norm=self.norm, activation=self.activation)
+        channels, y = x.shape[-1], x
+        if self.expansion != 1:
+            wide = round(channels * self.expansion)
+            y = ConvBlock(wide, **options, name="expand")(y, train=train)
+        y = DepthwiseBlock(stride=self.stride, **options, name="depthwise")(y, train=train)
+        options["activation"] = identity
+        y = ConvBlock(self.features, **options, name="project")(y, train=train)
+        return x + y if self.stride == 1 and channels == self.features else y
+
+
+class SqueezedResidual(nn.Module):
+    """Widen, filter, squeeze and excite, narrow; returns the widened map and the output.
+
+    MobileNetV3's (Howard et al. 2019, arXiv:1905.02244, figure 4).
+
+    `wide` counts the channels in between; where the input has as many, it is not widened.
+    `squeeze_first` puts squeeze and excite before the activation.
+    """
+
+    features: int
+    wide: int
+    size: int
+    stride: int
+    squeeze: bool
+    squeeze_first: bool
+    norm: Norm | None = batch_norm
+    activation: Activation = hard_swish
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        conv, wide = partial(ConvBlock, norm=self.norm), x
+        if self.wide != x.shape[-1]:
+            expand = conv(self.wide, activation=self.activation, name="expand")
+            wide = expand(x, train=train)
+        depthwise = DepthwiseBlock(self.size, self.stride, norm=self.norm, name="depthwise")
+        y = self._excite(depthwise(wide, train=train))
+        y = conv(self.features, activation=identity, name="project")(y, train=train)
+        return wide, x + y if self.stride == 1 and x.shape == y.shape else y
+
+    def _excite(self, y: jax.Array) -> jax.Array:
+        if not self.squeeze:
+            return self.activation(y)
+        squeeze = SqueezeExcite(round_channels(self.wide // 4), name="squeeze")
+        return self.activation(squeeze(y)) if self.squeeze_first else squeeze(self.activation(y))

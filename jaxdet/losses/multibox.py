@@ -1,0 +1,49 @@
+"""The multibox loss of SSD (paper, section 2.2). Sums and counts: the caller divides, once."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxdet.boxes.codecs import Codec
+from jaxdet.losses.box import BoxLoss, smooth_l1
+from jaxdet.losses.classes import ClassLoss, cross_entropy
+from jaxdet.losses.mining import hard_negatives
+from jaxdet.types import Anchors, Losses, Objects, Raw, Targets
+
+
+def multibox(
+    raw: Raw,
+    targets: Targets,
+    objects: Objects,
+    anchors: Anchors,
+    *,
+    codec: Codec,
+    box_loss: BoxLoss = smooth_l1,
+    class_loss: ClassLoss = cross_entropy,
+    negative_ratio: float = 3,
+) -> Losses:
+    """Box and class loss of a batch; count is the batch's positives.
+
+    raw.logits [B, A, K + 1] have the background in column 0, targets are [B, A, ...]. Boxes: the
+    `box_loss` of positive anchors. Classes: the `class_loss` of positive anchors and of
+    `negative_ratio` times as many hard negatives, chosen per image. A positive counts with its
+    object's weight. Float32 at least, whatever the network's dtype.
+    """
+    del objects  # the targets have all of them
+    full = jnp.promote_types(raw.logits.dtype, jnp.float32)
+    logits, outputs = raw.logits.astype(full), raw.boxes.astype(full)
+    labels = jnp.where(targets.positive, targets.labels + 1, 0)
+    of_class = class_loss(logits, jax.nn.one_hot(labels, logits.shape[-1], dtype=full))  # [B, A]
+    # Of negatives it is the loss of the background, by which they are ranked.
+    negative = jax.vmap(partial(hard_negatives, ratio=negative_ratio))(
+        lax.stop_gradient(of_class), targets.positive, targets.ignore
+    )
+    weight = jnp.where(targets.positive, targets.weight, 0.0)  # [B, A]
+    of_box = box_loss(outputs, targets.boxes, anchors, codec)  # [B, A]
+    count = targets.positive.sum()
+    return {
+        "box": ((of_box * weight).sum(), count),
+        "class": ((of_class * jnp.where(negative, 1.0, weight)).sum(), count),
+    }

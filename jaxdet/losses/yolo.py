@@ -1,0 +1,149 @@
+"""The losses of YOLOv1, v2 and v3: sums over a batch, counted in images.
+
+Each takes the raw predictions [B, A, ...], the targets [B, A, ...], the objects [B, N, ...] and the
+anchors [A, ...]. The loss of an object is multiplied by its weight (less than 1 under mixup).
+Float32 at least, whatever the network's dtype.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from optax import sigmoid_binary_cross_entropy as binary_cross_entropy
+
+from jaxdet.boxes import codecs
+from jaxdet.boxes.codecs import Codec
+from jaxdet.boxes.iou import area, paired_iou, to_cxcywh
+from jaxdet.boxes.matching import highest_iou
+from jaxdet.losses.box import BoxLoss
+from jaxdet.losses.classes import ClassLoss
+from jaxdet.types import Anchors, Array, Losses, Objects, Raw, Targets
+
+
+def yolov1(
+    raw: Raw,
+    targets: Targets,
+    objects: Objects,
+    anchors: Anchors,
+    *,
+    per_cell: int,
+    box_loss: BoxLoss,
+) -> Losses:
+    """Squared errors of the network's own numbers (YOLO, equation 3); `per_cell` boxes a cell.
+
+    `targets.positive` are all boxes of a cell with an object. The one that overlaps the object
+    most is responsible: its confidence should be their IoU (section 2), and its classes count,
+    which are the cell's. The equation's two lambdas are 5 for boxes and 0.5 for confidences of
+    boxes without an object.
+    """
+    del objects
+    raw = _full(raw)
+    predicted = lax.stop_gradient(codecs.roots.decode(raw.boxes, anchors))
+    iou = paired_iou(predicted, targets.boxes)  # [B, A]
+    responsible = targets.positive & _best_of_cell(predicted, targets.boxes, per_cell)
+    of_box = box_loss(raw.boxes, targets.boxes, anchors, codecs.roots)
+    of_class = jnp.square(raw.logits - _one_hot(targets, raw)).sum(axis=-1)
+    weight = jnp.where(responsible, targets.weight, 0.0)
+    of_positives = weight * jnp.square(raw.objectness - iou)
+    of_negatives = jnp.where(responsible, 0.0, jnp.square(raw.objectness))
+    return _per_image(
+        box=5 * weight * of_box,
+        objectness=of_positives + 0.5 * of_negatives,
+        classes=weight * of_class,
+    )
+
+
+def yolov2(
+    raw: Raw,
+    targets: Targets,
+    objects: Objects,
+    anchors: Anchors,
+    *,
+    codec: Codec,
+    box_loss: BoxLoss,
+    class_loss: ClassLoss,
+) -> Losses:
+    """YOLOv2's losses as yjh0410/PyTorch_YOLOv2 has them, where the paper gives none.
+
+    Objectness: squared error of the sigmoid, towards the IoU of the decoded box, five times, or
+    towards zero. Boxes: `box_loss` times 2 - area of the object.
+    """
+    del objects
+    raw = _full(raw)
+    iou = paired_iou(lax.stop_gradient(codec.decode(raw.boxes, anchors)), targets.boxes)
+    confidence = jnp.clip(jax.nn.sigmoid(raw.objectness), 1e-4, 1 - 1e-4)
+    negative = ~targets.positive & ~targets.ignore
+    weight = jnp.where(targets.positive, targets.weight, 0.0)
+    of_positives = weight * jnp.square(confidence - iou)
+    of_negatives = jnp.where(negative, jnp.square(confidence), 0.0)
+    of_box = box_loss(raw.boxes, targets.boxes, anchors, codec)
+    return _per_image(
+        box=weight * _larger_for_small(of_box, targets),
+        objectness=5 * of_positives + of_negatives,
+        classes=weight * class_loss(raw.logits, _one_hot(targets, raw)),
+    )
+
+
+def yolov3(
+    raw: Raw,
+    targets: Targets,
+    objects: Objects,
+    anchors: Anchors,
+    *,
+    ignore_iou: float,
+    label_smoothing: float = 0.0,
+    box_loss: BoxLoss,
+    class_loss: ClassLoss,
+) -> Losses:
+    """YOLOv3's losses (section 2; the box's as darknet has it).
+
+    Objectness: 1 for positives, 0 for the others, save those whose decoded box overlaps any object
+    by more than `ignore_iou`. Classes: 1 - `label_smoothing` for the object's, `label_smoothing`
+    for each of the others (Zhang et al. 2019, arXiv:1902.04103). Boxes: `box_loss` times 2 - area
+    of the object.
+    """
+    raw = _full(raw)
+    predicted = lax.stop_gradient(codecs.in_cell.decode(raw.boxes, anchors))
+    overlap = jax.vmap(highest_iou)(predicted, objects)  # [B, A]
+    negative = ~targets.positive & (overlap <= ignore_iou)
+    weight = jnp.where(targets.positive, targets.weight, 0.0)
+    of_positives = weight * binary_cross_entropy(raw.objectness, jnp.ones_like(raw.objectness))
+    of_negatives = binary_cross_entropy(raw.objectness, jnp.zeros_like(raw.objectness))
+    classes = _one_hot(targets, raw) * (1 - 2 * label_smoothing) + label_smoothing
+    of_box = box_loss(raw.boxes, targets.boxes, anchors, codecs.in_cell)
+    return _per_image(
+        box=weight * _larger_for_small(of_box, targets),
+        objectness=of_positives + jnp.where(negative, of_negatives, 0.0),
+        classes=weight * class_loss(raw.logits, classes),
+    )
+
+
+def _best_of_cell(predicted: Array, wanted: Array, per_cell: int) -> Array:
+    """The box [B, A] bool of every cell that overlaps the wanted one most; without, the nearest."""
+    iou = paired_iou(predicted, wanted).reshape(
+        len(predicted), -1, per_cell
+    )  # [B, cells, per_cell]
+    far = jnp.square(to_cxcywh(predicted) - to_cxcywh(wanted)).sum(axis=-1)
+    fit = jnp.where((iou > 0).any(axis=-1, keepdims=True), iou, -far.reshape(iou.shape))
+    return jax.nn.one_hot(fit.argmax(axis=-1), per_cell, dtype=bool).reshape(far.shape)
+
+
+def _one_hot(targets: Targets, raw: Raw) -> Array:
+    """The targets' classes [B, A, K], as many as there are logits."""
+    return jax.nn.one_hot(targets.labels, raw.logits.shape[-1], dtype=raw.logits.dtype)
+
+
+def _larger_for_small(loss: Array, targets: Targets) -> Array:
+    """A loss [B, A] times 2 - area of its object, as darknet has it."""
+    return loss * (2 - area(targets.boxes))
+
+
+def _full(raw: Raw) -> Raw:
+    full = jnp.promote_types(raw.logits.dtype, jnp.float32)
+    return jax.tree.map(lambda x: x.astype(full), raw)
+
+
+def _per_image(*, box: Array, objectness: Array, classes: Array) -> Losses:
+    """The sums of three losses [B, A], each with the number of images."""
+    count = jnp.full((), len(box), box.dtype)
+    parts = {"box": box, "objectness": objectness, "class": classes}
+    return {name: (loss.sum(), count) for name, loss in parts.items()}

@@ -1,0 +1,96 @@
+"""Recipes of earlier versions, as checkpoints and workdirs hold them, in today's form.
+
+This is the only place that knows the old form. `translated` is applied wherever a stored config is
+read; `successor` tells somebody who still writes an old key what it is called now.
+"""
+
+import copy
+from typing import Any
+
+_WINDOW = ("expand_probability", "expand_max", "crop_min_ious", "mirror_probability")
+_COLOUR = ("brightness", "contrast", "saturation", "hue", "swap_probability")
+
+_SUCCESSORS = {
+    "evaluation.letterbox": "model.letterbox",
+    "augment.name": "augment.window.name",
+    "augment.mixup_alpha": "augment.mix=({'name': 'mixup', 'alpha': 1.5},)",
+    **{f"augment.{key}": f"augment.window.{key}" for key in _WINDOW},
+    **{f"augment.{key}": f"augment.colour.{key}" for key in _COLOUR},
+    "model.backbone.batch_norm": "model.backbone.norm",
+    "model.neck.batch_norm": "model.neck.norm",
+}
+
+# Parts that were files of their own, and are now values of another.
+_PARTS = {
+    "mobilenet_v2_mmdet": {"name": "mobilenet_v2", "norm": "slow_batch_norm"},
+    "mobilenet_v3_torchvision": {
+        "name": "mobilenet_v3",
+        "section_6_3": True,
+        "squeeze_first": False,
+        "norm": "slow_batch_norm",
+    },
+    "passthrough_darknet": {"name": "passthrough", "reorg": "darknet_reorg"},
+}
+
+
+# What recipes now say, and what was so before it could be said.
+_LOSSES = {
+    "ssd": {"box_loss": "smooth_l1", "class_loss": "cross_entropy"},
+    "yolov1": {"box_loss": "mse"},
+    "yolov2": {"box_loss": "yolov2", "class_loss": "cross_entropy"},
+    "yolov3": {"box_loss": "yolov3", "class_loss": "bce"},
+}
+
+
+def successor(key: str) -> str | None:
+    """What a key of an old recipe, "evaluation.letterbox", is called now; None if unknown."""
+    return _SUCCESSORS.get(key)
+
+
+def part_successor(name: str) -> str | None:
+    """What the old name of a backbone or neck is now, as it stands in a recipe; None if unknown."""
+    if name not in _PARTS:
+        return None
+    return f"dict({', '.join(f'{key}={value!r}' for key, value in _PARTS[name].items())})"
+
+
+def translated(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as plain JSON values in today's form; one that has it already is not changed."""
+    config = copy.deepcopy(config)
+    evaluation, model = config.get("evaluation", {}), config.get("model", {})
+    if "letterbox" in evaluation:
+        model["letterbox"] = evaluation.pop("letterbox")
+        evaluation["nms"] = "greedy"
+        model["detector"] = _translated_detector(model["detector"])
+    for part in ("backbone", "neck"):
+        if part in model:
+            model[part] = _translated_part(model[part])
+    if "name" in config.get("augment", {}):
+        config["augment"] = _translated_augment(config["augment"])
+    return config
+
+
+def _translated_part(block: Any) -> Any:
+    if not isinstance(block, dict):
+        return block  # several necks, which old recipes do not have
+    block = {**block, **_PARTS.get(block["name"], {})}
+    if "batch_norm" in block:
+        block["norm"] = "batch_norm" if block.pop("batch_norm") else "none"
+    return block
+
+
+def _translated_detector(block: dict[str, Any]) -> dict[str, Any]:
+    losses = dict(_LOSSES.get(block["name"], {}))
+    if block["name"] == "yolov2" and not block.get("direct_location", True):
+        losses["box_loss"] = "mse"
+    return {**losses, **block}
+
+
+def _translated_augment(augment: dict[str, Any]) -> dict[str, Any]:
+    taken = lambda keys: {key: augment[key] for key in keys if key in augment}
+    alpha = augment.get("mixup_alpha", 0.0)
+    return {
+        "window": {"name": "expand_and_crop", **taken(_WINDOW)},
+        "colour": {"name": "distort", **taken(_COLOUR)},
+        "mix": [{"name": "mixup", "alpha": alpha}] if alpha > 0 else [],
+    }

@@ -1,0 +1,28 @@
+"""Optimisers: `optimiser.name` in a recipe is a function of this file."""
+
+import optax
+
+
+def sgd(
+    rate: optax.Schedule, *, momentum: float = 0.9, weight_decay: float = 0.0, clip_norm: float = 0
+) -> optax.GradientTransformation:
+    """SGD with momentum and L2 decay inside the gradient, on every parameter (as PyTorch's SGD).
+
+    `clip_norm` > 0 clips the global norm of the gradient first.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.add_decayed_weights(weight_decay),
+        optax.trace(momentum),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def adamw(
+    rate: optax.Schedule, *, weight_decay: float = 1e-4, clip_norm: float = 0
+) -> optax.GradientTransformation:
+    """AdamW (Loshchilov and Hutter 2019)."""
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.adamw(rate, weight_decay=weight_decay),
+    )

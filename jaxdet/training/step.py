@@ -1,0 +1,170 @@
+"""One training step: augment, forward, backward, update; a pure function of state and batch."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jaxdet.training import freezing, parallel
+from jaxdet.training.state import TrainState
+from jaxdet.types import Batch, Detector, Losses, Objects
+
+View = Callable[[jax.Array, Batch], tuple[jax.Array, Objects]]  # (key, batch) -> pixels, objects
+
+
+def train_step(
+    detector: Detector,
+    tx: optax.GradientTransformation,
+    view: View,
+    *,
+    seed: int,
+    frozen: Sequence[str] = (),
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+    norm_groups: int = 1,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """The step as a function (state, batch) -> (state, scalars).
+
+    Args:
+      view: augments a batch on the device. It and the network draw from `fold_in(seed, step)`, so
+        that a resumed run repeats itself.
+      frozen: patterns of parameter paths whose weights and batch statistics stay as they are.
+      accumulate: micro-batches per update; their gradients add up to that of the whole batch
+        (BatchNorm sees a micro-batch at a time).
+      ema_decay: of the moving average in `state.ema`; 0 for none.
+      norm_groups: equal parts of the batch that BatchNorm normalises separately.
+    """
+
+    def losses_of(params, batch_stats, key, pixels, objects):
+        variables = {"params": params, "batch_stats": batch_stats}
+        with freezing.freeze_statistics(frozen), parallel.norm_in_groups(norm_groups):
+            return detector.loss(variables, pixels, objects, key=key)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        view_key, loss_key = step_keys(seed, state.step)
+        whole = (loss_key, *view(view_key, batch))
+        params, batch_stats = state.variables["params"], state.variables["batch_stats"]
+        mask = freezing.frozen_mask(params, frozen)
+        gradients, batch_stats, scalars = _gradients(
+            losses_of, params, batch_stats, whole, mask=mask, accumulate=accumulate
+        )
+        # Without gradient and without weight the optimiser neither moves nor remembers anything.
+        thawed = jax.tree.map(lambda p, f: jnp.zeros_like(p) if f else p, params, mask)
+        updates, optimiser = tx.update(gradients, state.optimiser, thawed)
+        variables = {"params": optax.apply_updates(params, updates), "batch_stats": batch_stats}
+        ema = state.ema
+        if ema is not None:
+            ema = jax.tree.map(lambda e, v: e + (1 - ema_decay) * (v - e), ema, variables)
+        scalars["gradient_norm"] = optax.tree.norm(gradients)
+        return TrainState(state.step + 1, variables, optimiser, ema), scalars
+
+    return step
+
+
+def step_keys(seed: int, step: int | jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The keys that the view and the network draw from at a step, counted from 0."""
+    view_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+    return view_key, loss_key
+
+
+def programs(
+    detector: Detector,
+    tx: optax.GradientTransformation,
+    view_at: Callable[[int], View],
+    mesh: Mesh,
+    *,
+    seed: int,
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+    synchronised: bool = True,
+    frozen: tuple[str, ...] = (),
+    unfreeze_at: int = 0,
+    sizes: tuple[int, ...] = (),
+    resize_every: int = 10,
+) -> Callable[[int], Callable]:
+    """The compiled step for every step number, counted from 1: one for each size and freezing.
+
+    Args:
+      view_at: the view for an input of so many pixels.
+      synchronised: whether BatchNorm sees the batch of all devices or that of its own.
+      frozen: as in `train_step`; until step `unfreeze_at` where that is not 0, then nothing is.
+      sizes: sides of the input to choose from every `resize_every` steps; empty for the
+        detector's own.
+    """
+    if resize_every < 1:
+        raise ValueError(f"step.resize_every is {resize_every}, expected at least 1")
+    groups = 1 if synchronised else mesh.size
+    options = dict(seed=seed, accumulate=accumulate, ema_decay=ema_decay, norm_groups=groups)
+
+    @functools.cache
+    def compiled(size: int, frozen: tuple[str, ...]) -> Callable:
+        step = train_step(detector, tx, view_at(size), frozen=frozen, **options)
+        return parallel.pmap(step, mesh, donate=True)
+
+    def program(number: int) -> Callable:
+        size = size_at(number, sizes, every=resize_every, seed=seed) or detector.size
+        thawed = unfreeze_at and number > unfreeze_at
+        return compiled(size, () if thawed else frozen)
+
+    return program
+
+
+def size_at(number: int, sizes: tuple[int, ...], *, every: int, seed: int) -> int | None:
+    """The side of the input at step `number`: one of `sizes` for every `every` steps, at random.
+
+    YOLO9000's multi-scale training (Redmon and Farhadi 2016, arXiv:1612.08242, section 2). It
+    depends on the step alone, so a resumed run repeats itself. None where there are no `sizes`.
+    """
+    block = (number - 1) // every
+    return int(np.random.default_rng([seed, block]).choice(sizes)) if sizes else None
+
+
+def divide(losses: Losses, counts: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Every loss over its count; the one place where losses are divided."""
+    return {name: total / jnp.maximum(counts[name], 1.0) for name, (total, _) in losses.items()}
+
+
+def _gradients(losses_of, params, batch_stats, whole, *, mask, accumulate):
+    """The gradient of the summed losses of all micro-batches, the statistics, the scalars.
+
+    `whole` is the batch as `losses_of` takes it: key, pixels, objects; `mask` is True at frozen
+    parameters, whose gradient is zero.
+    """
+
+    def total(params, batch_stats, counts, micro):
+        params = jax.tree.map(lambda p, f: jax.lax.stop_gradient(p) if f else p, params, mask)
+        losses, batch_stats = losses_of(params, batch_stats, *micro)
+        means = divide(losses, counts or {name: count for name, (_, count) in losses.items()})
+        return sum(means.values()), (means, batch_stats)
+
+    if accumulate == 1:
+        grad = jax.value_and_grad(total, has_aux=True)
+        (loss, (means, batch_stats)), gradients = grad(params, batch_stats, None, whole)
+        return gradients, batch_stats, {"loss": loss, **means}
+
+    key, *images = whole
+    # Micro-batch i takes every accumulate-th image, so that each stays spread over the devices.
+    micros = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), images)
+    micros = (jax.random.split(key, accumulate), *micros)
+    # What to divide by is known only over the whole batch, so it is counted first. For detectors
+    # whose targets do not depend on the network, the compiler drops the forward pass here.
+    count = jax.lax.map(
+        lambda micro: {n: c for n, (_, c) in losses_of(params, batch_stats, *micro)[0].items()},
+        micros,
+    )
+    counts = jax.tree.map(lambda c: c.sum(), count)
+
+    def body(carry, micro):
+        gradients, batch_stats = carry
+        grad = jax.value_and_grad(total, has_aux=True)
+        (loss, (means, batch_stats)), new = grad(params, batch_stats, counts, micro)
+        return (jax.tree.map(jnp.add, gradients, new), batch_stats), {"loss": loss, **means}
+
+    zeros: Any = jax.tree.map(jnp.zeros_like, params)
+    (gradients, batch_stats), scalars = jax.lax.scan(body, (zeros, batch_stats), micros)
+    return gradients, batch_stats, jax.tree.map(lambda s: s.sum(), scalars)
