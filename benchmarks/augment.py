@@ -1,8 +1,8 @@
-"""Times the device-side input path: one JSON line a figure, milliseconds a picture.
+"""Times the input path on the device: one JSON line per figure, in milliseconds per image.
 
     python benchmarks/augment.py [--batch 32] [--canvas 512] [--output 300] [--repeats 20]
 
-Pictures are noise of 500 x 375 on the canvas, three objects each, padded to 64.
+Images are noise of 500 x 375 on the canvas, with three objects each, padded to 64.
 """
 
 import argparse
@@ -12,8 +12,10 @@ import jax
 import numpy as np
 from timing import median_ms, report
 
-from jaxdet.augment import views
+from jaxdet.augment import colour, crops, views
 from jaxdet.types import Batch, Objects
+
+MEAN = (123.0, 117.0, 104.0)  # the fill of SSD300
 
 
 def main() -> None:
@@ -26,19 +28,21 @@ def main() -> None:
 
     key = jax.random.key(0)
     batch = jax.device_put(make_batch(arguments.batch, arguments.canvas))
-    train = jax.jit(partial(views.ssd_train_view, output=arguments.output))
-    evaluate = jax.jit(jax.vmap(partial(views.eval_view, output=arguments.output)))
+    how = dict(output=arguments.output, letterbox=False, fill=MEAN)
+    choices = dict(window=crops.expand_and_crop, colour=colour.distort)
+    train = jax.jit(partial(views.train_view, **how, **choices))
+    evaluate = jax.jit(jax.vmap(partial(views.eval_view, **how)))
     for name, view, inputs in (
         ("train_view", train, (key, batch)),
         ("eval_view", evaluate, (batch.image, batch.size)),
     ):
         ms = median_ms(view, *inputs, repeats=arguments.repeats) / arguments.batch
         name = f"{name}_{arguments.canvas}_to_{arguments.output}"
-        report(name, ms, "ms/picture", batch=arguments.batch)
+        report(name, ms, "ms/image", batch=arguments.batch)
 
 
 def make_batch(batch: int, canvas: int) -> Batch:
-    """Noise of 500 x 375 (or what of it fits the canvas) with three objects a picture."""
+    """Noise of 500 x 375 (or as much as fits the canvas) with three objects per image."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (batch, canvas, canvas, 3), dtype=np.uint8)
     size = np.tile(np.array([375, 500], np.int32), (batch, 1))

@@ -1,8 +1,8 @@
-"""The two forms of every convolution that has two: forward plus gradients, milliseconds.
+"""Times the two forms of every convolution that has two: forward and gradients, milliseconds.
 
     python benchmarks/convolve.py [--repeats 5]
 
-What `jaxdet/convolve.py` chooses by; run it again when XLA changes, or on another backend.
+`jaxdet/layers/convolve.py` chooses by these; run it again when XLA changes, or on another backend.
 """
 
 import argparse

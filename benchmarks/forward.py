@@ -1,13 +1,13 @@
-"""Speed of inference with a recipe's detector: milliseconds a picture, without and with NMS.
+"""Speed of inference with a recipe's detector: milliseconds per image, without and with NMS.
 
     python benchmarks/forward.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=8
     python benchmarks/forward.py --config=configs/ssd300_coco_torchvision.py --peer=torchvision \
         --dtype=bfloat16
 
-Weights are fresh and pictures are noise, so scores are all alike; `benchmarks/postprocess.py` times
+Weights are random and images are noise, so all scores are alike; `benchmarks/postprocess.py` times
 NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD;
-for YOLOv2 yjh0410/PyTorch_YOLOv2), whose forward pass and decoding (NMS of one picture at most) are
-timed in turn with all of ours, or torchvision, as it comes and compiled, with its NMS.
+for YOLOv2 yjh0410/PyTorch_YOLOv2), whose forward pass and decoding (with NMS of at most one image)
+are timed in alternation with ours; or torchvision, unchanged and compiled, with its NMS.
 """
 
 import argparse
@@ -48,22 +48,19 @@ def main() -> None:
     more = {"batch": options.batch_size, "dtype": options.dtype}
     for what, seconds in times.items():
         ms = 1e3 * np.median(seconds) / options.batch_size
-        report(f"{what}/{name}", ms, "ms/picture", **more)
+        report(f"{what}/{name}", ms, "ms/image", **more)
         if what not in ("forward", "predict"):
             ratio = np.median(np.divide(seconds, times["predict"]))
             report(f"ratio/{name}", ratio, f"times the speed of the {what}", **more)
 
 
 def make_ours(config, batch_size: int) -> dict:
-    """Our network alone, and with decoding and NMS."""
-    detector = build.detector(config, tuple(f"class {i}" for i in range(CLASSES)))
+    """Our network with decoding, and with NMS."""
+    detector = build.recipe(config, tuple(f"class {i}" for i in range(CLASSES))).detector
     variables = detector.init(jax.random.key(0))
     shape = (batch_size, detector.size, detector.size, 3)
     pixels = jax.random.uniform(jax.random.key(1), shape, maxval=255)
-    functions = {
-        "forward": jax.jit(lambda v, x: detector.net.apply(v, x, train=False)),
-        "predict": jax.jit(detector.predict),
-    }
+    functions = {"forward": jax.jit(detector.forward), "predict": jax.jit(detector.predict)}
 
     def repeated(function):
         def run(calls: int) -> None:
@@ -97,7 +94,7 @@ def make_peer(checkout: pathlib.Path, name: str, batch_size: int):
 
 
 def make_yolov2_peer(checkout: pathlib.Path, name: str, batch_size: int):
-    """The reference's forward pass; it decodes the first picture of the batch only."""
+    """The reference's forward pass; it decodes the first image of the batch only."""
     import torch
 
     np.int = int  # noqa: NPY001 (it is written for an older numpy)

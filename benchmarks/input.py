@@ -1,9 +1,9 @@
-"""Times the host's input path: one JSON line a figure, pictures a second.
+"""Times the input path on the host: one JSON line per figure, in images per second.
 
     python benchmarks/input.py [--root VOCdevkit] [--cores 1 2] [--seconds 5]
 
-Without a VOCdevkit the pictures are generated shapes, enlarged to 500 x 375 and stored as JPEGs of
-about the size of VOC's own. `decode` is decoding onto the canvas alone, in one thread; `batches`
+Without a VOCdevkit the images are generated shapes, enlarged to 500 x 375 and stored as JPEGs of
+about the size of VOC's own. `decode` is only decoding onto the canvas, in one thread; `batches`
 is what a training loop gets: read, decode, pad and stack, in as many threads as cores.
 """
 
@@ -39,11 +39,11 @@ def main() -> None:
         dataset = open_dataset(pathlib.Path(dir), arguments.root)
         bytes_each = round(np.mean([len(dataset.encoded(i)) for i in range(100)]))
         for cores in arguments.cores:
-            # Threads take the cores of the thread that starts them.
+            # Threads inherit the cores of the thread that starts them.
             os.sched_setaffinity(0, available[:cores])
             more = {"cores": cores, "jpeg_bytes": bytes_each, "canvas": CANVAS}
             if cores == 1:
-                speed = pictures_per_second(decoded(dataset), 1, arguments.seconds)
+                speed = images_per_second(decoded(dataset), 1, arguments.seconds)
                 report("input_decode", speed, **more)
             stream = data.train_batches(
                 dataset,
@@ -53,22 +53,22 @@ def main() -> None:
                 seed=0,
                 num_threads=cores,
             )
-            speed = pictures_per_second(stream, BATCH, arguments.seconds)
+            speed = images_per_second(stream, BATCH, arguments.seconds)
             report("input_batches", speed, batch=BATCH, **more)
 
 
 def open_dataset(dir: pathlib.Path, root: pathlib.Path | None) -> data.Dataset:
-    """VOC2012's training pictures, or 200 generated ones of 500 x 375."""
+    """VOC2012's training images, or 200 generated ones of 500 x 375."""
     if root is not None:
         return data.open("voc_2012_train", dir=dir, root=root)
-    pictures = grain.MapDataset.range(200).map(generated)
-    source = data.Source("bench", {"root": "generated"}, lambda _: (shapes.CLASSES, pictures))
+    images = grain.MapDataset.range(200).map(generated)
+    source = data.Source("bench", {"root": "generated"}, lambda _: (shapes.CLASSES, images))
     data.prepare(source, dir=dir)
     return data.open("bench", dir=dir)
 
 
 def generated(i: int) -> Picture:
-    """A picture of shapes, 500 x 375."""
+    """An image of shapes, 500 x 375."""
     image, boxes_pixels, labels = shapes.draw(np.random.default_rng([7, i]))
     height, width = image.shape[:2]
     image = cv2.resize(image, (500, 375), interpolation=cv2.INTER_CUBIC)
@@ -87,15 +87,15 @@ def generated(i: int) -> Picture:
 
 
 def decoded(dataset: data.Dataset) -> Iterator[np.ndarray]:
-    """Canvases without end, from encoded pictures that are in memory."""
+    """An endless stream of canvases, decoded from images in memory."""
     encoded = [dataset.encoded(i) for i in range(min(len(dataset), 200))]
     while True:
-        for picture in encoded:
-            yield data.decode(picture, CANVAS)[0]
+        for each in encoded:
+            yield data.decode(each, CANVAS)[0]
 
 
-def pictures_per_second(stream: Iterator, each: int, seconds: float) -> float:
-    """Speed of a stream, after a few items to warm up."""
+def images_per_second(stream: Iterator, each: int, seconds: float) -> float:
+    """The speed of a stream, after a few items to warm up."""
     for _ in range(4):
         next(stream)
     count, start = 0, time.perf_counter()
@@ -106,15 +106,15 @@ def pictures_per_second(stream: Iterator, each: int, seconds: float) -> float:
 
 
 def report(name: str, value: float, **more) -> None:
-    """Print one figure as one JSON line, with the machine it was taken on."""
+    """Print a figure as one JSON line, with the machine that it was measured on."""
     machine = f"{processor()}, {os.cpu_count()} cores"
-    figure = {"name": name, "value": round(value, 1), "unit": "pictures/s", **more}
+    figure = {"name": name, "value": round(value, 1), "unit": "images/s", **more}
     versions = {"opencv": cv2.__version__, "grain": grain.__version__}
     print(json.dumps(figure | {"machine": machine} | versions), flush=True)
 
 
 def processor() -> str:
-    """The processor's name where the system tells it, else its architecture."""
+    """The processor's name where the system reports it, else its architecture."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

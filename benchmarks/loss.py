@@ -1,9 +1,9 @@
-"""Times SSD300's matching, loss and gradient for a batch: one JSON line a figure.
+"""Times SSD300's matching, loss and gradient for a batch: one JSON line per figure.
 
     python benchmarks/loss.py [--inputs DIR] [--batch 32] [--peer CHECKOUT]
 
 The gradient is that of the summed losses with respect to logits and codes. DIR holds loss_gt.npz
-(boxes [B, 10, 4] xyxy, labels [B, 10] from 1); without it such boxes are generated from a seed.
+(boxes [B, 10, 4] xyxy, labels [B, 10] from 1); without it, such boxes are generated from a seed.
 CHECKOUT is a clone of github.com/lufficc/SSD; with it (and PyTorch installed) the reference is
 timed on the same numbers in the same run.
 """
@@ -16,13 +16,13 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from postprocess import ssd300_anchors
+from postprocess import as_anchors, ssd300_anchors
 from timing import median_ms, report
 
-from jaxdet.boxes import matching
+from jaxdet.boxes import codecs, matching
 from jaxdet.boxes.iou import from_cxcywh
-from jaxdet.losses import multibox
-from jaxdet.types import Anchors, Objects, Raw
+from jaxdet.losses.multibox import multibox
+from jaxdet.types import Objects, Raw
 
 CLASSES = 20
 
@@ -61,15 +61,16 @@ def main() -> None:
 
 
 def total_loss(logits, codes, objects, priors):
-    """Box plus class loss of a batch, each over the number of positives."""
-    anchors = Anchors(boxes=priors, cell=priors)
+    """The box and class losses of a batch, each divided by the number of positives."""
+    anchors = as_anchors(priors)
     targets = jax.vmap(lambda of_one: matching.match(anchors, of_one))(objects)
-    parts = multibox.multibox(Raw(boxes=codes, logits=logits), targets, anchors)
+    raw = Raw(boxes=codes, logits=logits)
+    parts = multibox(raw, targets, objects, anchors, codec=codecs.from_anchor())
     return sum(part / jnp.maximum(count, 1) for part, count in parts.values())
 
 
 def make_truth(batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ten boxes a picture, [B, 10, 4] xyxy, and their labels [B, 10] from 1."""
+    """Ten boxes per image, [B, 10, 4] xyxy, and their labels [B, 10], counted from 1."""
     rng = np.random.default_rng(0)
     side = rng.uniform(0.05, 0.6, (batch, 10, 2))
     low = rng.uniform(size=side.shape) * (1 - side)
@@ -78,7 +79,7 @@ def make_truth(batch: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pad(truth: np.ndarray, labels: np.ndarray, slots: int) -> Objects:
-    """The truth as Objects [B, slots]."""
+    """The ground truth as Objects [B, slots]."""
     free = ((0, 0), (0, slots - truth.shape[1]))
     mask = np.pad(np.ones(labels.shape, bool), free)
     return Objects(
@@ -96,7 +97,7 @@ def make_peer(checkout: pathlib.Path, logits, codes, truth, labels, priors):
     sys.path.insert(0, str(checkout))
     from ssd.utils import box_utils
 
-    # By its path: the package around it needs torchvision, the file does not.
+    # Loaded by path: the package around it needs torchvision, the file does not.
     spec = importlib.util.spec_from_file_location(
         "loss", checkout / "ssd/modeling/box_head/loss.py"
     )

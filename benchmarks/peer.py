@@ -1,7 +1,7 @@
-"""Public PyTorch references as peers to time against, from checkouts of them.
+"""Public PyTorch references to compare speed with, from checkouts of them.
 
-They are lufficc/SSD and, for YOLOv2, yjh0410/PyTorch_YOLOv2. Needs torch importable beside jaxdet,
-and yacs; nothing of them is part of this project.
+They are lufficc/SSD and, for YOLOv2, yjh0410/PyTorch_YOLOv2; no part of them is in this project.
+The environment needs torch and yacs beside jaxdet.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ YAML = {
 
 
 def build(checkout: pathlib.Path, name: str):
-    """The reference's config and fresh model for one of our recipes."""
+    """The reference's config and a model with random weights for one of our recipes."""
     sys.path.insert(0, str(checkout))
     if importlib.util.find_spec("torchvision") is None:
         # The reference imports it for NMS and data loading, which are not timed.
@@ -36,7 +36,7 @@ def build(checkout: pathlib.Path, name: str):
 
 
 def build_yolov2(checkout: pathlib.Path, size: int):
-    """The YOLOv2 of yjh0410 with a fresh Darknet-19, for VOC's classes."""
+    """The YOLOv2 of yjh0410 with Darknet-19 and random weights, for VOC's classes."""
     import torch
 
     sys.path.insert(0, str(checkout))

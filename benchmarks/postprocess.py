@@ -1,10 +1,10 @@
-"""Times softmax, decoding and NMS of SSD300's output: one JSON line a figure.
+"""Times softmax, decoding and NMS of SSD300's output: one JSON line per figure.
 
     python benchmarks/postprocess.py [--inputs DIR] [--classes 20] [--kept 100] [--batch 8]
 
-`scattered` candidates hardly overlap, `clustered` ones crowd around a few objects; about 400 a
+`scattered` candidates hardly overlap, `clustered` ones crowd around a few objects; about 400 per
 class pass the score threshold. DIR holds nms_input_{clustered,scattered}_400.npz (logits, loc,
-priors); without it such inputs are generated from a seed.
+priors); without it, such inputs are generated from a seed.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from timing import median_ms, report
 
 from jaxdet.boxes import anchors, codecs, nms
 from jaxdet.boxes.iou import from_cxcywh, pairwise_iou
+from jaxdet.types import Anchors
 
 PER_CLASS = 400
 
@@ -42,16 +43,16 @@ def main() -> None:
         batch = [jnp.repeat(x[None], arguments.batch, axis=0) for x in one]
         more = {"classes": one[0].shape[1] - 1, "kept": int(jax.jit(detect)(*one).valid.sum())}
         ms = median_ms(jax.jit(detect), *one, repeats=arguments.repeats)
-        report(f"postprocess_{kind}", ms, "ms/picture", batch=1, **more)
+        report(f"postprocess_{kind}", ms, "ms/image", batch=1, **more)
         ms = median_ms(jax.jit(jax.vmap(detect)), *batch, repeats=arguments.repeats)
-        per_picture = ms / arguments.batch
-        report(f"postprocess_{kind}", per_picture, "ms/picture", batch=arguments.batch, **more)
+        per_image = ms / arguments.batch
+        report(f"postprocess_{kind}", per_image, "ms/image", batch=arguments.batch, **more)
 
 
 def postprocess(logits, codes, priors, *, max_kept):
-    """Detections of one picture from logits [A, K + 1] and codes [A, 4]."""
-    return nms.multiclass(
-        codecs.decode(codes, priors),
+    """Detections of one image from logits [A, K + 1] and codes [A, 4]."""
+    return nms.greedy(
+        codecs.decode_from_anchor(codes, as_anchors(priors)),
         jax.nn.softmax(logits)[:, 1:],
         score_threshold=0.01,
         iou_threshold=0.45,
@@ -60,7 +61,7 @@ def postprocess(logits, codes, priors, *, max_kept):
 
 
 def make_inputs(kind: str, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits [A, K + 1], codes [A, 4] and priors [A, 4] with `PER_CLASS` candidates a class."""
+    """Logits [A, K + 1], codes [A, 4] and priors [A, 4] with `PER_CLASS` candidates per class."""
     rng = np.random.default_rng(0)
     priors = ssd300_anchors()
     corners = from_cxcywh(priors)
@@ -75,10 +76,15 @@ def make_inputs(kind: str, classes: int) -> tuple[np.ndarray, np.ndarray, np.nda
             nearest = best.argmax(axis=1)
             chosen = np.argsort(-best.max(axis=1))[:PER_CLASS]
             objects = corners[rng.integers(len(priors), size=3)][nearest[chosen]]
-            codes[chosen] = codecs.encode(objects, priors[chosen])
+            codes[chosen] = codecs.encode_from_anchor(objects, as_anchors(priors[chosen]))
             codes[chosen] += rng.normal(size=(PER_CLASS, 4)) * 0.3
         logits[chosen, label] = 10 + rng.uniform(-4.4, 3, PER_CLASS)
     return logits.astype(np.float32), codes.astype(np.float32), priors
+
+
+def as_anchors(priors) -> Anchors:
+    """Priors [A, 4], cx cy w h, as anchors; their cells are placeholders, which nothing uses."""
+    return Anchors(boxes=priors, cell=priors)
 
 
 def ssd300_anchors() -> np.ndarray:

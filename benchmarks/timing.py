@@ -1,4 +1,4 @@
-"""How the benchmarks take a time and print it."""
+"""How the benchmarks measure a time and print it."""
 
 import json
 import os
@@ -13,15 +13,17 @@ from typing import Any
 
 import jax
 
+from jaxdet import backend
+
 
 def read_recipe(path: str) -> Any:
-    """The config of a recipe, a file of `configs/`, whose own imports are found there."""
+    """The config of a recipe, a file of `configs/`, which can import its neighbours."""
     sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
     return runpy.run_path(path)["get_config"]()
 
 
 def median_ms(function: Callable, *arguments, repeats: int) -> float:
-    """Median milliseconds of a call until its result is there, compilation left out."""
+    """Median milliseconds until the result of a call is ready, without compilation."""
     jax.block_until_ready(function(*arguments))
     times = []
     for _ in range(repeats):
@@ -32,12 +34,13 @@ def median_ms(function: Callable, *arguments, repeats: int) -> float:
 
 
 def seconds_in_turn(programs: dict[str, Callable], *, repeats: int) -> dict[str, list[float]]:
-    """Seconds a call of every program, `repeats` times; in turn, so that all meet the same machine.
+    """Seconds per call of every program, measured `repeats` times.
 
-    A program takes the number of calls to make before it waits: one, or on an accelerator twenty,
-    so that it is as busy as in training.
+    The programs alternate, so that all run on the machine in the same state. A program takes the
+    number of calls to make before it waits: one, or on an accelerator twenty, so that the device is
+    as busy as in training.
     """
-    calls = 1 if jax.default_backend() == "cpu" else 20
+    calls = 1 if backend.target() == "cpu" else 20
     for run in programs.values():
         run(2)  # to compile, and to warm up
     times = {what: [] for what in programs}
@@ -50,7 +53,7 @@ def seconds_in_turn(programs: dict[str, Callable], *, repeats: int) -> dict[str,
 
 
 def report(name: str, value: float, unit: str, **more) -> None:
-    """Print one figure as one JSON line, with the machine it was taken on."""
+    """Print a figure as one JSON line, with the machine that it was measured on."""
     machine = f"{jax.devices()[0].device_kind}, {platform.machine()}, {os.cpu_count()} cores"
     figure = {"name": name, "value": round(value, 3), "unit": unit, **more}
     print(json.dumps(figure | {"machine": machine, "jax": jax.__version__}), flush=True)

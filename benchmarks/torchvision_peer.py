@@ -1,7 +1,7 @@
-"""torchvision's SSDs as peers to time against: as they come, and with their networks compiled.
+"""torchvision's SSDs to compare speed with: unchanged, and with their networks compiled.
 
-Channels last, autocast to bfloat16 where that is asked for, on a GPU where PyTorch sees one. Needs
-torchvision importable beside jaxdet.
+They run channels last, autocast to bfloat16 if requested, and on a GPU if PyTorch sees one. The
+environment needs torchvision beside jaxdet.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ torch.backends.cudnn.benchmark = True  # every input has the same shape
 
 
 def training(name: str, batch, dtype: str, classes: int, size: int) -> dict[str, Callable]:
-    """Steps of the peers: matching, forward, loss, backward, update, on pictures of `size`."""
+    """Training steps of the peers (matching to update) on images of `size`."""
     noise = np.random.default_rng(0).uniform(size=(len(batch.id), 3, size, size))
     images = list(torch.as_tensor(noise, dtype=torch.float32, device=DEVICE))
     targets = []
@@ -46,7 +46,7 @@ def training(name: str, batch, dtype: str, classes: int, size: int) -> dict[str,
 
 
 def inference(name: str, batch_size: int, dtype: str, classes: int, size: int) -> dict:
-    """The peers' detections: network, decoding and NMS of noise."""
+    """Inference of the peers on noise: network, decoding and NMS."""
     images = list(torch.rand(batch_size, 3, size, size, device=DEVICE))
 
     def predict_of(model):
@@ -62,12 +62,12 @@ def inference(name: str, batch_size: int, dtype: str, classes: int, size: int) -
 
 
 def _models(name: str, classes: int):
-    """What a peer is called, and its fresh model."""
+    """The name of each peer and its model, with random weights."""
     build = getattr(torchvision.models.detection, MODELS[name])
     for what in ("peer", "compiled peer"):
         model = build(weights=None, weights_backbone=None, num_classes=classes + 1)
         model = model.to(DEVICE, memory_format=torch.channels_last)
-        if what == "compiled peer":  # the rest is lists of pictures, which would compile again
+        if what == "compiled peer":  # the rest takes lists of images, and would recompile
             model.backbone.compile()
             model.head.compile()
         yield what, model
@@ -78,7 +78,7 @@ def _autocast(dtype: str):
 
 
 def _repeated(function: Callable) -> Callable:
-    """`function` so many times in a row, until its results are there."""
+    """A program that calls `function` several times and waits for the results."""
 
     def run(calls: int) -> None:
         for _ in range(calls):

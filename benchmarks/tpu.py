@@ -1,12 +1,12 @@
-"""What a TPU's compiler makes of a recipe's training step and inference, without a TPU.
+"""What a TPU's compiler expects of a recipe's training step and inference, without a TPU.
 
     pip install -e ".[tpu]"
     python benchmarks/tpu.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=32
 
-The programs are compiled for TPU v5e by libtpu, which needs none, in minutes; nothing is run. Times
-are sums of the compiler's own estimates, which it chooses by. It has none for sorts and for the
-gradient of max pooling; loops whose end depends on the data (mining, NMS) are told by the round.
-`--devices` takes up to four chips, which share the batch. The memory is that of each.
+libtpu compiles the programs for TPU v5e in minutes, without a TPU; nothing is run. Times are sums
+of the compiler's own estimates, by which it optimises. It has none for sorts and for the gradient
+of max pooling; of loops whose end depends on the data (mining, NMS) the time of a round is printed.
+`--devices` takes up to four chips, which share the batch. The memory is that of each chip.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-# There is no TPU VM around to ask.
+# There is no TPU VM to query.
 os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
 os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
 
@@ -26,15 +26,14 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 from timing import read_recipe, report
 
-from jaxdet import build, doctor
-from jaxdet.detectors.one_stage import Detector
-from jaxdet.engine import evaluate, setup, step_cost
+from jaxdet import backend, build, doctor
+from jaxdet.engine import evaluate, step_cost
 from jaxdet.training import state
 
 CLASSES = 20
 TOPOLOGY = "v5e:2x2"
 KIND = "TPU v5e"
-# cloud.google.com/tpu/docs/v5e: four units of 128 x 128 multiply-adds a cycle.
+# cloud.google.com/tpu/docs/v5e: four units of 128 x 128 multiply-adds per cycle.
 CYCLES_A_SECOND = step_cost.PEAK[KIND] / (4 * 128 * 128 * 2)
 
 
@@ -47,45 +46,48 @@ def main() -> None:
     options = parser.parse_args()
 
     jax.config.update("jax_platforms", "cpu")
-    jax.default_backend = lambda: "tpu"  # it is traced for one, too
     config = read_recipe(options.config)
     config.model.dtype = options.dtype
     config.data.batch_size = batch_size = options.batch_size * options.devices
     config.step.sizes = ()  # at the recipe's own size alone
     chips = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices
     mesh = Mesh(np.array(chips[: options.devices]), ("data",))
-    detector = build.detector(config, tuple(f"class {i}" for i in range(CLASSES)))
-    for what, compiled in programs(config, detector, mesh):
+    recipe = build.recipe(config, tuple(f"class {i}" for i in range(CLASSES)))
+    for what, compiled in programs(recipe, mesh):
         name = f"{what}/{pathlib.Path(options.config).stem}"
         seconds, rounds, collectives = estimate(compiled.as_text())
         more = {"batch": batch_size, "dtype": options.dtype, "chips": f"{mesh.size} {KIND}"}
         work = {"collectives": collectives}
         if what == "train_step":
-            flops = doctor.step_flops(detector, options.batch_size)
+            flops = doctor.step_flops(recipe.detector, options.batch_size)
             work["share_of_peak"] = round(flops / seconds / step_cost.PEAK[KIND], 3)
         report(name, 1e3 * seconds, "ms, estimated", **more, **work)
         for each in rounds:
-            report(f"{name}/loop", 1e3 * each, "ms a round, estimated", **more)
+            report(f"{name}/loop", 1e3 * each, "ms per round, estimated", **more)
         report(name, step_cost.step_bytes(compiled) / 2**30, "GiB of a chip's memory", **more)
 
 
-def programs(config, detector: Detector, mesh: Mesh) -> Iterator[tuple[str, jax.stages.Compiled]]:
-    """The training step, and inference from pictures to detections."""
-    tx = setup.optimiser(config)
+def programs(recipe: build.Recipe, mesh: Mesh) -> Iterator[tuple[str, jax.stages.Compiled]]:
+    """The training step, and inference from images to detections, traced and compiled for a TPU."""
 
     def first(key):
-        return state.create(detector.init(key), tx, ema=config.step.ema_decay > 0)
+        variables = recipe.detector.init(key)
+        return state.create(variables, recipe.optimiser, ema=recipe.step.ema_decay > 0)
 
     start = jax.eval_shape(first, jax.random.key(0))
-    yield "train_step", step_cost.compile_step(config, detector, start, mesh)
-    predict = evaluate.predict_step(detector, mesh, letterbox=config.evaluation.letterbox)
-    yield "predict", predict.lower(start.variables, step_cost.batch_shape(config.data)).compile()
+    with backend.lowering_for("tpu"):
+        compiled = step_cost.compile_step(recipe, start, mesh)
+    yield "train_step", compiled
+    with backend.lowering_for("tpu"):
+        predict = evaluate.predict_step(recipe.detector, mesh)
+        lowered = predict.lower(start.variables, step_cost.batch_shape(recipe.data))
+    yield "predict", lowered.compile()
 
 
 def estimate(program: str) -> tuple[float, list[float], dict[str, int]]:
-    """Seconds outside loops, seconds of a round of every loop, and how many of which collectives.
+    """Seconds outside loops, seconds per round of every loop, and the number of each collective.
 
-    A loop of a known number of rounds counts as what it takes.
+    A loop with a known number of rounds is counted in full, outside the loops.
     """
     seconds, rounds = 0.0, []
     computations = dict(_computations(program))
@@ -104,7 +106,7 @@ def estimate(program: str) -> tuple[float, list[float], dict[str, int]]:
 
 
 def _computations(program: str) -> Iterator[tuple[str, list[str]]]:
-    """Names and instructions of a program's functions; the main one's name is ENTRY."""
+    """The names and instructions of a program's functions; the main one is called ENTRY."""
     for block in re.split(r"\n(?=%|ENTRY)", program):
         head, *lines = block.splitlines()
         yield head.split()[0], lines

@@ -1,16 +1,16 @@
-"""Speed of the whole training step of a recipe, augmentation included: pictures a second.
+"""Speed of the whole training step of a recipe, with augmentation: images per second.
 
     python benchmarks/train_step.py --config=configs/mobilenet_v2_ssd320_voc.py --batch_size=8
     python benchmarks/train_step.py --config=configs/ssd300_voc.py --peer=SSD
     python benchmarks/train_step.py --config=configs/ssd300_coco_torchvision.py --peer=torchvision \
         --dtype=bfloat16 --batch_size=64
 
-Pictures are random, 375x500 on the recipe's canvas, three objects each. Where the device's peak is
-known, its share is said too. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD),
-or torchvision, as it comes and compiled; their steps (no augmentation; torchvision matches) are
-timed in turn with ours, and the ratio printed. Both then keep the memory that they free, as
-`jaxdet.main` does; MALLOC_TOP_PAD_=131072 before the command (the default) leaves both alone. On a
-GPU XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 before it leaves the peer memory.
+Images are random, 375x500 on the recipe's canvas, with three objects each. Where the device's peak
+is known, the share of it is printed too. `--peer` is a checkout of the public PyTorch reference
+(lufficc/SSD), or torchvision, unchanged and compiled; its steps (without augmentation; torchvision
+matches) are timed in alternation with ours, and the ratio is printed. Both then keep freed memory,
+as `jaxdet.main` does; MALLOC_TOP_PAD_=131072 before the command (glibc's default) leaves both
+alone. On a GPU, XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 before it leaves memory for the peer.
 """
 
 from jaxdet.training import allocator
@@ -26,8 +26,7 @@ import peer
 from timing import read_recipe, report, seconds_in_turn
 
 from jaxdet import build, doctor
-from jaxdet.detectors.one_stage import Detector
-from jaxdet.engine import setup, step_cost
+from jaxdet.engine import step_cost
 from jaxdet.training import state
 from jaxdet.training.step import train_step
 from jaxdet.types import Batch, Objects
@@ -48,8 +47,9 @@ def main() -> None:
     config.model.dtype = options.dtype
     name = pathlib.Path(options.config).stem
     batch = random_batch(options.batch_size, config.data.canvas)
-    detector = build.detector(config, tuple(f"class {i}" for i in range(CLASSES)))
-    programs = {"ours": make_ours(config, detector, batch)}
+    recipe = build.recipe(config, tuple(f"class {i}" for i in range(CLASSES)))
+    detector = recipe.detector
+    programs = {"ours": make_ours(recipe, batch)}
     if options.peer == pathlib.Path("torchvision"):
         import torchvision_peer
 
@@ -61,21 +61,21 @@ def main() -> None:
 
 
 def report_all(name: str, times: dict[str, list[float]], options, flops: float) -> None:
-    """Ours, then each peer and how many times its speed ours is."""
+    """Our speed, then that of each peer and the ratio of ours to it."""
     ours, more = times["ours"], {"batch": options.batch_size, "dtype": options.dtype}
     rate = lambda seconds: options.batch_size / np.median(seconds)
     work = {"gflop_a_step": flops / 1e9}
     if peak := step_cost.PEAK.get(jax.devices()[0].device_kind):
         work["share_of_peak"] = flops / np.median(ours) / peak
-    report(f"train_step/{name}", rate(ours), "pictures/s", **more, **work)
+    report(f"train_step/{name}", rate(ours), "images/s", **more, **work)
     for what in [what for what in times if what != "ours"]:
-        report(f"train_step/{name}/{what}", rate(times[what]), "pictures/s", **more)
+        report(f"train_step/{name}/{what}", rate(times[what]), "images/s", **more)
         ratio, said = np.median(np.divide(times[what], ours)), f"times the speed of the {what}"
         report(f"train_step/{name}/ratio", ratio, said, **more)
 
 
 def random_batch(size: int, canvas: int) -> Batch:
-    """Noise, with three objects a picture."""
+    """Noise, with three objects per image."""
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 0.6, (size, 64, 2))
     boxes = np.concatenate([low, low + rng.uniform(0.1, 0.4, low.shape)], axis=-1)
@@ -96,11 +96,11 @@ def random_batch(size: int, canvas: int) -> Batch:
     )
 
 
-def make_ours(config, detector: Detector, batch: Batch):
-    """Our step, as a function that takes it so many times and waits for the last result."""
+def make_ours(recipe: build.Recipe, batch: Batch):
+    """Our step, as a function that runs it several times and waits for the last result."""
+    detector, tx = recipe.detector, recipe.optimiser
     variables = detector.init(jax.random.key(0))
-    tx = setup.optimiser(config)
-    step = train_step(detector, tx, setup.train_view(config, detector.size), seed=0)
+    step = train_step(detector, tx, recipe.view_at(detector.size), seed=0)
     now = state.create(variables, tx, ema=False)
     compiled = jax.jit(step, donate_argnums=0).lower(now, batch).compile()
     batch = jax.device_put(batch)
@@ -115,7 +115,7 @@ def make_ours(config, detector: Detector, batch: Batch):
 
 
 def make_peer(checkout: pathlib.Path, name: str, batch: Batch):
-    """The reference's forward, loss, backward and update on pictures of the same size."""
+    """The reference's forward, loss, backward and update on images of the same size."""
     import torch
 
     cfg, model = peer.build(checkout, name)
@@ -137,7 +137,7 @@ def make_peer(checkout: pathlib.Path, name: str, batch: Batch):
 
 
 def peer_targets(cfg, batch: Batch):
-    """The matched targets of the batch, which the reference makes in its data loader."""
+    """The matched targets of the batch, which the reference computes in its data loader."""
     import torch
     from ssd.data.transforms.target_transform import SSDTargetTransform
     from ssd.modeling.anchors.prior_box import PriorBox

@@ -5,9 +5,9 @@
     python -m jaxdet.main --config=configs/yolov2_darknet19_416_voc.py --workdir=runs/yolov2 \
         --config.init_from=runs/darknet19_448
 
-YOLOv2's high-resolution classifier: ten epochs at the detector's size for a backbone that was
-trained at 224, which the second command then begins from. The paper has ImageNet's pictures for
-this; here they are those of the detector, and what is learnt is which classes are in them.
+YOLOv2's high-resolution classifier: a backbone trained at 224 is fine-tuned for ten epochs at the
+detector's size, and the second command starts from it. The paper uses ImageNet for this; here the
+images are those of the detector, and the task is to predict which classes are in them.
 Published: nothing. Measured here: no.
 """
 
@@ -17,7 +17,7 @@ from configs import yolov2_darknet19_416_voc
 
 
 def get_config() -> ConfigDict:
-    """YOLOv2's backbone and rate, without zooming out; evaluated as VOC's classification task."""
+    """YOLOv2's backbone and rate, without zooming out, evaluated on VOC's classification task."""
     config = yolov2_darknet19_416_voc.get_config()
     config.model.update(size=448, letterbox=False)
     config.model.neck = dict(name="extra_convs", channels=())

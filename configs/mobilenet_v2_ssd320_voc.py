@@ -4,7 +4,7 @@
         --config.data.root=VOCdevkit --config.init_from=mobilenet_v2_imagenet.safetensors
 
 Published: 68.9 mAP on VOC2007 test, 11-point (lufficc/SSD, this recipe).
-Measured here: on 1,500 pictures only, see docs/results.md.
+Measured here: on 1,500 images only, see docs/results.md.
 """
 
 from ml_collections import ConfigDict

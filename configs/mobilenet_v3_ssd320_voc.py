@@ -14,7 +14,7 @@ from configs import mobilenet_v2_ssd320_voc
 def get_config() -> ConfigDict:
     """MobileNetV2's recipe with another network."""
     config = mobilenet_v2_ssd320_voc.get_config()
-    # False suits ImageNet weights of torchvision and timm; those that lufficc takes have True.
+    # False is for ImageNet weights of torchvision and timm; those that lufficc/SSD uses need True.
     config.model.backbone = dict(name="mobilenet_v3", squeeze_first=True)
     config.model.neck.name = "mobilenet_v3_extras"
     return config

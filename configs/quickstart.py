@@ -1,4 +1,4 @@
-"""A small SSD on generated pictures: the whole path, without a download, on two CPU cores.
+"""A small SSD on generated images: the whole pipeline on two CPU cores, without a download.
 
     python -m jaxdet.main --config=configs/quickstart.py --workdir=runs/quickstart
 

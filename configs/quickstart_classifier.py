@@ -1,10 +1,10 @@
-"""VGG16 at a quarter of its channels as a classifier of generated pictures, for quickstart_yolov1.
+"""VGG16 with a quarter of its channels, classifying generated images, for quickstart_yolov1.
 
     python -m jaxdet.main --config=configs/quickstart_classifier.py \
         --workdir=runs/quickstart_classifier
 
-YOLO's backbone is a trained classifier (arXiv:1506.02640, section 2.2: on ImageNet). Here it sees
-whole pictures, and crops around an object that is large. Published: nothing. Measured here: 89.5
+YOLO's backbone is a trained classifier (arXiv:1506.02640, section 2.2: on ImageNet). This one sees
+whole images, and crops around a large object. Published: nothing. Measured here: 89.5
 mAP of VOC's classification task on `shapes_val`, see docs/results.md.
 """
 

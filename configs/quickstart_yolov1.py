@@ -1,11 +1,11 @@
-"""YOLOv1 with VGG16 at a quarter of its channels on generated pictures: two CPU cores, no download.
+"""YOLOv1 with VGG16, a quarter of its channels, on generated images: two CPU cores, no download.
 
     python -m jaxdet.main --config=configs/quickstart_yolov1.py --workdir=runs/quickstart_yolov1 \
         --config.init_from=runs/quickstart_classifier
 
-after the command of `quickstart_classifier`: as in the paper, the backbone is a trained classifier.
-From random weights it needs far longer. Published: nothing. Measured here: AP50 85.2 on
-`shapes_val`, see docs/results.md.
+comes after the command of `quickstart_classifier`: as in the paper, the backbone is a trained
+classifier. From random weights, training takes far longer. Published: nothing. Measured here: AP50
+85.2 on `shapes_val`, see docs/results.md.
 """
 
 from ml_collections import ConfigDict

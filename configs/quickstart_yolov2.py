@@ -1,4 +1,4 @@
-"""YOLOv2 at a quarter of its channels on generated pictures: no download, two CPU cores.
+"""YOLOv2 with a quarter of its channels on generated images: two CPU cores, no download.
 
     python -m jaxdet.main --config=configs/quickstart_yolov2.py --workdir=runs/quickstart_yolov2
 

@@ -1,4 +1,4 @@
-"""YOLOv3 at a quarter of its channels on generated pictures: no download, two CPU cores.
+"""YOLOv3 with a quarter of its channels on generated images: two CPU cores, no download.
 
     python -m jaxdet.main --config=configs/quickstart_yolov3.py --workdir=runs/quickstart_yolov3
 

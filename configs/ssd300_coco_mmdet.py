@@ -12,7 +12,7 @@ from configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:
-    """mmdetection's recipe: 120 epochs of the 117,266 pictures that have objects."""
+    """mmdetection's recipe: 120 epochs of the 117,266 images that have objects."""
     config = ssd300_coco.get_config()
     config.model.mean = (123.675, 116.28, 103.53)
     config.model.detector.update(clip_anchors="none", clip_detections=True)

@@ -5,8 +5,8 @@
         --config.init_from=vgg16_reducedfc.pth
 
 Published: 25.1 AP on val2017 (torchvision, ssd300_vgg16, COCO_V1, trained on train2017 with the 91
-classes of which 80 exist). It begins fc6 and fc7 afresh and changes brightness by a factor, where
-this recipe keeps the weights of these layers, and SSD's shift. Measured here: no.
+classes of which 80 exist). It starts fc6 and fc7 from random weights and changes brightness by a
+factor; this recipe keeps the weights of these layers, and SSD's shift. Measured here: no.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +15,7 @@ from configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:
-    """torchvision's recipe: 120 epochs of the 117,266 pictures that have objects."""
+    """torchvision's recipe: 120 epochs of the 117,266 images that have objects."""
     config = ssd300_coco.get_config()
     config.model.detector.update(clip_anchors="sides", clip_detections=True)
     config.schedule.update(steps=439_680, boundaries=(293_120, 403_040))

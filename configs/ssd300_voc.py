@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """The recipe; every decision of it is a key."""
+    """The recipe: every decision in it is a key."""
     config = ConfigDict(dict(purpose="", seed=0, init_from=""))
     config.model = dict(
         size=300,
@@ -34,34 +34,19 @@ def get_config() -> ConfigDict:
             class_loss="cross_entropy",
         ),
     )
-    config.data = dict(
-        train="voc_2007_trainval+voc_2012_trainval",
-        eval="voc_2007_test",
-        dir="~/tensorflow_datasets",
-        root="",
-        canvas=512,
-        max_objects=64,
-        keep_difficult=False,
-        batch_size=32,
+    config.data = dict(train="voc_2007_trainval+voc_2012_trainval", eval="voc_2007_test")
+    config.data.update(dir="~/tensorflow_datasets", root="", canvas=512, batch_size=32)
+    config.data.update(max_objects=64, keep_difficult=False)
+    config.augment = dict(mix=())
+    config.augment.window = dict(
+        name="expand_and_crop",
+        expand_probability=0.5,
+        expand_max=4.0,
+        crop_min_ious=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+        mirror_probability=0.5,
     )
-    config.augment = dict(
-        window=dict(
-            name="expand_and_crop",
-            expand_probability=0.5,
-            expand_max=4.0,
-            crop_min_ious=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
-            mirror_probability=0.5,
-        ),
-        colour=dict(
-            name="distort",
-            brightness=32.0,
-            contrast=(0.5, 1.5),
-            saturation=(0.5, 1.5),
-            hue=18.0,
-            swap_probability=0.5,
-        ),
-        mix=(),
-    )
+    config.augment.colour = dict(name="distort", brightness=32.0, hue=18.0, swap_probability=0.5)
+    config.augment.colour.update(contrast=(0.5, 1.5), saturation=(0.5, 1.5))
     config.schedule = dict(name="step_decay", steps=120_000, boundaries=(80_000, 100_000))
     config.schedule.update(peak=1e-3, factor=0.1, warmup=500, warmup_start=1 / 3)
     config.optimiser = dict(name="sgd", momentum=0.9, weight_decay=5e-4, clip_norm=0.0)

@@ -12,7 +12,7 @@ from configs import ssd300_coco_mmdet, ssd512_coco
 
 
 def get_config() -> ConfigDict:
-    """SSD300's recipe with the maps of SSD512; sides of the default boxes are whole pixels."""
+    """SSD300's recipe with the maps of SSD512; the default boxes have whole pixels as sides."""
     config = ssd300_coco_mmdet.get_config()
     published = ssd512_coco.get_config().model
     config.model.update(size=published.size, neck=published.neck)

@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.model.neck.name = "vgg_extras_512"
     detector = config.model.detector
     detector.strides = (8, 16, 32, 64, 128, 256, 512)
-    # Footnote 3 of the paper; the last side is 537.65 pixels in every published list of them.
+    # Footnote 3 of the paper; the last side is 537.65 pixels in all published lists.
     detector.scales = (0.07, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 537.65 / 512)
     detector.ratios = ((2.0,), *((2.0, 3.0),) * 4, (2.0,), (2.0,))
     return config

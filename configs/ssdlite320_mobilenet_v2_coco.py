@@ -4,8 +4,8 @@
         --workdir=runs/ssdlite320_mobilenet_v2 --config.data.root=coco
 
 Published: 21.3 AP on val2017 (mmdetection, ssdlite_mobilenetv2-scratch_8xb24-600e_coco, trained on
-train2017). Its first weights are normal with a deviation of 0.03 (0.001 in the head), ours are He's
-and Glorot's. Measured here: no.
+train2017). Its initial weights are normal with a deviation of 0.03 (0.001 in the head), ours are
+He's and Glorot's. Measured here: no.
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     detector.ratios = ((2.0, 3.0),) * 6
     detector.update(clip_anchors="none", clip_detections=True)
     config.data.batch_size = 192
-    # 600 epochs of the 117,266 pictures that have objects.
+    # 600 epochs of the 117,266 images that have objects.
     config.schedule = dict(name="cosine", steps=366_480, peak=0.015, end=0.0)
     config.schedule.update(warmup=500, warmup_start=1e-3)
     config.optimiser.weight_decay = 4e-5

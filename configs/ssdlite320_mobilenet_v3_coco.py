@@ -4,8 +4,8 @@
         --workdir=runs/ssdlite320_mobilenet_v3 --config.data.root=coco
 
 Published: 21.3 AP on val2017 (torchvision, ssdlite320_mobilenet_v3_large, COCO_V1, trained on
-train2017 with the 91 classes of which 80 exist). Its first weights are normal with a deviation of
-0.03, ours are He's and Glorot's; before NMS it takes the best 300 of a class, ours takes all.
+train2017 with the 91 classes of which 80 exist). Its initial weights are normal with a deviation
+of 0.03, ours are He's and Glorot's; before NMS it takes the best 300 of each class, ours takes all.
 Measured here: no.
 """
 

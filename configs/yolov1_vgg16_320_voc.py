@@ -4,7 +4,8 @@
         --config.data.root=VOCdevkit --config.init_from=vgg16_imagenet.safetensors
 
 Published: 63.4 mAP on VOC2007 test at 320 pixels; 66.4 in the paper (Table 1), at 448 and with
-fully connected layers. Steps are those of yolov1.cfg, the rate a fifth of its. Measured here: no.
+fully connected layers. The steps are those of yolov1.cfg, the rate is a fifth of its. Measured
+here: no.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +14,7 @@ from configs import ssd300_voc
 
 
 def get_config() -> ConfigDict:
-    """YOLO's grid and loss on 10 x 10 cells, with the augmentation of SSD."""
+    """YOLO's grid and loss with 10 x 10 cells, and the augmentation of SSD."""
     config = ssd300_voc.get_config()
     config.model.size = 320
     config.model.update(mean=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from configs import ssd300_voc
 
-# Widths and heights of boxes for 416 pixels: clusters of the training boxes, in cells of 32 in
-# yolov2-voc.cfg, and by hand: Faster R-CNN's, for 600 (arXiv:1506.01497, section 3.3).
+# Widths and heights of boxes at 416 pixels: clusters of the training boxes, which yolov2-voc.cfg
+# gives in cells of 32, and Faster R-CNN's, picked by hand at 600 (arXiv:1506.01497, section 3.3).
 CELLS = ((1.3221, 1.73145), (3.19275, 4.00944), (5.05587, 8.09892), (9.47112, 4.84053))
 CLUSTERED = tuple((32 * w, 32 * h) for w, h in (*CELLS, (11.2364, 10.0071)))
 HAND_PICKED = tuple(
@@ -26,9 +26,8 @@ def get_config() -> ConfigDict:
     """Darknet's recipe, with the augmentation of SSD."""
     config = ssd300_voc.get_config()
     config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3, letterbox=True)
-    config.model.backbone = dict(name="darknet19", norm="batch_norm")
+    config.model.update(backbone=dict(name="darknet19", norm="batch_norm"), head=dict(name="yolov2"))
     config.model.neck = dict(name="passthrough", reorg="darknet_reorg", passthrough=True)
-    config.model.head = dict(name="yolov2")
     config.model.detector = dict(name="yolov2", priors=(CLUSTERED,), direct_location=True)
     config.model.detector.update(box_loss="yolov2", class_loss="cross_entropy")
     config.data.batch_size = 64

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from configs import yolov2_darknet19_416_voc
 
-# Of 32 pixels, as in yolov2.cfg.
+# Priors in cells of 32 pixels, as in yolov2.cfg.
 CELLS = (
     (0.57273, 0.677385),
     (1.87446, 2.06253),

@@ -3,9 +3,9 @@
     python -m jaxdet.main --config=configs/yolov2_no_anchors_416_voc.py --workdir=runs/no_anchors \
         --config.data.root=VOCdevkit --config.init_from=darknet19_448.conv.23
 
-Two boxes and one class a cell, as in YOLO, by YOLOv2's network: the anchor boxes of section 2 are
-what this lacks. Published: 69.5 mAP without and 69.2 with them, on VOC2007 test, for networks that
-lack the other later parts too. Measured here: no.
+Two boxes and one class per cell, as in YOLO, with YOLOv2's network: what is missing is the anchor
+boxes of section 2. Published: 69.5 mAP without and 69.2 with them, on VOC2007 test, for networks
+that lack the other later parts too. Measured here: no.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
         --config.data.root=coco --config.init_from=resnet50_imagenet.safetensors
 
 Published: AP 25.8, 29.0, 30.4, 30.4 and 29.2 on val2017 at 320, 416, 512, 544 and 608 pixels
-(yjh0410, whose rates and priors these are). `--config.model.size` chooses the size of an
+(yjh0410, whose rates and priors these are). `--config.model.size` sets the size for an
 evaluation. Measured here: no.
 """
 
@@ -14,7 +14,7 @@ from configs import yolov2_darknet19_416_voc
 
 
 def get_config() -> ConfigDict:
-    """YOLOv2's recipe with another backbone, pictures stretched to the square, for 200 epochs."""
+    """YOLOv2's recipe with another backbone and images stretched to the square, for 200 epochs."""
     config = yolov2_darknet19_416_voc.get_config()
     config.model.update(mean=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
     config.model.backbone = dict(name="resnet50")

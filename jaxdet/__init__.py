@@ -8,7 +8,7 @@ __all__ = ["__version__", "load"]
 
 
 def load(workdir: Any) -> Any:
-    """The detector of the newest checkpoint under `workdir`; see `jaxdet.pretrained.load`."""
+    """The detector of the newest checkpoint under `workdir`; see `jaxdet.engine.inference.load`."""
     from jaxdet.engine import inference
 
     return inference.load(workdir)

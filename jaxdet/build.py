@@ -1,7 +1,7 @@
-"""From a recipe to values: nothing but this file and the commands reads a config.
+"""Turns a recipe into values: only this file and the commands read a config.
 
-A recipe is an ml_collections config, a file of configs/. `data` returns what the datasets are
-opened by; with their classes, `recipe` returns everything else that a program needs.
+A recipe is an ml_collections config, a file in configs/. `data` returns what is needed to open the
+datasets; given their classes, `recipe` returns everything else that a program needs.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import functools
 import inspect
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -29,7 +29,7 @@ _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """The block `data`: which images, and how they are handed to the device."""
+    """The block `data`: which images to use, and how they are passed to the device."""
 
     train: str
     eval: str
@@ -42,13 +42,13 @@ class Data:
 
     @property
     def place(self) -> dict[str, str | None]:
-        """Where the datasets lie, as keywords of `data.open`."""
+        """Where the datasets are, as keyword arguments of `data.open`."""
         return {"dir": self.dir, "root": self.root or None}
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """The block `step`: keywords of `training.step.programs`."""
+    """The block `step`: keyword arguments of `training.step.programs`."""
 
     accumulate: int
     ema_decay: float
@@ -61,7 +61,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The block `evaluation`: a metric, and which detections it sees."""
+    """The block `evaluation`: a metric, and which detections it gets."""
 
     metric: ModuleType  # a file of jaxdet/metrics
     batch_size: int
@@ -71,13 +71,13 @@ class Evaluation:
 
     @property
     def metric_name(self) -> str:
-        """What the recipe calls the metric."""
+        """The name of the metric in the recipe."""
         return self.metric.__name__.rpartition(".")[2]
 
 
 @dataclasses.dataclass(frozen=True)
 class Every:
-    """The block `every`: after how many steps what is done (0: never), and checkpoints to keep."""
+    """The block `every`: intervals in steps (0: never), and how many checkpoints to keep."""
 
     log: int
     picture: int
@@ -96,26 +96,26 @@ class Recipe:
     init_from: str
     steps: int
     detector: Detector
-    parts: Mapping[str, Any]  # name -> its block, of the network's parts as they follow each other
-    class_parts: tuple[str, ...]  # those with layers for every class
+    parts: Mapping[str, Any]  # part of the network -> its block, in the order they run
+    class_parts: tuple[str, ...]  # those whose layers depend on the number of classes
     data: Data
     optimiser: optax.GradientTransformation
     optimiser_name: str
-    view_at: Callable[[int], View]  # the augmentation for an input of so many pixels
+    view_at: Callable[[int], View]  # the augmentation for an input size in pixels
     step: Step
     evaluation: Evaluation
     every: Every
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a checkpoint says of its model: enough to build it again."""
+        """What a checkpoint stores about its model: enough to rebuild it."""
         return {"config": dict(self.config), "classes": list(self.detector.classes)}
 
     @property
     def model(self) -> tuple[str, ...]:
-        """By which importers know the model: ("ssd", "vgg_extras", "vgg16").
+        """The key under which importers know the model: ("ssd", "vgg_extras", "vgg16").
 
-        Those are the names of the family and of the parts without classes, the last part first.
+        It has the names of the family and of the parts without classes, the last part first.
         """
         parts = [part for part in reversed(self.parts) if part not in self.class_parts]
         (family,) = _names(self.config["model"]["detector"])
@@ -130,15 +130,16 @@ class Recipe:
 def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
     """The values that `config` describes for a dataset of `classes`.
 
-    ValueError, with the nearest name, where a name or a type does not fit.
+    ValueError, suggesting the closest name, if a name is unknown or a type is wrong.
     """
     check_keys(config)
     stored = plain(config)
     parts = {part: stored["model"][part] for part in _parts(config)}
     rate = choose("schedule", config.schedule, "schedule")()
     optimiser = choose("optimiser", config.optimiser, "optimiser")
-    detector = _detector(config, tuple(classes))
     evaluation = {key: value for key, value in config.evaluation.items() if key != "nms"}
+    evaluation = Evaluation(**arguments(Evaluation, evaluation, "evaluation"))
+    detector = _detector(config, tuple(classes))
     return Recipe(
         config=stored,
         purpose=config.get("purpose", ""),
@@ -153,13 +154,13 @@ def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
         optimiser_name=_names(config.optimiser)[0],
         view_at=_view_at(config, detector),
         step=Step(**arguments(Step, config.step, "step")),
-        evaluation=Evaluation(**arguments(Evaluation, evaluation, "evaluation")),
+        evaluation=evaluation,
         every=Every(**arguments(Every, config.every, "every")),
     )
 
 
 def data(config: Any) -> Data:
-    """The block `data`, by which the datasets are opened, whose classes `recipe` needs."""
+    """The block `data`, needed to open the datasets, whose classes `recipe` needs."""
     return Data(**arguments(Data, config.data, "data"))
 
 
@@ -168,25 +169,33 @@ def plain(config: Any) -> dict[str, Any]:
     return json.loads(config.to_json())
 
 
-# The keys of the blocks that are not the arguments of one function; the model has its parts, too.
+# Keys of the blocks that are not one function's arguments; the model also has its parts.
 _KEYS = "purpose seed init_from model data augment schedule optimiser step evaluation every"
 _MODEL_KEYS = ("size", "mean", "scale", "dtype", "letterbox", "detector")
+_AUGMENT_KEYS = ("window", "colour", "mix")
 
 
 def check_keys(config: Any) -> None:
-    """ValueError, with the nearest name, for a key that no part of the program reads.
+    """Raises ValueError for a key that is missing, or, with the closest name, that nothing reads.
 
-    Other blocks are checked where they become arguments.
+    The other blocks are checked when they become arguments.
     """
     for key in config:
         check_name(key, _KEYS.split(), "config", old="")
+    _require([key for key in _KEYS.split() if key != "purpose"], config, "config")
+    _require(["detector"], config.model, "config.model")  # it determines the parts
     for key in config.model:
         check_name(key, (*_MODEL_KEYS, *_parts(config)), "config.model", old="model")
     for key in config.augment:
-        check_name(key, ("window", "colour", "mix"), "config.augment", old="augment")
-    for key in (*_MODEL_KEYS, *_parts(config)):
-        if key not in config.model:
-            raise ValueError(f"config.model lacks {key!r}")
+        check_name(key, _AUGMENT_KEYS, "config.augment", old="augment")
+    _require((*_MODEL_KEYS, *_parts(config)), config.model, "config.model")
+    _require(_AUGMENT_KEYS, config.augment, "config.augment")
+
+
+def _require(keys: Iterable[str], block: Any, where: str) -> None:
+    missing = [key for key in keys if key not in block]
+    if missing:
+        raise ValueError(f"{where} lacks {missing[0]!r}")
 
 
 def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
@@ -204,13 +213,13 @@ def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
 
 
 def _net_class(config: Any) -> type[nn.Module]:
-    """The class of network that a family takes, by the annotation of its argument `net`."""
+    """The class of network that a family takes, from the annotation of its argument `net`."""
     family = choose("detector", config.model.detector, "model.detector", given=_GIVEN)
     function = getattr(family, "func", family)
     return typing.get_args(typing.get_type_hints(function)["net"])[-1]
 
 
-_GIVEN = ("net", "size", "classes", "letterbox", "nms")  # to every family
+_GIVEN = ("net", "size", "classes", "letterbox", "nms")  # passed to every family
 
 
 def _parts(config: Any) -> tuple[str, ...]:
@@ -227,7 +236,7 @@ def _net(config: Any, classes: tuple[str, ...], num_anchors: tuple[int, ...]) ->
 
 
 def _part(part: str, block: Any, known: Mapping[str, Any]) -> nn.Module:
-    """A part of the network; a tuple of blocks makes modules that run in sequence."""
+    """Builds a part of the network; a tuple of blocks becomes modules that run in sequence."""
     if isinstance(block, list | tuple):
         names = _names(block)
         unique = [n + str(names[:i].count(n) + 1) * (n in names[:i]) for i, n in enumerate(names)]
@@ -240,7 +249,7 @@ def _part(part: str, block: Any, known: Mapping[str, Any]) -> nn.Module:
 
 
 def _fields(config: Any, part: str) -> Mapping[str, inspect.Parameter]:
-    """The arguments of a part of the network; none of parts that run in sequence."""
+    """The arguments of a part of the network; empty for parts that run in sequence."""
     block = config.model[part]
     if isinstance(block, list | tuple):
         return {}
@@ -249,12 +258,12 @@ def _fields(config: Any, part: str) -> Mapping[str, inspect.Parameter]:
 
 
 def _key(part: str) -> str:
-    """The key by which a part of a network is chosen: rpn_head and roi_head are heads."""
+    """The key of `CHOICES` for a part of a network: rpn_head and roi_head are both heads."""
     return part.rpartition("_")[2]
 
 
 def _names(block: Any) -> list[str]:
-    """The names in the value of a key, several where they run in sequence."""
+    """The names in the value of a key: several if parts run in sequence."""
     if isinstance(block, list | tuple):
         return [name for each in block for name in _names(each)]
     return [block if isinstance(block, str) else block["name"]]
@@ -262,11 +271,12 @@ def _names(block: Any) -> list[str]:
 
 def _view_at(config: Any, detector: Detector) -> Callable[[int], View]:
     augment = config.augment
+    mixes = augment.mix if isinstance(augment.mix, list | tuple) else (augment.mix,)
     options = dict(
         letterbox=detector.letterbox,
         fill=detector.fill,
         window=choose("window", augment.window, "augment.window"),
         colour=choose("colour", augment.colour, "augment.colour"),
-        mix=tuple(choose("mix", each, "augment.mix") for each in augment.mix),
+        mix=tuple(choose("mix", each, "augment.mix") for each in mixes),
     )
     return lambda size: functools.partial(views.train_view, output=size, **options)

@@ -1,8 +1,8 @@
-"""What a recipe can name: the border where names become functions and unknown ones are refused.
+"""Resolves the names in a recipe to functions and modules, and rejects unknown ones.
 
-A name is looked up by the key that it stands for. It is a file of a folder, as
-`backbone=dict(name="vgg16")` is `jaxdet/backbones/vgg16.py`, or a function of a module, as
-`activation="hard_swish"`. There is nothing to register: what a file defines can be named.
+The key decides where a name is looked up: among the files of a folder, as
+`backbone=dict(name="vgg16")` is `jaxdet/backbones/vgg16.py`, or among the functions of a module, as
+`activation="hard_swish"`. There is nothing to register: whatever is defined there can be named.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from typing import Any
 
 from jaxdet.training import old_recipes
 
-# A value is a name, or dict(name=..., ...) with options; "none" is for a key that may go without.
+# A value is a name, or dict(name=..., ...) with options; "none" leaves out what is optional.
 CHOICES = {
     "activation": "jaxdet.layers.activations",
     "attention": "jaxdet.layers.attention",
@@ -38,18 +38,18 @@ CHOICES = {
 
 
 def names(key: str) -> list[str]:
-    """The names that a recipe can give for a key of `CHOICES`."""
+    """The names that a recipe can use for a key of `CHOICES`."""
     return sorted(_candidates(CHOICES[key]))
 
 
 def choose(
     key: str, value: Any, where: str, *, given: Iterable[str] = (), optional: bool = False
 ) -> Any:
-    """What `value` names for a `key` of `CHOICES`, with its options bound.
+    """Looks up what `value` names for a `key` of `CHOICES`, and binds its options.
 
     `value` is a name, or a mapping with `name` and options. `where` is its path in the config, for
-    messages; `given` are arguments that the caller binds. If it is `optional`, the answer to "none"
-    is None. ValueError, with the nearest name, where a name or a type does not fit.
+    messages; `given` are the arguments that the caller binds. If it is `optional`, "none" gives
+    None. ValueError, suggesting the closest name, if a name is unknown or a type is wrong.
     """
     block = dict(value) if hasattr(value, "keys") else {"name": value}
     if "name" not in block:
@@ -71,16 +71,16 @@ def choose(
 
 @functools.lru_cache(maxsize=1024)
 def _bound(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """A partial; the same one for the same options, so that what it is part of compares equal."""
+    """A partial; the same object for the same options, so that modules with it compare equal."""
     return functools.partial(function, **options)
 
 
 @functools.cache
 def _candidates(place: str) -> dict[str, Any]:
-    """By name, the choices in a module or a folder: only what it defines itself.
+    """The choices in a module or folder, by name: only what is defined there, not imported.
 
-    Of a module these are the callables with a name in small letters. Of a folder they are what
-    files define under their own name; a metric is a file that says what its `MAIN` number is.
+    In a module these are the callables with lower-case names. In a folder they are what each file
+    defines under its own name, or, for metrics, the files that define `MAIN`.
     """
     module = importlib.import_module(place)
     if not hasattr(module, "__path__"):
@@ -98,7 +98,7 @@ def _candidates(place: str) -> dict[str, Any]:
 
 
 def _home(value: Any) -> str | None:
-    """The module that defines a function, a class, or what a partial is of."""
+    """The module that defines a function, a class, or the function of a partial."""
     return getattr(getattr(value, "func", value), "__module__", None) if callable(value) else None
 
 
@@ -109,15 +109,15 @@ def arguments(
     *,
     given: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The keyword arguments that `block` has for a function or class, with what they name chosen.
+    """The keyword arguments in `block` for a function or class, with their names resolved.
 
-    Open to a recipe are the arguments that are not `given`, except a function's subjects: those by
-    position and without a default. ValueError, with the nearest name, where names or types do not
-    fit, or one is missing.
+    A recipe can set every argument that is not `given`, except the inputs of a function: its
+    positional arguments without a default. ValueError, suggesting the closest name, if a name is
+    unknown, a type is wrong or an argument is missing.
     """
     parameters = inspect.signature(function).parameters
     is_class = isinstance(getattr(function, "func", function), type)
-    hidden = {*given, "name", "parent"} | (set() if is_class else _subjects(parameters))
+    hidden = {*given, "name", "parent"} | (set() if is_class else _inputs(parameters))
     open_names = [name for name in parameters if name not in hidden]
     result = {}
     for key, value in dict(block).items():
@@ -138,16 +138,16 @@ def _argument(parameter: inspect.Parameter, value: Any, where: str) -> Any:
     return choose(parameter.name, value, where, optional=optional)
 
 
-def _subjects(parameters: Mapping[str, inspect.Parameter]) -> set[str]:
+def _inputs(parameters: Mapping[str, inspect.Parameter]) -> set[str]:
     by_position, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
     return {n for n, p in parameters.items() if p.kind is by_position and p.default is empty}
 
 
 def check_name(name: str, known: Iterable[str], where: str, *, old: str | None = None) -> None:
-    """ValueError with the nearest known name unless `name` is one of `known`.
+    """Raises ValueError, suggesting the closest known name, unless `name` is in `known`.
 
-    Where `old` is the path of the block that the name is a key of, a key of an earlier version is
-    answered by its present name.
+    `old`, if given, is the path of the block in which `name` is a key; the message for a key of an
+    earlier version then gives its current name.
     """
     known = sorted(known)
     if name in known:
@@ -160,7 +160,7 @@ def check_name(name: str, known: Iterable[str], where: str, *, old: str | None =
 
 
 def as_tuples(value: Any) -> Any:
-    """Lists (what JSON makes of tuples) as tuples, at any depth; modules must be hashable."""
+    """Turns lists (JSON has no tuples) into tuples at any depth; modules must be hashable."""
     if isinstance(value, list | tuple):
         return tuple(as_tuples(v) for v in value)
     return value

@@ -1,7 +1,7 @@
-"""What commands share: their flags, and one clear line for a user's mistake.
+"""What the commands share: their flags, and a one-line message for a user's mistake.
 
-Commands that take a recipe have absl's flags, as its keys are flags too (`run`); the others have
-argparse's (`call`), which do not mix with those of another command in the same process.
+Commands that take a recipe use absl's flags, because its keys are flags too (`run`); the others use
+argparse (`call`), whose flags do not mix with those of another command in the same process.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from jaxdet import build
 from jaxdet.training import old_recipes, workdir
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, a file of configs/.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and images.")
 
 _MISTAKES = (ValueError, FloatingPointError, OSError, OverflowError, ImportError)
@@ -32,7 +32,7 @@ def call(
     work: Callable[[argparse.Namespace], int | None],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Runs the command `python -m jaxdet.NAME`; a user's mistake ends with one clear line.
+    """Runs the command `python -m jaxdet.NAME`; a user's mistake ends it with a one-line message.
 
     Returns the exit status that `work` returns, 0 for None.
     """
@@ -50,7 +50,7 @@ def call(
 
 
 def run(work: Callable[[], None], *, required: Sequence[str]) -> None:
-    """Parses the flags and does the work; a user's mistake ends with one clear line."""
+    """Parses the flags and calls `work`; a user's mistake ends it with a one-line message."""
     flags.mark_flags_as_required(required)
     app.run(partial(_main, work), flags_parser=_parse)
 
@@ -59,7 +59,7 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"jaxdet: unknown arguments {argv[1:]}, expected flags such as --config=FILE")
     if not flags.FLAGS["verbosity"].present:
-        _hush_libraries()
+        _silence_libraries()
     try:
         build.check_keys(CONFIG.value)
         work()
@@ -68,24 +68,24 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
         sys.exit(f"jaxdet: {error}")
 
 
-def _hush_libraries() -> None:
-    """They print a lot; what orbax cannot do, it prints many times, and `checkpoint` once."""
+def _silence_libraries() -> None:
+    """Libraries log a lot; orbax repeats its errors, which `checkpoint` reports once."""
     logging.set_verbosity(logging.WARNING)
     handler = logging.get_absl_handler()
     handler.addFilter(lambda record: "orbax" not in record.pathname)
     handler.addFilter(lambda record: not record.name.startswith(("gcsfs", "asyncio")))
-    # After the first file of a checkpoint that cannot be written orbax does not wait for the rest.
+    # When a file of a checkpoint cannot be written, orbax does not wait for the others.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    sys.unraisablehook = _show_unless_nobody_waits
+    sys.unraisablehook = _ignore_closed_event_loop
 
 
-def _show_unless_nobody_waits(unraisable: Any) -> None:
+def _ignore_closed_event_loop(unraisable: Any) -> None:
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses flags; an unknown config key is refused with the nearest one there is."""
+    """Parses the flags; the message for an unknown config key suggests the closest one."""
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError) as error:
@@ -93,9 +93,9 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _unknown_key(argv: list[str]) -> str | None:
-    """What to say of the first --config.KEY that the recipe does not have."""
+    """The message for the first --config.KEY that the recipe does not have, or None."""
     options = [argument.lstrip("-").partition("=") for argument in argv]
-    following = [*argv[1:], ""]  # --config FILE is --config=FILE too
+    following = [*argv[1:], ""]  # --config FILE means --config=FILE
     paths = [
         value or after
         for (name, _, value), after in zip(options, following, strict=True)

@@ -1,14 +1,15 @@
-"""A local page to try a detector with your own pictures.
+"""Try a detector on your own images in a local web page.
 
     python -m jaxdet.demo --workdir=DIR [--port=8000]
 
-serves a page on this machine alone: drop a picture, see the boxes, slide the score threshold,
-choose classes. The same by program: `POST /detect` with a picture file as the body,
+serves a page to this machine only: drop an image, see the detections, move the score threshold,
+choose classes. Programs can `POST /detect` with an image file as the body:
 
-    curl --data-binary @picture.jpg http://127.0.0.1:8000/detect
+    curl --data-binary @image.jpg http://127.0.0.1:8000/detect
 
-answers `{"width", "height", "boxes", "names", "scores"}` by falling score, boxes as x1 y1 x2 y2 in
-pixels of the picture. What is no picture, or too large, is answered by 4xx and `{"error"}`.
+The answer is `{"width", "height", "boxes", "names", "scores"}`, highest score first, with boxes as
+x1 y1 x2 y2 in pixels of the image. A body that is not an image, or is too large, gets a 4xx status
+and `{"error"}`.
 """
 
 import argparse
@@ -30,14 +31,14 @@ from jaxdet import cli
 from jaxdet.data.decode import decode_full
 
 PAGE = Path(__file__).with_name("demo.html")
-HOST = "127.0.0.1"  # of no other machine: there is no password
+HOST = "127.0.0.1"  # not open to other machines: there is no password
 MAX_BYTES = 16 * 2**20  # of an upload
-MAX_PIXELS = 50_000_000  # of a picture: a small file can unpack to very many
-_DRAINED_BYTES = 8 * MAX_BYTES  # of a refused upload; a browser reads no answer before it has sent
+MAX_PIXELS = 50_000_000  # of an image: a small file can decompress to very many
+_DRAINED_BYTES = 8 * MAX_BYTES  # of a refused upload; browsers send it all before they read
 
 
 class Refused(Exception):
-    """A request that is answered with an error status and a reason."""
+    """The refusal of a request, with an HTTP error status and a reason."""
 
     def __init__(self, status: HTTPStatus, reason: str):
         super().__init__(reason)
@@ -45,13 +46,13 @@ class Refused(Exception):
 
 
 class Server(ThreadingHTTPServer):
-    """Answers requests in threads of their own; the detector sees one picture at a time.
+    """Answers each request in its own thread; the detector runs on one image at a time.
 
-    `detector` has `classes` and `detect(images) -> list[Found]`. Port 0 takes any that is free.
+    `detector` has `classes` and `detect(images) -> list[Found]`. Port 0 means any free port.
     """
 
     daemon_threads = True
-    request_queue_size = 128  # connections that wait; the standard library's 5 turns others away
+    request_queue_size = 128  # waiting connections; the standard library's 5 turn others away
 
     def __init__(self, detector: Any, *, port: int):
         self._detector, self._lock = detector, threading.Lock()
@@ -59,40 +60,40 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The address of the page."""
         return f"http://{HOST}:{self.server_address[1]}/"
 
     def describe(self) -> dict[str, Any]:
-        """What the page must know."""
+        """What the page needs to know about the detector."""
         return {"classes": list(self._detector.classes), "max_bytes": MAX_BYTES}
 
     def detect(self, encoded: bytes) -> dict[str, Any]:
-        """What is in a picture file. Raises `Refused` for what is none."""
+        """The detections in an image file; raises `Refused` if it is not one or is too large."""
         _check_size(encoded)
-        with self._lock:  # also around decoding: a picture takes up to 3 * MAX_PIXELS bytes
+        with self._lock:  # also around decoding: an image takes up to 3 * MAX_PIXELS bytes
             try:
                 image = decode_full(encoded)
             except ValueError as error:
                 raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
-            (found,) = self._detector.detect([image])
+            (detections,) = self._detector.detect([image])
         return {
             "width": image.shape[1],
             "height": image.shape[0],
-            "boxes": np.round(found.boxes.astype(float), 2).tolist(),
-            "names": [self._detector.classes[label] for label in found.labels],
-            "scores": np.round(found.scores.astype(float), 4).tolist(),
+            "boxes": np.round(detections.boxes.astype(float), 2).tolist(),
+            "names": [self._detector.classes[label] for label in detections.labels],
+            "scores": np.round(detections.scores.astype(float), 4).tolist(),
         }
 
 
 def _check_size(encoded: bytes) -> None:
-    """Reads the header alone."""
+    """Raises `Refused` unless it is an image of at most MAX_PIXELS; reads only the header."""
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             width, height = image.size
     except (UnidentifiedImageError, Image.DecompressionBombError, ValueError, OSError):
-        raise Refused(HTTPStatus.BAD_REQUEST, "the body is no picture file") from None
+        raise Refused(HTTPStatus.BAD_REQUEST, "the body is not an image file") from None
     if width * height > MAX_PIXELS:
-        reason = f"the picture has {width} x {height} pixels, expected at most {MAX_PIXELS:,}"
+        reason = f"the image has {width} x {height} pixels, expected at most {MAX_PIXELS:,}"
         raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
 
 
@@ -112,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
             self._json(HTTPStatus.NOT_FOUND, {"error": f"no page {self.path}, expected /"})
 
     def do_POST(self) -> None:
-        self.close_connection = True  # what is left of a refused body must not be the next request
+        self.close_connection = True  # the rest of a refused body must not be read as a request
         try:
             if self.path != "/detect":
                 raise Refused(HTTPStatus.NOT_FOUND, f"no {self.path}, expected /detect")
@@ -123,14 +124,16 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal():
-            raise Refused(HTTPStatus.LENGTH_REQUIRED, "a picture file with its Content-Length")
+            raise Refused(
+                HTTPStatus.LENGTH_REQUIRED, "no Content-Length, expected an image file with one"
+            )
         if int(length) > MAX_BYTES:
             self._drain(int(length))
             reason = f"{int(length):,} bytes, expected at most {MAX_BYTES:,}"
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
         body = self.rfile.read(int(length))
         if len(body) < int(length):
-            raise Refused(HTTPStatus.BAD_REQUEST, f"only {len(body):,} of {length} bytes came")
+            raise Refused(HTTPStatus.BAD_REQUEST, f"received only {len(body):,} of {length} bytes")
         return body
 
     def _drain(self, length: int) -> None:
@@ -150,11 +153,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: a line for every request hides what matters."""
+        """Logs nothing: a line for every request would hide what matters."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until it is interrupted."""
+    """Serves the page until interrupted."""
     return cli.call("demo", __doc__, _add_arguments, _demo, argv)
 
 
@@ -163,7 +166,7 @@ def _demo(args: argparse.Namespace) -> None:
     server = Server(detector, port=args.port)
     print("compiling ...", flush=True)
     detector.detect([np.zeros((8, 8, 3), np.uint8)])  # or the first visitor would wait for it
-    print(f"{server.url} (Ctrl+C ends)", flush=True)
+    print(f"{server.url} (Ctrl+C to stop)", flush=True)
     with server:
         try:
             server.serve_forever()
@@ -173,7 +176,7 @@ def _demo(args: argparse.Namespace) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="folder of a trained detector")
-    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 for any free one")
+    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 for any free port")
 
 
 if __name__ == "__main__":

@@ -18,15 +18,15 @@ from jaxdet.engine import evaluate, train, watch
 from jaxdet.training import best_checkpoint, logs, parallel, preemption
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "What to do.")
-UNTIL = flags.DEFINE_integer("until", None, "Stop, saved, at this step; run again to go on.")
-FOLLOW = flags.DEFINE_bool("follow", False, "With --mode=eval: every checkpoint, as it appears.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where several run.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many run, with --coordinator.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one's number, with --coordinator.")
+UNTIL = flags.DEFINE_integer("until", None, "Save and stop at this step; run again to resume.")
+FOLLOW = flags.DEFINE_bool("follow", False, "With --mode=eval: each checkpoint as it appears.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if several run.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes, with --coordinator.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, with --coordinator.")
 
 
 def main() -> None:
-    """Runs the mode that the flags name; of several processes the first one speaks."""
+    """Runs the mode given by the flags; of several processes only the first prints."""
     parallel.initialise(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     if not parallel.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
@@ -41,22 +41,22 @@ def _train(config, folder: epath.Path) -> None:
         done = train.train(config, folder, until=UNTIL.value)
     except preemption.Preempted as stopped:
         print(f"jaxdet: {stopped}", flush=True)
-        sys.exit(os.EX_TEMPFAIL)  # 75: run me again
+        sys.exit(os.EX_TEMPFAIL)  # 75: run again
     print(f"checkpoint   {done.checkpoints.path(int(done.state.step))}")
-    print(f"numbers      {folder / logs.METRICS}")
+    print(f"metrics      {folder / logs.METRICS}")
     print(f"TensorBoard  {folder / logs.TENSORBOARD}")
     for name, path in ("predictions", evaluate.PREDICTIONS), ("best", best_checkpoint.FOLDER):
-        if (folder / path).exists():  # where there was an evaluation
+        if (folder / path).exists():  # if there was an evaluation
             print(f"{name:11}  {folder / path}")
 
 
 def _eval(config, folder: epath.Path) -> None:
     if FOLLOW.value:
         watch.watch(config, folder, last_step=config.schedule.steps)
-        print(f"numbers      {folder / watch.EVALUATIONS}")
+        print(f"metrics      {folder / watch.EVALUATIONS}")
         return
     evaluate.evaluate_newest(config, folder)
-    print(f"numbers      {folder / evaluate.RESULT}")
+    print(f"metrics      {folder / evaluate.RESULT}")
     print(f"predictions  {folder / evaluate.PREDICTIONS}")
 
 

@@ -1,11 +1,11 @@
-"""The table of models: size, work, speed on this machine, published and measured accuracy.
+"""Print a table of the models: size, cost, speed on this machine, published and measured accuracy.
 
     python -m jaxdet.models                      # every recipe in configs/, as markdown
     python -m jaxdet.models configs/ssd300_voc.py
-    python -m jaxdet.models --write=README.md    # between the two comments there
+    python -m jaxdet.models --write=README.md    # replaces the table between its two comments
 
-GFLOPs are billions of multiply-adds of the network for one image. Milliseconds are an image's
-share of a batch of 8, network, decoding and NMS. Accuracy is what the recipe's docstring says.
+GFLOPs are billions of multiply-adds of the network and its decoding, for one image. Milliseconds are per image, in a
+batch of 8, for the network, decoding and NMS. Accuracy is copied from the recipe's docstring.
 """
 
 import argparse
@@ -49,12 +49,12 @@ def _models(args: argparse.Namespace) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("configs", nargs="*", type=Path, help="recipes; all of configs/ if none")
-    parser.add_argument("--write", type=Path, help="a file with the table's two comments")
+    parser.add_argument("configs", nargs="*", type=Path, help="recipes, default all of configs/")
+    parser.add_argument("--write", type=Path, help="file that has the table between two comments")
 
 
 def row(path: Path) -> tuple[str, ...]:
-    """The cells of one recipe, a file with `get_config`."""
+    """The row of one recipe, a file with `get_config`."""
     config = ConfigDict(runpy.run_path(str(path))["get_config"]())
     names = build.data(config)
     detector = build.recipe(config, data.classes(names.train, **names.place)).detector
@@ -74,13 +74,13 @@ def row(path: Path) -> tuple[str, ...]:
 
 
 def milliseconds(detector: Detector) -> float:
-    """The time of `detector.predict` per image, with fresh weights: the best of three batches."""
+    """The time of `detector.predict` per image, with random weights: the best of three batches."""
     variables = detector.init(jax.random.key(0))
     pixels = np.random.default_rng(0).uniform(0, 255, (BATCH, detector.size, detector.size, 3))
     pixels = jnp.asarray(pixels, jnp.float32)
     predict = jax.jit(detector.predict).lower(variables, pixels).compile()
     times = []
-    for _ in range(1 + REPEATS):  # the first is to warm up
+    for _ in range(1 + REPEATS):  # the first is a warm-up
         start = time.perf_counter()
         jax.block_until_ready(predict(variables, pixels))
         times.append(time.perf_counter() - start)
@@ -88,9 +88,9 @@ def milliseconds(detector: Detector) -> float:
 
 
 def accuracy(path: Path) -> tuple[str, str]:
-    """What the docstring of a recipe says under "Published:" and "Measured here:".
+    """The sentences after "Published:" and "Measured here:" in a recipe's docstring.
 
-    ValueError where it has no such sentences.
+    ValueError if either is missing.
     """
     doc = " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split())
     published = re.search(r"Published: (.+?)\.(?: |$)", doc)
@@ -103,7 +103,7 @@ def accuracy(path: Path) -> tuple[str, str]:
 
 
 def markdown(rows: list[tuple[str, ...]]) -> str:
-    """The rows as a table, and the machine they were timed on."""
+    """The rows as a markdown table, and below it the machine they were timed on."""
     lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     kind, cores = jax.devices()[0].device_kind, f"{os.cpu_count()} cores, {platform.machine()}"
@@ -112,7 +112,7 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
 
 
 def replace(file: Path, table: str) -> None:
-    """Puts the table between the two comments of `file`; ValueError where they are not there."""
+    """Puts the table between the two comments of `file`; ValueError if they are missing."""
     before, begin, rest = file.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -1,16 +1,16 @@
-"""Detect objects in pictures and videos, and draw them.
+"""Detect objects in images and videos, and draw them.
 
     python -m jaxdet.predict --workdir=DIR --input=FILE_OR_FOLDER --output=DIR
 
-writes into the output folder every picture and video under its own relative path, with boxes, and
+writes to the output folder every image and video with boxes, under the same relative path, and
 
-- `detections.json`, in COCO's results form: a list of `image_id`, `category_id`, `bbox` (x, y,
-  width, height in pixels) and `score`, with `file_name` beside and, in a video, `frame` from 0;
-- `image_info.json`, in the form of COCO's file of that name: `images` and `categories`, so that
+- `detections.json`, in COCO's results format: a list of `image_id`, `category_id`, `bbox` (x, y,
+  width, height in pixels) and `score`, plus `file_name` and, for videos, `frame`, counted from 0;
+- `image_info.json`, in the format of COCO's file of that name: `images` and `categories`, so that
   pycocotools reads the two as `COCO("image_info.json").loadRes("detections.json")`.
 
-`category_id` is the place of the class in the detector's list, from 1. `image_id` is the number in
-the file's name where every file has its own (as COCO's and VOC's have), else they count from 1.
+`category_id` is the position of the class in the detector's list, counted from 1. `image_id` is the
+number in the file name if every file has its own (as in COCO and VOC), else images count from 1.
 """
 
 import argparse
@@ -28,16 +28,16 @@ from tqdm import tqdm
 import jaxdet
 from jaxdet import cli, data, types, visualize
 
-PICTURES = data.PICTURES
+IMAGES = data.IMAGES
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv"}
 
 
 class Prediction:
-    """What was found so far in the files below `root`, and what could not be read.
+    """Detects objects in the files below `root`; collects detections and unreadable files.
 
-    `detector` has `classes` and `detect(images, batch_size=...) -> list[Found]`. Detections are
-    kept where their score is above `score_threshold`. With `numbered`, file names are numbers and
-    become the ids of the pictures.
+    `detector` has `classes` and `detect(images, batch_size=...) -> list[Found]`. Detections with
+    a score above `score_threshold` are kept. With `numbered`, file names are numbers and become
+    the image ids.
     """
 
     def __init__(
@@ -56,30 +56,30 @@ class Prediction:
         self._detector, self._root, self._output = detector, root, output
         self._threshold, self._batch_size, self._numbered = score_threshold, batch_size, numbered
 
-    def pictures(self, files: Sequence[Path]) -> None:
-        """Detects in picture files, and writes each with its boxes."""
-        bar = tqdm(files, unit="picture", disable=not files)
-        for file, image, found in self._detect(self._read(bar)):
+    def predict_images(self, files: Sequence[Path]) -> None:
+        """Detects objects in image files, and writes each image with its boxes."""
+        bar = tqdm(files, unit="image", disable=not files)
+        for file, image, detections in self._detect(self._read(bar)):
             name = file.relative_to(self._root)
-            self._record(name, image, found)
-            if name.suffix.lower() not in PICTURES:
+            self._record(name, image, detections)
+            if name.suffix.lower() not in IMAGES:
                 name = name.with_name(name.name + ".png")
-            _save(self._output / name, self._draw(image, found))
+            _save(self._output / name, self._draw(image, detections))
 
-    def video(self, file: Path) -> None:
-        """Detects in every frame of a video, and writes it with boxes, as long and as fast.
+    def predict_video(self, file: Path) -> None:
+        """Detects objects in every frame of a video; writes it with boxes, same length and rate.
 
-        A line of pixels is lost where width or height is odd: the format holds even sizes.
+        An odd width or height loses a line of pixels: the format allows only even sizes.
         """
         name = file.relative_to(self._root)
         capture = cv2.VideoCapture(str(file))
         rate, expected = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         bar = tqdm(_frames(capture), total=max(expected, 0), desc=name.name, unit="frame")
         count, writer = 0, None
-        for number, image, found in self._detect(enumerate(bar)):
+        for number, image, detections in self._detect(enumerate(bar)):
             count, writer = number + 1, writer or _open_video(self._output / name, image, rate)
-            self._record(name, image, found, frame=number)
-            writer.write(cv2.cvtColor(self._draw(image, found), cv2.COLOR_RGB2BGR))
+            self._record(name, image, detections, frame=number)
+            writer.write(cv2.cvtColor(self._draw(image, detections), cv2.COLOR_RGB2BGR))
         if writer:
             writer.release()
         if not count:
@@ -88,7 +88,7 @@ class Prediction:
             tqdm.write(f"{file}: ends after {count} of {expected} frames", file=sys.stderr)
 
     def write(self) -> None:
-        """Writes `detections.json` and `image_info.json`; names in any script stay readable."""
+        """Writes `detections.json` and `image_info.json`; class names are not escaped."""
         names = self._detector.classes
         categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
         info = {"images": self.images, "categories": categories}
@@ -109,29 +109,34 @@ class Prediction:
         tqdm.write(f"skipped {file}: {reason}", file=sys.stderr)
 
     def _detect(
-        self, pictures: Iterable[tuple[Any, np.ndarray]]
+        self, images: Iterable[tuple[Any, np.ndarray]]
     ) -> Iterator[tuple[Any, np.ndarray, types.Found]]:
-        """Batches pictures; gives each back with what was found in it."""
-        pictures = iter(pictures)
-        while some := list(itertools.islice(pictures, self._batch_size)):
-            images = [image for _, image in some]
-            every = self._detector.detect(images, batch_size=self._batch_size)
-            for (key, image), found in zip(some, every, strict=True):
-                keep = found.scores > self._threshold
-                found = types.Found(found.boxes[keep], found.scores[keep], found.labels[keep])
-                yield key, image, found
+        """Detects in batches; yields each key and image with the detections kept."""
+        images = iter(images)
+        while batch := list(itertools.islice(images, self._batch_size)):
+            pixels = [image for _, image in batch]
+            results = self._detector.detect(pixels, batch_size=self._batch_size)
+            for (key, image), each in zip(batch, results, strict=True):
+                keep = each.scores > self._threshold
+                kept = types.Found(each.boxes[keep], each.scores[keep], each.labels[keep])
+                yield key, image, kept
 
-    def _draw(self, image: np.ndarray, found: types.Found) -> np.ndarray:
+    def _draw(self, image: np.ndarray, detections: types.Found) -> np.ndarray:
         return visualize.draw_boxes(
-            image, found.boxes, found.labels, classes=self._detector.classes, scores=found.scores
+            image,
+            detections.boxes,
+            detections.labels,
+            classes=self._detector.classes,
+            scores=detections.scores,
         )
 
-    def _record(self, name: Path, image: np.ndarray, found: types.Found, **where: int) -> None:
+    def _record(self, name: Path, image: np.ndarray, detections: types.Found, **where: int) -> None:
         number = int(name.stem) if self._numbered else len(self.images) + 1
         source = {"file_name": name.as_posix(), **where}
         height, width = image.shape[:2]
         self.images.append({"id": number, "width": width, "height": height, **source})
-        for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True):
+        columns = (detections.boxes, detections.scores, detections.labels)
+        for box, score, label in zip(*columns, strict=True):
             x1, y1, x2, y2 = (float(side) for side in box)
             self.detections.append(
                 {
@@ -147,61 +152,59 @@ class Prediction:
 def predict(
     detector: Any, source: Path, output: Path, *, score_threshold: float, batch_size: int
 ) -> Prediction:
-    """Detects in a file or in all pictures and videos of a folder, and writes what was found.
+    """Detects objects in a file, or in all images and videos of a folder; writes the results.
 
     Files that cannot be read are skipped, named on stderr and listed in the result's `bad`. Raises
-    `ValueError` for an input without pictures, and for an output among the input.
+    `ValueError` if the input has no images or videos, or if the output folder holds the input.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     root, files = find_files(source, output)
     videos = [file for file in files if file.suffix.lower() in VIDEOS]
-    pictures = [file for file in files if file not in videos]
+    images = [file for file in files if file not in videos]
     prediction = Prediction(
         detector,
         root,
         output,
         score_threshold=score_threshold,
         batch_size=batch_size,
-        numbered=not videos and _are_numbered(pictures),
+        numbered=not videos and _are_numbered(images),
     )
-    prediction.pictures(pictures)
+    prediction.predict_images(images)
     for video in videos:
-        prediction.video(video)
+        prediction.predict_video(video)
     prediction.write()
     return prediction
 
 
 def find_files(source: Path, output: Path) -> tuple[Path, list[Path]]:
-    """The folder of the input, and the pictures and videos in it at any depth.
+    """The folder of the input, and the images and videos in it at any depth.
 
-    What lies in `output` is left out, as an earlier run wrote it.
+    Files in `output` are left out, as an earlier run wrote them.
     """
     root = source.parent if source.is_file() else source
     if not root.is_dir():
         raise ValueError(f"no file or folder at {source}")
     inside = output.resolve()
-    # A folder that holds the input could also be asked to replace some of it: a/a/1.jpg by a/1.jpg.
+    # Output to the parent of the input could overwrite some of it: a/a/1.jpg is written as a/1.jpg.
     if root.resolve().is_relative_to(inside):
         raise ValueError(
-            f"the output folder {output} holds the input, which annotated pictures might replace; "
-            "choose a folder of its own"
+            f"the output folder {output} holds the input, which annotated images could overwrite; "
+            "choose another folder"
         )
     if source.is_file():
         return root, [source]
-    found = (file for file in sorted(root.rglob("*")) if file.suffix.lower() in PICTURES | VIDEOS)
-    files = [file for file in found if file.is_file() and not file.resolve().is_relative_to(inside)]
+    media = (file for file in sorted(root.rglob("*")) if file.suffix.lower() in IMAGES | VIDEOS)
+    files = [file for file in media if file.is_file() and not file.resolve().is_relative_to(inside)]
     if not files:
-        expected = " ".join(sorted(PICTURES | VIDEOS))
-        raise ValueError(
-            f"no pictures or videos in {source}, expected files that end in {expected}"
-        )
+        expected = " ".join(sorted(IMAGES | VIDEOS))
+        raise ValueError(f"no images or videos in {source}, expected files that end in {expected}")
     return root, files
 
 
-def _are_numbered(pictures: Sequence[Path]) -> bool:
-    """Whether every file name is a number, and no two the same."""
-    stems = [file.stem for file in pictures]
+def _are_numbered(images: Sequence[Path]) -> bool:
+    """Whether every file name is a number and no two are the same."""
+    stems = [file.stem for file in images]
     return all(map(str.isdecimal, stems)) and len(set(map(int, stems))) == len(stems)
 
 
@@ -212,15 +215,15 @@ def _save(path: Path, image: np.ndarray) -> None:
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     while True:
-        there, frame = capture.read()
-        if not there:
+        read, frame = capture.read()
+        if not read:
             return
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 def _open_video(path: Path, image: np.ndarray, rate: float) -> cv2.VideoWriter:
     path.parent.mkdir(parents=True, exist_ok=True)
-    codec = cv2.VideoWriter.fourcc(*"mp4v")  # the one codec that all of VIDEOS can hold
+    codec = cv2.VideoWriter.fourcc(*"mp4v")  # the only codec that every format in VIDEOS can hold
     writer = cv2.VideoWriter(str(path), codec, rate, image.shape[1::-1])
     if not writer.isOpened():
         raise OSError(f"OpenCV cannot write {path} at {rate} frames a second")
@@ -228,7 +231,7 @@ def _open_video(path: Path, image: np.ndarray, rate: float) -> cv2.VideoWriter:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program; 1 where nothing could be read."""
+    """Runs the command; returns 1 if nothing could be read."""
     return cli.call("predict", __doc__, _add_arguments, _predict, argv)
 
 
@@ -250,7 +253,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    path = lambda text: Path(text).expanduser()  # of --output=~/found the shell leaves the ~
+    path = lambda text: Path(text).expanduser()  # the shell does not expand --output=~/out
     parser.add_argument("--workdir", required=True, help="folder of a trained detector")
     parser.add_argument("--input", type=path, required=True, help="image, video, or folder")
     parser.add_argument("--output", type=path, required=True, help="folder to write to")

@@ -1,14 +1,14 @@
-"""The experiments under a folder as one table.
+"""List the training runs under a folder in one table.
 
     python -m jaxdet.runs runs                      # markdown
     python -m jaxdet.runs runs --format=csv
     python -m jaxdet.runs runs --compare 2 5        # or two names
 
-A run is a workdir: a folder with `config.json`. Runs are numbered by the date of their first step.
-The purpose is `config.purpose`, the notes the first line of `notes.txt` or `notes.md` in the
-workdir. The time is that of training steps, without evaluations. `best` is the best value of the
-first number that the metric reports. A comparison shows where the configs differ, and the curves
-of both on one scale.
+A run is a workdir: a folder with `config.json`. Runs are numbered by the date they began. The
+purpose is `config.purpose`, the notes are the first line of `notes.txt` or `notes.md` in the
+workdir. The time is that of the training steps, without evaluation. `best` is the best value of the
+first number that the metric reports. A comparison shows where the configs differ, and the curves of
+both runs on one scale.
 """
 
 import argparse
@@ -42,9 +42,9 @@ _BARS, _BAR_COUNT = "▁▂▃▄▅▆▇█", 24
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A run as its workdir tells of it."""
+    """A training run, as recorded in its workdir."""
 
-    name: str  # its folder, below the one that was asked about
+    name: str  # its folder, relative to the one that is listed
     folder: epath.Path
     config: Mapping[str, Any]
     curves: Curves
@@ -52,13 +52,13 @@ class Experiment:
 
     @property
     def steps(self) -> int:
-        """The last step that is in the log."""
+        """The last step in the log."""
         losses = self.curves.get("train", {}).get("loss", ([0], []))
         return losses[0][-1]
 
 
 def find(root: Path) -> list[Experiment]:
-    """The runs in and below a folder, the oldest first; ValueError where there is none."""
+    """The runs in and below a folder, oldest first; ValueError if there are none."""
     root = epath.Path(root)
     runs = [_read(folder, root, config) for folder, config in _workdirs(root)]
     if not runs:
@@ -68,14 +68,14 @@ def find(root: Path) -> list[Experiment]:
 
 def _workdirs(root: epath.Path) -> Iterator[tuple[epath.Path, dict[str, Any]]]:
     if config := _config(root / workdir.CONFIG):
-        yield root, config  # and not below: its checkpoints are many files
+        yield root, config  # without its subfolders: checkpoints are many files
     elif root.is_dir():
         for folder in sorted(path for path in root.iterdir() if path.is_dir()):
             yield from _workdirs(folder)
 
 
 def _config(file: epath.Path) -> dict[str, Any] | None:
-    """What the file of a run holds; None where there is none, or that of another program."""
+    """The config of a run; None if there is no file, or if it is another program's."""
     if not file.exists():
         return None
     try:
@@ -90,11 +90,11 @@ def _config(file: epath.Path) -> dict[str, Any] | None:
 
 def _read(folder: epath.Path, root: epath.Path, config: dict[str, Any]) -> Experiment:
     name = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
-    return Experiment(name, folder, config, read_curves(folder), _began(folder))
+    return Experiment(name, folder, config, read_curves(folder), _start_date(folder))
 
 
-def _began(folder: epath.Path) -> datetime.datetime:
-    """When a run began: TensorBoard's files have the second in their names."""
+def _start_date(folder: epath.Path) -> datetime.datetime:
+    """When a run began, from the time in seconds in the names of TensorBoard's files."""
     events = (folder / logs.TENSORBOARD).glob("events.out.tfevents.*")
     seconds = [int(name) for name in (path.name.split(".")[3] for path in events) if name.isdigit()]
     first = min(seconds, default=(folder / workdir.CONFIG).stat().mtime)
@@ -102,7 +102,7 @@ def _began(folder: epath.Path) -> datetime.datetime:
 
 
 def row(number: int, run: Experiment) -> tuple[str, ...]:
-    """The cells of COLUMNS."""
+    """The row of a run in the table: a cell for each of COLUMNS."""
     per_epoch = steps_per_epoch(run.config)
     losses = run.curves.get("train", {}).get("loss")
     metric, best, at = "-", "-", "-"
@@ -124,7 +124,7 @@ def row(number: int, run: Experiment) -> tuple[str, ...]:
 
 
 def steps_per_epoch(config: Mapping[str, Any]) -> float | None:
-    """Training images over batch size; None where the set is not prepared on this machine."""
+    """Training images / batch size; None if the dataset is not prepared on this machine."""
     images = _images(config["data"]["train"], config["data"]["dir"])
     return images and images / config["data"]["batch_size"]
 
@@ -138,7 +138,7 @@ def _images(names: str, folder: str) -> int | None:
 
 
 def training_seconds(run: Experiment) -> float | None:
-    """The time of all steps in the log, from their images per second."""
+    """The time of all steps in the log in seconds, from their images per second."""
     train = run.curves.get("train", {})
     if "images_per_second" not in train:
         return None
@@ -167,7 +167,7 @@ def _notes(folder: epath.Path) -> str:
 
 
 def compare(numbers: Sequence[int], a: Experiment, b: Experiment) -> list[tuple[str, ...]]:
-    """Rows (what, of a, of b): the results, the curves, and the config where it differs."""
+    """Rows (name, of a, of b): the results, the curves, and the config keys that differ."""
     cells = [
         dict(zip(COLUMNS, row(n, run), strict=True)) for n, run in zip(numbers, (a, b), strict=True)
     ]
@@ -188,7 +188,7 @@ def _shown_curves(*runs: Experiment) -> list[tuple[str, str]]:
 
 
 def _sparklines(series: Sequence[tuple[list[int], list[float]] | None]) -> list[str]:
-    """Curves in characters, on one scale of steps and values, with the first and last value."""
+    """Sparklines on one scale of steps and values, each between its first and last value."""
     known = [each for each in series if each]
     if not known:
         return ["-"] * len(series)
@@ -208,7 +208,7 @@ def _sparkline(curve: tuple[list[int], list[float]], last: int, low: float, high
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns also stand under one another in a terminal."""
+    """A markdown table whose columns also line up in a terminal."""
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in each] for each in rows]
     widths = [max(3, *map(len, column)) for column in zip(header, *cells, strict=True)]
     line = lambda each: "| " + " | ".join(map(str.ljust, each, widths)) + " |"
@@ -217,7 +217,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def comma_separated(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The table as csv."""
+    """The table as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue().rstrip("\n")
@@ -227,7 +227,7 @@ FORMATS = {"markdown": markdown, "csv": comma_separated}
 
 
 def table(root: Path, chosen: Sequence[str] | None) -> tuple[Sequence[str], list[tuple[str, ...]]]:
-    """Header and rows: of all runs, or of the comparison of two, chosen by number or name."""
+    """Header and rows of all runs, or of a comparison of two, chosen by number or name."""
     runs = find(root)
     if not chosen:
         return COLUMNS, [row(number, run) for number, run in enumerate(runs, start=1)]
@@ -255,8 +255,10 @@ def _runs(args: argparse.Namespace) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=epath.Path, help="the folder that the workdirs are in")
-    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two ids or names")
+    parser.add_argument("folder", type=epath.Path, help="folder that holds the workdirs")
+    parser.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="compare these two, ids or names"
+    )
     parser.add_argument("--format", choices=FORMATS, default="markdown")
 
 

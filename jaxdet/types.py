@@ -1,11 +1,11 @@
-"""The records that travel between the parts, what a detector is, and the letters of all axes.
+"""The records passed between modules, the `Detector` protocol, and the letters for array axes.
 
 **B** images, **H W** pixels, **N** objects (padded), **A** anchors (all levels flattened),
-**K** classes without background, **M** kept detections, **S** canvas side.
+**K** classes without the background, **M** kept detections, **S** canvas side.
 
 Boxes are corners, x1 y1 x2 y2, as fractions of the image (0..1), float32, unless a name says
-otherwise (`boxes_cxcywh`, `boxes_pixels`). They are continuous: a box that covers the first pixel
-of an image 100 wide is 0.00 to 0.01.
+otherwise (`boxes_cxcywh`, `boxes_pixels`). Coordinates are continuous: a box covering the
+first pixel of an image 100 pixels wide extends from 0.00 to 0.01.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ class Objects:
     boxes: Array  # [N, 4] xyxy in 0..1; zeros where mask is False
     labels: Array  # [N] int32, 0..K-1; zero where mask is False
     mask: Array  # [N] bool, True for objects, False for padding
-    weight: Array  # [N] float32, share of the object's loss (1, less under mixup)
+    weight: Array  # [N] float32, factor on the object's loss (1; less under mixup)
 
 
 @flax.struct.dataclass
 class Batch:
-    """What the host hands to the device: images on a fixed canvas, and their objects."""
+    """What the host passes to the device: images on a fixed-size canvas, and their objects."""
 
     image: Array  # [B, S, S, 3] uint8 RGB; the image fills the top left corner, the rest is zero
     size: Array  # [B, 2] int32, height and width of the filled part
@@ -46,23 +46,23 @@ class Anchors:
     """The anchors of a detector at one input size, all levels flattened, fine to coarse."""
 
     boxes: Array  # [A, 4] cx cy w h in 0..1
-    cell: Array  # [A, 4] x0 y0 w h in 0..1, the grid cell that an anchor belongs to
+    cell: Array  # [A, 4] x0 y0 w h in 0..1, the grid cell of each anchor
 
 
 @flax.struct.dataclass
 class Raw:
-    """What a network predicts, before decoding; float32 at least."""
+    """What a network predicts, before decoding; at least float32."""
 
     boxes: Array  # [B, A, 4] box codes
     logits: Array  # [B, A, K] or, with a background class in column 0, [B, A, K + 1]
-    objectness: Array | None = None  # [B, A] logits, for the families that have them
+    objectness: Array | None = None  # [B, A] logits, for the families that predict it
 
 
 @flax.struct.dataclass
 class Targets:
     """What every anchor of one image should predict."""
 
-    boxes: Array  # [A, 4] xyxy box of the object that an anchor is assigned
+    boxes: Array  # [A, 4] xyxy box of the object assigned to each anchor
     labels: Array  # [A] int32, 0..K-1; meaningless where not positive
     positive: Array  # [A] bool
     ignore: Array  # [A] bool, neither positive nor negative
@@ -71,7 +71,7 @@ class Targets:
 
 @flax.struct.dataclass
 class Detections:
-    """The detections in one image (or a batch, with a leading B), by falling score."""
+    """The detections in one image (or a batch, with a leading B), highest score first."""
 
     boxes: Array  # [M, 4] xyxy in 0..1, not clipped
     scores: Array  # [M] float32
@@ -83,19 +83,19 @@ class Detections:
 class Annotation:
     """The ground truth of one image, unpadded, on the host."""
 
-    id: str  # the file's stem (VOC), the image id in decimal (COCO)
+    id: str  # the file's stem (VOC) or the image id in decimal (COCO)
     height: int
     width: int
     boxes: np.ndarray  # [n, 4] xyxy in 0..1
     labels: np.ndarray  # [n] int32, 0..K-1
-    difficult: np.ndarray  # [n] bool (VOC): counts neither as found nor as missed
-    crowd: np.ndarray  # [n] bool (COCO): a region of many objects
+    difficult: np.ndarray  # [n] bool (VOC): neither a hit nor a miss counts
+    crowd: np.ndarray  # [n] bool (COCO): a region with many objects
     area: np.ndarray  # [n] float32 square pixels (COCO: of the segmentation, else of the box)
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The detections in one image on the host, by falling score."""
+    """The detections in one image on the host, highest score first."""
 
     boxes: np.ndarray  # [m, 4] xyxy in pixels of the image, continuous
     scores: np.ndarray  # [m] float32
@@ -103,16 +103,16 @@ class Found:
 
 
 class Detector(Protocol):
-    """What training, evaluation, prediction, reports and every command may use of a detector.
+    """The interface of a detector: all that training, evaluation and the commands may use.
 
-    It is frozen and holds no arrays, so that it can be hashed and printed; its weights are handed
-    in. `pixels` are RGB in 0..255, [B, H, H, 3]; `objects` are [B, N, ...], their boxes fractions
-    of those pixels. Every method can be traced.
+    A detector is frozen and holds no arrays, so it can be hashed and printed; its weights are
+    arguments. `pixels` are RGB in 0..255, [B, H, H, 3]; `objects` are [B, N, ...], with boxes as
+    fractions of `pixels`. Every method can be traced.
     """
 
     @property
     def size(self) -> int:
-        """Side of the square input that evaluation uses, in pixels."""
+        """Side of the square input used for evaluation, in pixels."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -120,14 +120,14 @@ class Detector(Protocol):
 
     @property
     def letterbox(self) -> bool:
-        """Whether images are fitted into the square with their shape kept, or stretched to it."""
+        """Whether images keep their aspect ratio in the square, or are stretched to fill it."""
 
     @property
     def fill(self) -> tuple[float, float, float]:
-        """The colour around a letterboxed image, RGB in 0..255."""
+        """The colour of the padding around a letterboxed image, RGB in 0..255."""
 
     def init(self, key: jax.Array) -> Variables:
-        """Fresh variables."""
+        """Freshly initialised variables."""
 
     def loss(
         self,
@@ -140,15 +140,15 @@ class Detector(Protocol):
     ) -> tuple[Losses, dict]:
         """The losses of a batch as sums and counts, and the new batch statistics.
 
-        `key` is what layers and sampling draw from in training. Nothing is divided here: sums and
-        counts add up over devices and micro-batches, means do not.
+        `key` is for dropout and sampling in training. Nothing is divided here: sums and counts can
+        be added up over devices and micro-batches, means cannot.
         """
 
     def predict(self, variables: Variables, pixels: Array) -> Detections:
         """The detections [B, M] in `pixels`."""
 
     def forward(self, variables: Variables, pixels: Array) -> tuple[jax.Array, jax.Array]:
-        """Boxes [B, A, 4] and scores [B, A, K] before NMS; ValueError for a size that cannot be."""
+        """Boxes [B, A, 4] and scores [B, A, K] before NMS; ValueError for an impossible size."""
 
     def matched(self, objects: Objects, size: int) -> tuple[Anchors, Targets]:
-        """The anchors of an input of `size` pixels, and the targets [B, A] that they are given."""
+        """The anchors for an input of `size` pixels, and the targets [B, A] assigned to them."""

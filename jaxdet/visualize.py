@@ -1,6 +1,6 @@
-"""Pictures for people: boxes with names, contact sheets, what a training batch looks like.
+"""Draws images to look at: labelled boxes, contact sheets, training batches.
 
-Pictures are uint8 RGB [H, W, 3]. Text is drawn by the outline font that comes with OpenCV 5, so
+Images are uint8 RGB [H, W, 3]. Text is drawn with the outline font that comes with OpenCV 5, so
 names may be in Latin, Greek, Cyrillic, Arabic, Chinese, Japanese or Korean.
 """
 
@@ -16,7 +16,7 @@ from jaxdet import types
 
 _FONT = "sans"
 _FONT_WEIGHT = 500
-_BACKGROUND = 32  # grey between the pictures of a sheet
+_BACKGROUND = 32  # grey between the images of a sheet
 _GAP = 4  # pixels between them
 _ANCHOR_COLOUR = (255, 255, 0)
 
@@ -29,12 +29,12 @@ def draw_boxes(
     classes: tuple[str, ...],
     scores: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A copy of `image` with boxes [m, 4] and their class names, and scores [m] where given.
+    """Draws boxes [m, 4] with their class names, and scores [m] if given, on a copy of `image`.
 
-    The best score is drawn last, names above all boxes. Boxes are cut at the edge of the picture.
+    The best score is drawn last, and labels over all boxes. Boxes are clipped to the image.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"a picture is {image.dtype} {image.shape}, expected uint8 [H, W, 3]")
+        raise ValueError(f"the image is {image.dtype} {image.shape}, expected uint8 [H, W, 3]")
     image = np.array(image, order="C")
     shorter = min(image.shape[:2])
     order = range(len(boxes_pixels)) if scores is None else np.argsort(scores, kind="stable")
@@ -50,20 +50,20 @@ def draw_boxes(
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """The RGB colour of a class: the same in every picture, far from those of its neighbours."""
-    hue = 0.61803398875 * label % 1  # the golden ratio never comes back to a hue
+    """The RGB colour of a class: the same in every image, and unlike those of its neighbours."""
+    hue = 0.61803398875 * label % 1  # multiples of the golden ratio never repeat a hue
     value = (1.0, 0.75)[label // 8 % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.55)[label // 16 % 2], value)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def sheet(images: Sequence[np.ndarray], *, columns: int, cell: int = 320) -> np.ndarray:
-    """A contact sheet: every picture fitted into a square of `cell` pixels, row by row.
+    """A contact sheet: images row by row, each resized to fit a square of `cell` pixels.
 
-    The pictures shrink with their names; `found_sheet` and `batch_sheet` draw after fitting.
+    Labels shrink with their image; `found_sheet` and `batch_sheet` draw them after resizing.
     """
     if not len(images):
-        raise ValueError("a sheet of no pictures, expected at least one")
+        raise ValueError("no images for the sheet, expected at least one")
     rows = -(-len(images) // columns)
     page = np.full((rows * cell, columns * cell, 3), _BACKGROUND, np.uint8)
     for index, image in enumerate(images):
@@ -77,22 +77,20 @@ def sheet(images: Sequence[np.ndarray], *, columns: int, cell: int = 320) -> np.
 
 def found_sheet(
     images: Sequence[np.ndarray],
-    found: Sequence[types.Found],
+    detections: Sequence[types.Found],
     *,
     classes: tuple[str, ...],
     columns: int = 4,
     cell: int = 320,
 ) -> np.ndarray:
-    """A contact sheet of pictures and what was found in each (boxes in pixels of the picture)."""
-    pictures = []
-    for image, each in zip(images, found, strict=True):
-        picture = _fit(image, cell - _GAP)
-        height, width = np.divide(picture.shape[:2], image.shape[:2])
+    """A contact sheet of images with their detections, boxes in pixels of each image."""
+    drawn = []
+    for image, each in zip(images, detections, strict=True):
+        small = _fit(image, cell - _GAP)
+        height, width = np.divide(small.shape[:2], image.shape[:2])
         boxes = each.boxes * np.array([width, height] * 2)
-        pictures.append(
-            draw_boxes(picture, boxes, each.labels, classes=classes, scores=each.scores)
-        )
-    return sheet(pictures, columns=columns, cell=cell)
+        drawn.append(draw_boxes(small, boxes, each.labels, classes=classes, scores=each.scores))
+    return sheet(drawn, columns=columns, cell=cell)
 
 
 def batch_sheet(
@@ -107,28 +105,28 @@ def batch_sheet(
 ) -> np.ndarray:
     """A training batch as the network sees it: images [B, S, S, 3] in 0..255, objects [B, N].
 
-    The anchors [A] that are `positive` [B, A] are thin and white, beneath the objects.
+    The anchors [A] that are `positive` [B, A] are thin yellow boxes beneath the objects.
     """
     pixels = np.clip(np.round(np.asarray(images)), 0, 255).astype(np.uint8)
     centres, sides = np.split(np.asarray(anchors.boxes), 2, axis=-1)
     anchor_boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)  # [A, 4]
-    pictures = []
+    drawn = []
     for index, each in enumerate(pixels):
-        picture = _fit(each, cell - _GAP)
-        size = np.array([picture.shape[1], picture.shape[0]] * 2)
+        image = _fit(each, cell - _GAP)
+        size = np.array([image.shape[1], image.shape[0]] * 2)
         for box in anchor_boxes[np.asarray(positive[index])]:
-            _outline(picture, box * size, _ANCHOR_COLOUR, thickness=1)
+            _outline(image, box * size, _ANCHOR_COLOUR, thickness=1)
         mask = np.asarray(objects.mask[index])
         boxes = np.asarray(objects.boxes[index])[mask] * size
         labels = np.asarray(objects.labels[index])[mask]
-        pictures.append(draw_boxes(picture, boxes, labels, classes=classes))
-    return sheet(pictures, columns=columns, cell=cell)
+        drawn.append(draw_boxes(image, boxes, labels, classes=classes))
+    return sheet(drawn, columns=columns, cell=cell)
 
 
 def shape_chart(sides: np.ndarray, shapes: np.ndarray, *, side: int) -> np.ndarray:
-    """Boxes by width and height: a dot for each of `sides` [n, 2], `shapes` [k, 2] outlined.
+    """A chart of box width against height: `sides` [n, 2] as dots, `shapes` [k, 2] outlined.
 
-    `side` is what the chart is wide and high, in the unit of the sides. RGB [H, W, 3].
+    Both axes run from 0 to `side`, in the unit of the sides. RGB [H, W, 3].
     """
     extent, margin = 640, 40
     chart = np.full((extent + 2 * margin,) * 2 + (3,), 255, np.uint8)
@@ -136,8 +134,8 @@ def shape_chart(sides: np.ndarray, shapes: np.ndarray, *, side: int) -> np.ndarr
         margin + round(extent * width / side),
         margin + round(extent * (1 - height / side)),
     )
-    few = sides[np.random.default_rng(0).permutation(len(sides))[:20_000]]
-    for width, height in few:
+    sample = sides[np.random.default_rng(0).permutation(len(sides))[:20_000]]
+    for width, height in sample:
         cv2.circle(chart, place(width, height), 1, (150, 180, 220), -1, cv2.LINE_AA)
     cv2.rectangle(chart, place(0, 0), place(side, side), (0, 0, 0), 1)
     for width, height in shapes:
@@ -157,15 +155,15 @@ def _write(chart: np.ndarray, text: str, at: tuple[int, int]) -> None:
 
 
 def save_png(path: str | Path, image: np.ndarray) -> None:
-    """Writes a picture as PNG, and makes the folder that it goes into; `path` may be gs://..."""
+    """Writes an image as PNG, and creates its folder if necessary; `path` may be gs://..."""
     encoded = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded)  # not cv2.imwrite, which on Windows knows ASCII paths only
+    path.write_bytes(encoded)  # not cv2.imwrite: on Windows it takes only ASCII paths
 
 
 def _fit(image: np.ndarray, side: int) -> np.ndarray:
-    """A resized copy of which the longer side is `side`."""
+    """A copy resized so that its longer side is `side`."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -191,11 +189,11 @@ def _draw_label(
     *,
     size: int,
 ) -> None:
-    """Text on a ground of `colour`, above `corner` or, without room there, below it."""
+    """Draws text on a background of `colour`, above `corner`, or below it if there is no room."""
     font, (height, width) = cv2.FontFace(_FONT), image.shape[:2]
     margin = max(1, size // 6)
     extent = cv2.getTextSize((0, 0), text, (0, 0), font, size, _FONT_WEIGHT)
-    if extent[2] + 2 * margin > width:  # a long name on a small picture
+    if extent[2] + 2 * margin > width:  # a long name on a small image
         size = max(1, size * (width - 2 * margin) // extent[2])
         extent = cv2.getTextSize((0, 0), text, (0, 0), font, size, _FONT_WEIGHT)
     _, ascent, text_width, text_height = extent  # of the text at (0, 0): ascent is negative

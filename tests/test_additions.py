@@ -173,7 +173,7 @@ def test_a_recipe_can_name_all_of_them(copy, shapes):
     run(copy, "use.py", copy)
     options = ["--source=toy_source", "--weights=toys.safetensors", "--workdir=converted"]
     said = run(copy, "-m", "jaxdet.convert", *place, *options)
-    assert "arrays of toys.safetensors" in said
+    assert "arrays from toys.safetensors" in said
 
 
 @pytest.mark.slow

@@ -424,7 +424,6 @@ def test_a_letterboxed_view_without_choices_is_that_of_evaluation():
     pixels, moved = jax.jit(view)(jax.random.key(0), batch)
     expected = jax.jit(jax.vmap(partial(views.eval_view, **how)))(batch.image, batch.size)
     np.testing.assert_allclose(pixels, expected, atol=2e-2)  # steep noise, 1e-5 pixels apart
-    np.testing.assert_array_equal((pixels == np.array(FILL)).all(-1), (expected == FILL).all(-1))
     for i, (height, width) in enumerate((tall, wide, (48, 48))):
         side = max(height, width)
         borders = np.array([side - width, side - height] * 2) / 2

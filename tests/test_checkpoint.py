@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog, dama
 
     state, position = restore(tmp_path)  # as a resumed run does
     assert int(state.step) == 2 and position == 2
-    assert "checkpoints/3 is now damaged-3-1" in caplog.text
+    assert "checkpoints/3 was renamed to damaged-3-1" in caplog.text
     assert (tmp_path / "checkpoints" / "damaged-3-1").is_dir()
     assert checkpoint.steps(tmp_path) == [1, 2]
     save(tmp_path, 3)  # the step comes again
@@ -116,7 +116,7 @@ def test_what_cannot_be_written_is_one_line_and_the_old_checkpoint_stays(tmp_pat
         checkpoints.save(state_at(2), Iterator(2), {})
         checkpoints.wait()
     said = str(caught.value)
-    assert f"{tmp_path}/checkpoints" in said and "checkpoint 1 there is intact" in said
+    assert f"{tmp_path}/checkpoints" in said and "checkpoint 1 is intact" in said
     assert "File too large" in said and "GiB free" in said and "\n" not in said
     assert checkpoint.read(tmp_path)[2] == 1
     state, position = restore(tmp_path)

@@ -10,14 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from configs import quickstart, ssd300_voc, ssdlite320_mobilenet_v3_coco, yolov2_darknet19_416_voc
 from jaxdet import build, choices
 from jaxdet.layers import activations, attention, norms
 from jaxdet.metrics import coco
-from jaxdet.types import Objects
 
 
 def scale(x: int, *, factor: float, sides: tuple[int, ...] = (), exact: bool = False):
@@ -41,7 +40,8 @@ def defined(file):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign):
-            found |= {target.id for target in node.targets}
+            names = [name for target in node.targets for name in ast.walk(target)]
+            found |= {name.id for name in names if isinstance(name, ast.Name)}
     return found
 
 
@@ -148,7 +148,10 @@ def test_lists_become_tuples_at_any_depth():
         ({"name": "scale", "factor": 1, "x": 2}, r"there is no 'x'"),  # not for the config to give
         ({"factor": 1}, r"config\.a lacks 'name'; expected one of .*scale"),
         ({"name": 3}, r"config\.a is 3, expected one of .*scale"),
-        ({"name": "finish", "norm": {"name": "slow"}}, r"config\.a\.norm\.name: there is no 'slow'"),
+        (
+            {"name": "finish", "norm": {"name": "slow"}},
+            r"config\.a\.norm\.name: there is no 'slow'",
+        ),
         (
             {"name": "finish", "norm": {"name": "batch_norm", "momentun": 1.0}},
             r"config\.a\.norm: there is no 'momentun'; did you mean 'momentum'",
@@ -213,37 +216,107 @@ def test_old_keys_are_answered_by_their_successors(block, old, now):
         build.recipe(config, ("a",))
 
 
-EXTRA = dict(name="extra_convs", channels=(8,))
-
-
-def with_necks(*necks):
+def necks(block, levels):
+    """A small recipe with this neck, which makes so many levels."""
     config = quickstart.get_config()
     config.model.size = 64
     config.model.backbone.channels = (8,) * 5
-    config.model.neck = necks
-    return config
+    del config.model.neck
+    config.model.neck = block
+    detector = config.model.detector
+    detector.strides = tuple(8 * 2**i for i in range(levels))
+    detector.scales = tuple(0.1 * (1 + i) for i in range(levels + 1))
+    detector.ratios = ((2.0,),) * levels
+    return build.recipe(config, ("a", "b"))
 
 
 def test_necks_run_in_sequence():
     """Two that add a map each are one that adds two, but for the paths of their parameters."""
-    both = build.recipe(with_necks(EXTRA, EXTRA), ("a", "b"))
-    config = with_necks()
-    config.model.neck = dict(name="extra_convs", channels=(8, 8))
-    config.model.detector = both_levels = config.model.detector
-    both_levels.update(strides=(8, 16, 32, 64, 128), scales=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0))
-    both_levels.ratios = ((2.0,),) * 5
-    one = build.recipe(config, ("a", "b"))
-    config.model.neck = (EXTRA, EXTRA)
-    both = build.recipe(config, ("a", "b"))
-
-    variables = one.detector.init(jax.random.key(0))
-    flat = flatten_dict(variables, sep="/")
-    to_both = {"neck/down1": "neck/extra_convs/down1", "neck/down2": "neck/extra_convs2/down1"}
+    one = dict(name="extra_convs", channels=(8,))
+    whole = necks(dict(name="extra_convs", channels=(8, 8)), 5).detector
+    parts = necks((one, one), 5).detector
+    variables = whole.init(jax.random.key(0))
     moved = {
-        functools.reduce(lambda path, pair: path.replace(*pair), to_both.items(), path): value
-        for path, value in flat.items()
+        re.sub("neck/down([12])", lambda m: f"neck/extra_convs{m[1].strip('1')}/down1", path): value
+        for path, value in flatten_dict(variables, sep="/").items()
     }
-    expected = jax.eval_shape(both.detector.init, jax.random.key(0))
-    assert {p: x.shape for p, x in moved.items()} == {
-        p: x.shape for p, x in flatten_dict(expected, sep="/").items()
+    shapes = flatten_dict(jax.eval_shape(parts.init, jax.random.key(0)), sep="/")
+    assert moved.keys() == shapes.keys()
+    assert {path.split("/")[2] for path in shapes if path.startswith("params/neck")} == {
+        "extra_convs",
+        "extra_convs2",
     }
+    pixels = jax.random.uniform(jax.random.key(1), (2, 64, 64, 3), maxval=255)
+    for ours, theirs in zip(
+        jax.jit(parts.forward)(unflatten_dict(moved, sep="/"), pixels),
+        jax.jit(whole.forward)(variables, pixels),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_necks_of_a_sequence_differ_by_their_options_and_train():
+    """The second sees what the first made; BatchNorms of both follow the batch."""
+    first = dict(name="extra_convs", channels=(8,), norm="none")
+    second = dict(name="extra_convs", channels=(4,), activation="swish")
+    recipe = necks((first, second, "extra_convs"), 5)
+    variables = recipe.detector.init(jax.random.key(0))
+    params = variables["params"]["neck"]
+    assert set(params) == {"extra_convs", "extra_convs2"}  # the last, without maps, has none
+    assert set(params["extra_convs"]["down1"]) == {"conv"}
+    assert params["extra_convs2"]["down1"]["conv"]["kernel"].shape == (3, 3, 8, 4)
+    pixels = jax.random.uniform(jax.random.key(1), (2, 64, 64, 3), maxval=255)
+    _, updates = recipe.detector.net.apply(variables, pixels, train=True, mutable=["batch_stats"])
+    means = updates["batch_stats"]["neck"]["extra_convs2"]["down1"]["norm"]["mean"]
+    assert jnp.abs(means).min() > 0
+    assert recipe.model == ("ssd", "extra_convs+extra_convs+extra_convs", "plain")
+
+
+def test_a_wrong_name_in_a_sequence_is_refused():
+    with pytest.raises(ValueError, match=r"config\.model\.neck\.name: there is no 'extra_conv'"):
+        necks(("extra_convs", "extra_conv"), 4)
+
+
+@pytest.mark.parametrize(
+    ("config", "model"),
+    [
+        (ssd300_voc, ("ssd", "vgg_extras", "vgg16")),
+        (ssdlite320_mobilenet_v3_coco, ("ssd", "ssdlite_extras", "mobilenet_v3")),
+        (yolov2_darknet19_416_voc, ("yolov2", "passthrough", "darknet19")),
+    ],
+)
+def test_importers_know_a_model_by_its_family_neck_and_backbone(config, model):
+    recipe = build.recipe(config.get_config(), ("a",))
+    assert recipe.model == model
+    assert tuple(recipe.parts) == ("backbone", "neck", "head")
+    assert recipe.class_parts == ("head",)
+
+
+NAMES_ALONE = {
+    "model.backbone": "vgg16_features",
+    "model.neck": "yolov1_convs",
+    "model.head": "yolov1",
+    "model.detector": "yolov1",
+    "optimiser": "sgd",
+    "augment.window": "expand_and_crop",
+    "augment.colour": "distort",
+    "evaluation.nms": "greedy",
+}
+
+
+def recipe_with(values):
+    config = ssd300_voc.get_config()
+    for key, value in values.items():
+        *blocks, last = key.split(".")
+        block = functools.reduce(getattr, blocks, config)
+        del block[last]
+        block[last] = value
+    return build.recipe(config, ("a", "b"))
+
+
+def test_a_block_can_be_its_name_alone():
+    blocks = {key: {"name": name} for key, name in NAMES_ALONE.items()}
+    alone, within = (recipe_with(values) for values in (NAMES_ALONE, blocks))
+    assert alone.model == within.model == ("yolov1", "yolov1_convs", "vgg16_features")
+    assert alone.optimiser_name == within.optimiser_name == "sgd"
+    assert alone.detector.net == within.detector.net

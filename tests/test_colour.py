@@ -1,5 +1,7 @@
 """Colour distortion: against OpenCV, and its choices against their probabilities."""
 
+from functools import partial
+
 import cv2
 import jax
 import jax.numpy as jnp
@@ -45,15 +47,16 @@ def test_contrast_before_or_after_is_the_same():
     np.testing.assert_allclose(before, after, atol=2e-3)
 
 
-@jax.jit
-def distort_one(keys, pixels, choices):
+@partial(jax.jit, static_argnames=tuple(STILL))
+def distort_one(keys, pixels, **choices):
     return jax.vmap(lambda key: colour.distort(key, pixels, **choices))(keys)
 
 
 def distort_many(pixel: tuple[float, float, float], **choices) -> np.ndarray:
     """One pixel distorted with many keys: [KEYS, 3]."""
     keys = jax.random.split(jax.random.key(5), KEYS)
-    return np.asarray(distort_one(keys, np.array([[pixel]], np.float32), STILL | choices))[:, 0, 0]
+    pixels = np.array([[pixel]], np.float32)
+    return np.asarray(distort_one(keys, pixels, **STILL | choices))[:, 0, 0]
 
 
 def test_without_choices_colours_stay():
@@ -108,3 +111,9 @@ def test_channels_are_swapped_in_all_orders():
 def test_colours_are_clipped():
     out = distort_many((2.0, 254.0, 100.0), brightness=60.0, contrast=(0.5, 2.0))
     assert out.min() == 0 and out.max() == 255
+
+
+@pytest.mark.parametrize("name", ["contrast", "saturation"])
+def test_a_range_that_ends_before_it_begins_is_refused(name):
+    with pytest.raises(ValueError, match=rf"{name} is \(1.5, 0.5\), expected \(low, high\)"):
+        distort_many((10.0, 200.0, 90.0), **{name: (1.5, 0.5)})

@@ -77,8 +77,8 @@ def test_refuses_what_does_not_fit_and_writes_nothing(given, converted, tmp_path
     assert "backbone.features.1.conv.1.weight has shape (3, 3, 3, 32), but" in said
     assert "Traceback" not in said and not (tmp_path / "run").exists()
     said = convert(given[0], tmp_path / "run", recipe="configs/quickstart.py", ok=False)
-    assert "there is no 'plain'" in said and not (tmp_path / "run").exists()
-    assert "has checkpoints already" in convert(given[0], converted, ok=False)
+    assert "there is no 'ssd + extra_convs + plain'" in said and not (tmp_path / "run").exists()
+    assert "already has checkpoints" in convert(given[0], converted, ok=False)
 
 
 @pytest.mark.slow

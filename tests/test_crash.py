@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_clear_line_and_the_same_command_goes_on(shapes, trai
     assert done.returncode == 1, said[-3000:]
     last = said.splitlines()[-1]
     assert last.startswith(f"jaxdet: could not write a checkpoint to {tmp_path}/checkpoints")
-    assert "checkpoint 2 there is intact" in last and "run the same command again" in last
+    assert "checkpoint 2 is intact" in last and "run the same command again" in last
     assert "Traceback" not in said
     assert checkpoint.read(tmp_path)[2] == 2
 

@@ -199,7 +199,7 @@ def test_more_objects_than_places_keeps_the_largest_and_says_so(dataset, caplog)
 def test_the_number_of_left_out_objects_is_right(dataset, caplog):
     data.train_batches(dataset, batch_size=1, canvas=8, max_objects=3, seed=0)
     usable = ~dataset.table.crowd & ~dataset.table.difficult
-    counts = np.bincount(dataset.table.picture_of_box()[usable], minlength=N)
+    counts = np.bincount(dataset.table.image_of_box()[usable], minlength=N)
     pictures, objects = (counts > 3).sum(), np.maximum(counts - 3, 0).sum()
     assert f"{pictures} pictures have more than 3 objects" in caplog.text
     assert f"the smallest {objects} are left out" in caplog.text

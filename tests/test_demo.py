@@ -161,14 +161,14 @@ DRIVER = """<script>
     await until(() => document.querySelectorAll("#classes input").length === 2);
     const bytes = Uint8Array.from(atob("PICTURE"), letter => letter.charCodeAt(0));
     dropFile(new File([bytes], "one.png"));
-    await until(() => texts().length && byId("picture").complete);
+    await until(() => texts().length && byId("image").complete);
     const steps = [texts()];
     slide(0.1);
     steps.push(texts());
     document.querySelectorAll("#classes input")[1].click();
     steps.push(texts());
     const box = document.querySelector("#boxes rect").getBoundingClientRect();
-    const image = byId("picture").getBoundingClientRect();
+    const image = byId("image").getBoundingClientRect();
     dropFile(new File(["text"], "two.txt"));
     await until(() => byId("message").className === "error");
     const said = {steps, message: byId("message").textContent, after: texts(),
@@ -187,7 +187,7 @@ def test_the_page_works_in_a_browser(server, tmp_path, monkeypatch):
     shown = rendered(server.url, tmp_path / "profile")
     said = json.loads(re.search(r'<pre id="said">(.*?)</pre>', shown)[1])
     assert said["steps"] == [["röd 0.80"], ["nothing 0.20", "röd 0.80"], ["nothing 0.20"]]
-    assert said["message"] == "two.txt: the body is no picture file" and said["after"] == []
+    assert said["message"] == "two.txt: the body is not an image file" and said["after"] == []
     assert said["covers"]
 
 

@@ -45,12 +45,12 @@ def test_a_sound_recipe_passes_and_says_what_training_will_cost(shapes, tmp_path
     output = doctor_on(shapes, f"--workdir={tmp_path / 'not' / 'yet'}")
     assert "FAIL" not in output and "Traceback" not in output
     assert not (tmp_path / "not").exists()  # it only looks
-    assert len(lines(output, "images decode")) == len(lines(output, "boxes legal")) == 2
+    assert len(lines(output, "images decode")) == len(lines(output, "boxes valid")) == 2
     assert "1,000 in shapes_train" in lines(output, "images decode")[0]
     (classes,) = lines(output, "objects by class")
     assert all(f"{name} " in classes for name in ("disc", "ring", "square", "triangle", "cross"))
     (time,) = lines(output, "time")
-    assert "s a step" in time and "6 steps" in time
+    assert "s per step" in time and "6 steps" in time
     (memory,) = lines(output, "memory")
     assert 0 < float(memory[6:].split()[1]) < 1  # GiB
 
@@ -194,7 +194,7 @@ def test_object_rows_count_classes_sizes_and_misses():
     rows = {row.check: row.found for row in doctor.object_rows(recipe, set_)}
     assert rows["objects by class"] == "disc 1, ring 0, square 2"
     assert "under 8: 0, from 8: 1, from 16: 0, from 32: 0, from 64: 2" in rows["objects by size"]
-    assert rows["objects without anchor"] == "1 of 3 (33.3%)"  # two are the same but for the class
+    assert rows["unmatched objects"] == "1 of 3 (33.3%)"  # two are the same but for the class
     assert rows["objects under IoU 0.5"] == "1 of 3 (33.3%)"
 
 
@@ -215,7 +215,7 @@ def test_illegal_boxes():
     set_.parts[0].records.append({"image": b"no picture"})
     decode, legal = doctor.image_rows(set_, 64)
     assert decode.fails and "not a picture" in decode.found
-    assert legal.fails and legal.found == "6 of 7 in some are not, the first in a"
+    assert legal.fails and legal.found == "6 of 7 in some are invalid, the first in a"
 
 
 def test_memory_of_a_step_counts_what_is_donated_once():
@@ -235,6 +235,6 @@ def test_checkpoints_are_counted_in_float_bytes():
 def test_time_of_an_epoch_and_of_the_schedule():
     recipe = quickstart(steps=5000)
     recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, batch_size=10))
-    found = doctor.time_found(3600, recipe, seconds=2.0)
-    assert found.startswith("2.000 s a step, 5.0 images/s; an epoch 0 h 12 min, ")
-    assert "5,000 steps 2 h 47 min" in found
+    found = doctor.describe_time(3600, recipe, seconds=2.0)
+    assert found.startswith("2.000 s per step, 5.0 images/s; 0 h 12 min per epoch, ")
+    assert "2 h 47 min for 5,000 steps" in found

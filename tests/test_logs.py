@@ -28,10 +28,10 @@ def test_a_resumed_run_cuts_what_it_will_write_again(tmp_path):
     ]
 
 
-def test_tensorboard_gets_scalars_and_pictures(tmp_path):
+def test_tensorboard_gets_scalars_and_images(tmp_path):
     log = logs.Log(tmp_path, resumed_at=0)
     log.scalars(1, "eval", {"mAP": np.float32(0.5)})
-    log.picture(1, "batch", np.zeros((4, 6, 3), np.uint8))
+    log.image(1, "batch", np.zeros((4, 6, 3), np.uint8))
     log.close()
     (events,) = (tmp_path / logs.TENSORBOARD).iterdir()
     content = events.read_bytes()

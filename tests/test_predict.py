@@ -207,7 +207,7 @@ def test_output_may_lie_in_the_input_but_not_hold_it(tmp_path):
 def test_input_without_pictures_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("")
-    with pytest.raises(ValueError, match="no pictures or videos in .*in, expected files .*.jpg"):
+    with pytest.raises(ValueError, match="no images or videos in .*in, expected files .*.jpg"):
         run(tmp_path / "in", tmp_path / "out")
     with pytest.raises(ValueError, match="no file or folder at .*absent"):
         run(tmp_path / "absent", tmp_path / "out")

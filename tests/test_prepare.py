@@ -199,7 +199,7 @@ def test_yolo_beside_the_pictures_split_by_name(root, dir, capsys):
     run("yolo", root, dir, "--val=0.25")
     chosen = list(data.open("mine/val", dir=dir).ids)
     assert len(chosen) == 5 and len(data.open("mine/train+mine/val", dir=dir)) == 20
-    assert "5 of the training pictures make it" in capsys.readouterr().out
+    assert "5 of the training images are set aside as one" in capsys.readouterr().out
     moved = root.rename(root.with_name("elsewhere"))
     run("yolo", moved, dir.with_name("again"), "--val=0.25")
     assert sorted(data.open("mine/val", dir=dir.with_name("again")).ids) == sorted(chosen)
@@ -323,9 +323,9 @@ def test_again_is_nothing_and_a_change_is_noticed(root, dir, capsys):
     write(root / "classes.txt", "cell\n")
     run("yolo", root, dir)
     records = {path: path.stat().st_mtime_ns for path in dir.rglob("*.array_record*")}
-    assert len(records) == 2 and "there already" not in capsys.readouterr().out
+    assert len(records) == 2 and "already exists" not in capsys.readouterr().out
     run("yolo", root, dir)
-    assert capsys.readouterr().out.count("there already, from the same annotations") == 2
+    assert capsys.readouterr().out.count("already exists, made from the same annotations") == 2
     assert records == {path: path.stat().st_mtime_ns for path in dir.rglob("*.array_record*")}
     for number in (1, 2):
         write(root / "labels" / f"{number}.txt", "0 0.5 0.5 0.9 0.4\n")
@@ -374,7 +374,7 @@ def test_a_validation_set_without_objects_is_refused_before_training(root, dir):
     (quickstart,) = [path for path in CONFIGS if path.stem == "quickstart"]
     config = load(quickstart).get_config()
     config.data.update(train="mine/train", eval="mine/val", dir=str(dir))
-    with pytest.raises(ValueError, match="mine/val has no object to be found in its 1 images"):
+    with pytest.raises(ValueError, match="mine/val has no object to detect in its 1 images"):
         setup.start(config, dir / "run")
     config.every.evaluation = 0
     train_set, eval_set = setup.open_datasets(config)

@@ -39,7 +39,9 @@ def test_clusters_beat_random_choices_and_each_more_helps():
 
 
 def test_more_priors_than_shapes_are_refused():
-    with pytest.raises(ValueError, match="3 priors asked of boxes of 2 different shapes"):
+    with pytest.raises(
+        ValueError, match="3 priors for boxes of 2 different shapes, expected 1 to 2"
+    ):
         priors.cluster(np.array([[1.0, 1], [1, 1], [2, 1]]), 3)
 
 

@@ -197,21 +197,21 @@ def test_the_page_needs_nothing_but_itself(html, judged_set):
     assert "A &lt;b&gt; purpose" in html and f"COCO metric; {protocol}." in html
     assert len(html) < 3e6
     titles = re.findall("<h2>(.*?)</h2>", html)
-    assert len(titles) == 12 and titles[0] == "Headline"
+    assert len(titles) == 12 and titles[0] == "Summary"
 
 
 def test_galleries_are_full_and_marked(judged_set):
     best, worst = gallery.best_and_worst(judged_set)
-    assert best.count("<figure>") == worst.count("<figure>") == gallery.WHOLE
+    assert best.count("<figure>") == worst.count("<figure>") == gallery.MAX_IMAGES
     assert 'class="right"' in best and 'class="wrong"' not in best
     assert 'class="wrong"' in worst or 'class="missed"' in worst
     scores = [
         float(s) for s in re.findall(r">\w+ (0\.\d+)<", gallery.confident_mistakes(judged_set))
     ]
-    assert len(scores) == gallery.CLOSE and scores == sorted(scores, reverse=True)
+    assert len(scores) == gallery.MAX_BOXES and scores == sorted(scores, reverse=True)
     sides = re.findall(r"(\d+) x (\d+) pixels", gallery.missed_objects(judged_set))
     areas = [int(width) * int(height) for width, height in sides]
-    assert len(areas) == gallery.CLOSE and areas[0] > areas[-1]
+    assert len(areas) == gallery.MAX_BOXES and areas[0] > areas[-1]
 
 
 DRIVER = """<script>
@@ -249,7 +249,7 @@ def test_the_page_works_in_a_browser(html, tmp_path):
     numbers_ = [float(text) for text in low]
     assert len(set(numbers_)) > 1
     assert numbers_ == sorted(numbers_, reverse=True) and low == high[::-1]
-    assert said["fits"] and said["images"] == 2 * gallery.WHOLE + 2 * gallery.CLOSE
+    assert said["fits"] and said["images"] == 2 * gallery.MAX_IMAGES + 2 * gallery.MAX_BOXES
     assert len(said["charts"]) == 2 + 5 + 3 + 1 and min(said["charts"]) > 100
     assert not said["tooWide"]
 
@@ -262,7 +262,7 @@ def test_the_command(trained, tmp_path):
     text, last = output.read_text(), read_curves(workdir)["eval"]
     for name in ("AP", "AP50", "ARl"):  # as training found them
         assert f"<b>{100 * last[name][1][-1]:.2f}</b><span>{name}</span>" in text
-    assert "Checkpoint of step 6" in text and "COCO metric; input 64x64" in text
+    assert "Checkpoint at step 6" in text and "COCO metric; input 64x64" in text
 
 
 def test_a_workdir_without_a_checkpoint_is_refused(tmp_path):

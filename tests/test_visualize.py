@@ -124,7 +124,7 @@ def test_sheet_places_pictures_row_by_row():
     assert (page[150, 101:] == ground).all()  # no fourth picture
     assert (page[10, :100] == ground).all()  # a wide picture leaves room above
     assert (page[:100, 110] == ground).all()  # a high one beside
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         visualize.sheet([], columns=2, cell=100)
 
 

@@ -63,7 +63,7 @@ def test_a_checkpoint_that_goes_before_its_turn_is_no_error(trained, config, tmp
 def test_by_command_it_says_what_training_said(shapes, trained):
     folder, _ = trained
     said = train(shapes, folder, "--mode=eval", "--follow")
-    assert f"numbers      {folder}/{watch.EVALUATIONS}" in said
+    assert f"metrics      {folder}/{watch.EVALUATIONS}" in said
     (line,) = lines(folder)
     logged = json.loads((folder / logs.METRICS).read_text().splitlines()[-1])
     assert line["step"] == 6 and line["AP"] == pytest.approx(logged["AP"], rel=1e-4)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdet import backend
 from jaxdet.augment import window as window_
 from jaxdet.augment.window import Window
 from jaxdet.types import Objects
@@ -20,12 +21,12 @@ def make_window(*box: float, mirror: bool = False) -> Window:
 
 
 def make_canvas(height: int, width: int, side: int = 64, seed: int = 0) -> np.ndarray:
-    """Noise everywhere: what a view takes from beyond the picture would show."""
+    """Noise everywhere: what a view takes from beyond the image would show."""
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
-def resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    return cv2.resize(picture.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    return cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +51,13 @@ def test_the_whole_window_is_opencv_resize(height, width, canvas, output):
 
 def test_the_whole_window_is_opencv_resize_on_a_photo(shared):
     path = sorted((shared / "data" / "VOCdevkit" / "VOC2012" / "JPEGImages").glob("*.jpg"))[0]
-    picture = cv2.imread(str(path))
-    height, width, _ = picture.shape
+    photo = cv2.imread(str(path))
+    height, width, _ = photo.shape
     canvas = np.zeros((512, 512, 3), np.uint8)
-    canvas[:height, :width] = picture
+    canvas[:height, :width] = photo
     size = np.array([height, width], np.int32)
     pixels, _ = resample(canvas, size, window_.whole_window(), output=300)
-    np.testing.assert_allclose(pixels, resize(picture, 300, 300), atol=3e-4)
+    np.testing.assert_allclose(pixels, resize(photo, 300, 300), atol=3e-4)
 
 
 def plain_resample(image, size, box, mirror, output):
@@ -98,14 +99,14 @@ def test_gathers_equal_products(size):
 
 
 @pytest.mark.parametrize(
-    ("backend", "uses", "not_"),
+    ("target", "uses", "not_"),
     [("tpu", "dot_general", "gather"), ("gpu", "gather", "dot_general")],
 )
-def test_only_a_tpu_uses_products(monkeypatch, backend, uses, not_):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    traced = jax.make_jaxpr(partial(window_.resample, output=8))(
-        make_canvas(20, 30), np.array([20, 30], np.int32), window_.whole_window()
-    )
+def test_only_a_tpu_uses_products(target, uses, not_):
+    with backend.lowering_for(target):
+        traced = jax.make_jaxpr(partial(window_.resample, output=8))(
+            make_canvas(20, 30), np.array([20, 30], np.int32), window_.whole_window()
+        )
     assert uses in str(traced) and not_ not in str(traced)
 
 
@@ -116,7 +117,7 @@ def test_padding_without_pixels_stays_finite():
         assert jnp.isfinite(pixels).all()
 
 
-def test_letterbox_puts_the_picture_in_the_middle_of_a_square():
+def test_letterbox_puts_the_image_in_the_middle_of_a_square():
     wide = window_.letterbox_window(jnp.array([50, 100]))
     np.testing.assert_allclose(wide.box, [0, -0.5, 1, 1.5], atol=1e-6)
     tall = window_.letterbox_window(jnp.array([80, 20]))
@@ -132,10 +133,10 @@ def test_boxes_move_with_the_window():
 
 
 @pytest.mark.parametrize("mirror", [False, True])
-def test_to_picture_undoes_to_view(mirror):
+def test_to_image_undoes_to_view(mirror):
     boxes = jnp.array(np.random.default_rng(0).uniform(-0.5, 1.5, (20, 4)), jnp.float32)
     window = make_window(-0.4, 0.3, 0.9, 2.2, mirror=mirror)
-    back = window_.to_picture(window_.to_view(boxes, window), window)
+    back = window_.to_image(window_.to_view(boxes, window), window)
     np.testing.assert_allclose(back, boxes, atol=1e-6)
 
 

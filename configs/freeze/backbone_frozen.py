@@ -1,4 +1,4 @@
-"""Freezing 3 of 5: a pre-trained backbone that stays as it is, BatchNorm statistics included.
+"""Freezing 3 of 5: a pre-trained, frozen backbone, including its BatchNorm statistics.
 
     python -m jaxdet.main --config=configs/freeze/backbone_frozen.py \
         --workdir=runs/freeze/backbone_frozen --config.data.root=VOCdevkit

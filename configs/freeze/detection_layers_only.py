@@ -1,9 +1,9 @@
-"""Freezing 4 of 5: everything frozen but the detection layers, which see a pre-trained backbone.
+"""Freezing 4 of 5: a pre-trained backbone, and everything but the detection layers frozen.
 
     python -m jaxdet.main --config=configs/freeze/detection_layers_only.py \
         --workdir=runs/freeze/detection_layers_only --config.data.root=VOCdevkit
 
-The neck's random weights stay, so the coarser maps are random features.
+The neck keeps its random weights, so the coarser maps are random features.
 Published: nothing. Measured here: no.
 """
 
@@ -13,7 +13,7 @@ from configs.freeze import pretrained
 
 
 def get_config() -> ConfigDict:
-    """As `pretrained`, with all but the head frozen."""
+    """As `pretrained`, with everything but the head frozen."""
     config = pretrained.get_config()
     config.purpose = "freezing: detection layers only"
     config.step.frozen = ("backbone", "neck")

@@ -3,7 +3,7 @@
     python -m jaxdet.main --config=configs/freeze/from_scratch.py \
         --workdir=runs/freeze/from_scratch --config.data.root=VOCdevkit
 
-The five differ in nothing else but what `init_from` and `step` say.
+The five recipes differ only in `init_from`, `step` and, in the fifth, `schedule.boundaries`.
 Published: nothing. Measured here: no.
 """
 

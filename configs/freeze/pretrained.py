@@ -3,7 +3,7 @@
     python -m jaxdet.main --config=configs/freeze/pretrained.py \
         --workdir=runs/freeze/pretrained --config.data.root=VOCdevkit
 
-`mobilenet_v2_imagenet.safetensors` is a file of torchvision's or timm's ImageNet weights.
+`mobilenet_v2_imagenet.safetensors` holds torchvision's or timm's ImageNet weights.
 Published: nothing. Measured here: no.
 """
 

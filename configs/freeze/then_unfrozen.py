@@ -3,7 +3,7 @@
     python -m jaxdet.main --config=configs/freeze/then_unfrozen.py \
         --workdir=runs/freeze/then_unfrozen --config.data.root=VOCdevkit
 
-An epoch of VOC07+12 is 518 steps of 32 pictures.
+An epoch of VOC07+12 is 518 steps of 32 images.
 Published: nothing. Measured here: no.
 """
 

@@ -6,11 +6,11 @@ _RESTARTS, _ROUNDS = 8, 300
 
 
 def cluster(sides: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
-    """The `count` shapes that boxes of `sides` [n, 2] gather around, by area: [count, 2].
+    """Clusters boxes of `sides` [n, 2] into `count` shapes, smallest area first: [count, 2].
 
-    k-means (Lloyd) with the distance 1 - IoU between boxes of one centre, and the median as the new
-    shape: a mean is drawn away by few large boxes and meets the rest worse. Begun as k-means++
-    from several random starts, of which the highest `mean_iou` wins. ValueError where there are
+    k-means (Lloyd) with the distance 1 - IoU between boxes with a common centre, and the median as
+    the new shape: a mean is pulled away by a few large boxes and fits the rest worse. Of several
+    random starts (k-means++) the one with the highest `mean_iou` is kept. ValueError if there are
     fewer different shapes than `count`.
     """
     distinct = len(np.unique(sides, axis=0))
@@ -26,12 +26,12 @@ def cluster(sides: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
 
 
 def mean_iou(sides: np.ndarray, shapes: np.ndarray) -> float:
-    """How well each box of `sides` [n, 2] is met by the best of `shapes` [k, 2]: a mean IoU."""
+    """The mean, over boxes of `sides` [n, 2], of the IoU with the best of `shapes` [k, 2]."""
     return float(shape_iou(sides, shapes).max(axis=1).mean())
 
 
 def shape_iou(sides: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """The IoU [n, k] of boxes [n, 2] and [k, 2] with one centre."""
+    """The IoU [n, k] of boxes [n, 2] and [k, 2] with a common centre."""
     common = np.minimum(sides[:, None], shapes[None]).prod(axis=2)
     return common / (sides.prod(axis=1)[:, None] + shapes.prod(axis=1)[None] - common)
 
@@ -43,13 +43,13 @@ def _cluster_once(sides, count, rng) -> np.ndarray:
         before, nearest = nearest, shape_iou(sides, shapes).argmax(axis=1)
         if before is not None and (before == nearest).all():
             break
-        for k in np.unique(nearest):  # a shape that nothing is nearest to stays
+        for k in np.unique(nearest):  # a shape without boxes stays as it is
             shapes[k] = np.median(sides[nearest == k], axis=0)
     return shapes
 
 
 def _first_shapes(sides, count, rng) -> np.ndarray:
-    """k-means++: each next shape is a box, likelier the worse the shapes so far meet it."""
+    """k-means++: each next shape is a random box, likelier the worse it fits the shapes so far."""
     shapes = sides[rng.integers(len(sides))][None]
     while len(shapes) < count:
         distance = 1 - shape_iou(sides, shapes).max(axis=1)

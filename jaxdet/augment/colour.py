@@ -1,6 +1,6 @@
-"""Random changes of colour: `augment.colour` in a recipe names a function of this file.
+"""Random colour changes: `augment.colour` in a recipe names a function in this file.
 
-Each takes a key and pixels [H, W, 3], RGB in 0 to 255, and returns such pixels.
+Each takes a key and pixels [H, W, 3], RGB in 0..255, and returns pixels of the same kind.
 """
 
 import itertools
@@ -27,14 +27,14 @@ def distort(
 
     Args:
       brightness: largest shift in grey levels, up or down.
-      contrast: range of the factor of all channels. (SSD draws whether it comes before or after
-        the next two; these scale with the pixel, so it makes no difference.)
-      saturation: range of the factor of the S of HSV.
+      contrast: range of the factor on all channels. (SSD applies it at random before or after the
+        next two; these scale with the pixel, so it makes no difference.)
+      saturation: range of the factor on the S of HSV.
       hue: largest shift of the H of HSV, in degrees.
-      swap_probability: of putting the channels into a random one of their six orders.
+      swap_probability: of putting the channels in a random one of their six orders.
 
-    Each of the first four happens with probability 0.5. ValueError for a range that ends before it
-    begins.
+    Each of the first four is applied with probability 0.5. ValueError for a range whose low end is
+    above its high end.
     """
     for name, (low, high) in {"contrast": contrast, "saturation": saturation}.items():
         if low > high:
@@ -50,11 +50,11 @@ def distort(
 
 
 def _turn_hue(pixels: Array, turn: Array, colourful: Array, order: Array) -> Array:
-    """To HSV, hue shifted by `turn` sixths of the circle, saturation scaled, back, reordered.
+    """Shifts the hue by `turn` sixths of the circle, scales the saturation, reorders the channels.
 
-    In HSV a channel is the value V, less as much of the spread max - min as the hue is near the
-    channel's complement (cyan, magenta, yellow): all of it within one sixth of the circle, none
-    beyond two. Reordering the channels is reordering the complements.
+    In HSV a channel is the value V minus a share of the spread max - min, which depends on how near
+    the hue is to the channel's complement (cyan, magenta, yellow): all of it within one sixth of
+    the circle, none beyond two. Reordering the complements reorders the channels.
     """
     red, green, blue = jnp.moveaxis(pixels, -1, 0)
     value = jnp.maximum(jnp.maximum(red, green), blue)  # [H, W]
@@ -63,7 +63,7 @@ def _turn_hue(pixels: Array, turn: Array, colourful: Array, order: Array) -> Arr
     hue = (red - green) * scale + 4  # where blue is largest, in sixths of the circle
     hue = jnp.where(value == green, (blue - red) * scale + 2, hue)
     hue = jnp.where(value == red, (green - blue) * scale, hue)
-    # Channels in the middle, [H, 3, W], until the end: a third quicker on a CPU than last.
+    # Channels stay in the middle, [H, 3, W], until the end: a third faster on a CPU than last.
     complement = jnp.array([3.0, 5.0, 1.0])[order]
     away = (hue + turn)[:, None] - complement[None, :, None]
     away = jnp.abs(away - 6 * jnp.round(away / 6))  # 0 to 3 sixths

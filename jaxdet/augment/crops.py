@@ -1,4 +1,4 @@
-"""Random windows: `augment.window` in a recipe names a function of this file.
+"""Random windows: `augment.window` in a recipe names a function in this file.
 
 Each takes a key, the size [2] of an image in pixels, its objects [N] and whether views are
 letterboxed, and returns the window that a view shows.
@@ -11,9 +11,9 @@ from jaxdet.augment.window import Window, centre_inside, eval_window, to_image
 from jaxdet.boxes.iou import pairwise_iou
 from jaxdet.types import Array, Objects
 
-SMALLEST_SIDE = 0.3  # of a cropped patch, as a share of the image's side
+SMALLEST_SIDE = 0.3  # of a cropped patch, as a fraction of the image's side
 LARGEST_ASPECT = 2.0  # of a cropped patch, in pixels; the smallest is its inverse
-TRIALS = 50  # patches drawn; a mode takes the first that fits it
+TRIALS = 50  # patches drawn; each mode takes the first that fits
 
 
 def expand_and_crop(
@@ -31,12 +31,12 @@ def expand_and_crop(
 
     Args:
       expand_probability: of zooming out by a factor drawn from 1 to `expand_max`.
-      crop_min_ious: one mode each: some object's IoU with the patch is at least this much (0 for
-        any patch); no crop is always one more mode, and without others the only one.
+      crop_min_ious: one crop mode each: some object's IoU with the patch is at least this (0 for
+        any patch). No crop is always one more mode, and the only one if no other is possible.
       mirror_probability: of flipping left to right.
 
-    What is zoomed out from and cropped is the image, or with `letterbox` the square around it,
-    whose patches are squares, too. ValueError for an `expand_max` below 1.
+    Zooming out and cropping apply to the image, or with `letterbox` to the square around it, whose
+    patches are squares too. ValueError for an `expand_max` below 1.
     """
     if expand_max < 1:
         raise ValueError(f"expand_max is {expand_max}, expected at least 1")
@@ -48,7 +48,7 @@ def expand_and_crop(
 
 
 def _expand(key: jax.Array, probability: float, largest: float) -> Array:
-    """A frame [4] around the unit square, of its shape, with the square somewhere inside."""
+    """A larger square [4] with the unit square at a random place inside it."""
     coin, stretch, x, y = jax.random.uniform(key, (4,))
     ratio = jnp.where(coin < probability, 1 + stretch * (largest - 1), 1.0)
     corner = jnp.stack([x, y]) * (1 - ratio)
@@ -58,10 +58,10 @@ def _expand(key: jax.Array, probability: float, largest: float) -> Array:
 def _crop(
     key: jax.Array, frame: Array, size: Array, objects: Objects, min_ious: Array, *, square: bool
 ) -> Array:
-    """A patch [4] of the frame, from a mode picked evenly among those that some trial fits.
+    """A patch [4] of the frame, from a mode drawn uniformly among those that some trial fits.
 
-    SSD's own code picks in the same way: one patch per mode that finds any, then one of these.
-    Fractions serve for pixels here, since stretching an axis leaves IoU as it is.
+    SSD's own code chooses in the same way: a patch for each mode that finds one, then one of these.
+    Fractions can replace pixels here, since stretching an axis does not change the IoU.
     """
     trial_key, mode_key = jax.random.split(key)
     patches, fits = _patches(trial_key, frame, size, square=square)  # [T, 4], [T]
@@ -75,7 +75,7 @@ def _crop(
 
 
 def _patches(key: jax.Array, frame: Array, size: Array, *, square: bool) -> tuple[Array, Array]:
-    """Random patches [T, 4] of the frame, and which of them have a tolerable aspect ratio [T].
+    """Random patches [T, 4] of the frame, and which of them have an allowed aspect ratio [T].
 
     With `square` they have the shape of the frame.
     """

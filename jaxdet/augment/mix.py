@@ -1,4 +1,4 @@
-"""Mixing the images of a batch: `augment.mix` in a recipe names functions of this file.
+"""Mixing the images of a batch: `augment.mix` in a recipe names functions in this file.
 
 Each takes a key, pixels [B, H, W, 3] and objects [B, N], and returns them mixed; the number of
 object slots may grow.
@@ -13,10 +13,10 @@ from jaxdet.types import Array, Objects
 def mixup(
     key: jax.Array, pixels: Array, objects: Objects, *, alpha: float = 1.5
 ) -> tuple[Array, Objects]:
-    """Every image blended with the next one of the batch; the objects of both, 2N of them.
+    """Blends every image with the next one in the batch, and keeps the objects of both, 2N slots.
 
-    The image's share is drawn from Beta(alpha, alpha) and becomes the weight of its objects'
-    losses, the rest that of the other's (Zhang et al. 2019, arXiv:1902.04103, section 3.1).
+    An image's share is drawn from Beta(alpha, alpha) and becomes the weight of its objects' losses;
+    the rest is the weight of the other's (Zhang et al. 2019, arXiv:1902.04103, section 3.1).
     """
     share = jax.random.beta(key, alpha, alpha, (len(pixels),))  # [B]
     of_other = lambda x: jnp.roll(x, -1, axis=0)
@@ -28,6 +28,6 @@ def mixup(
 
 
 def _compact(objects: Objects) -> Objects:
-    """The objects [B, N] without gaps between them: matching goes on to the last object's slot."""
+    """The objects [B, N] with the padding last: matching visits all slots up to the last object."""
     order = jnp.argsort(~objects.mask, axis=1, stable=True)
     return jax.vmap(lambda x, order: jax.tree.map(lambda x: x[order], x))(objects, order)

@@ -1,4 +1,4 @@
-"""The views of an image that a detector trains on and is evaluated on, made on the device."""
+"""The views of an image that a detector trains on and is evaluated on, computed on the device."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from jaxdet.augment import window as window_
 from jaxdet.augment.window import Window
 from jaxdet.types import Array, Batch, Objects
 
-# (key, size [2], objects [N], letterbox) of one image -> what of it is seen
+# (key, size [2], objects [N], letterbox) of one image -> the window that is seen
 WindowSampler = Callable[[jax.Array, Array, Objects, bool], Window]
 # (key, pixels [H, W, 3]) -> pixels
 ColourChange = Callable[[jax.Array, Array], Array]
-# (key, pixels [B, H, W, 3], objects [B, N]) -> the same of the mixed batch
+# (key, pixels [B, H, W, 3], objects [B, N]) -> the same for the mixed batch
 Mix = Callable[[jax.Array, Array, Objects], tuple[Array, Objects]]
 
 
@@ -28,11 +28,11 @@ def train_view(
     colour: ColourChange,
     mix: tuple[Mix, ...] = (),
 ) -> tuple[Array, Objects]:
-    """What is trained on: pixels [B, output, output, 3] float32 in 0 to 255, and their objects.
+    """The training view: pixels [B, output, output, 3] float32 in 0..255, and their objects.
 
-    `window` says what of an image is seen (`augment/crops.py`), `colour` changes its colours
-    (`augment/colour.py`); `fill` is the colour outside the image, which is not changed. Then come
-    the functions of `mix` (`augment/mix.py`), in their order, over the images of the batch.
+    `window` chooses the part of an image that is seen (`augment/crops.py`), `colour` changes its
+    colours (`augment/colour.py`); `fill` is the colour outside the image, which is not changed. The
+    functions in `mix` (`augment/mix.py`) are then applied, in order, to the whole batch.
     """
 
     def view(key: jax.Array, image: Array, size: Array, objects: Objects) -> tuple[Array, Objects]:
@@ -42,7 +42,7 @@ def train_view(
         pixels = colour(colour_key, pixels)
         return _filled(pixels, inside, fill), window_.move_objects(objects, seen)
 
-    keys = jax.random.split(key, len(batch.image))  # one an image, whatever the number of devices
+    keys = jax.random.split(key, len(batch.image))  # one per image, whatever the number of devices
     pixels, objects = jax.vmap(view)(keys, batch.image, batch.size, batch.objects)
     for i, mixed in enumerate(mix):
         pixels, objects = mixed(jax.random.fold_in(key, i), pixels, objects)
@@ -58,7 +58,7 @@ def eval_view(
     fill: tuple[float, float, float],
 ) -> Array:
     """The whole image, stretched to a square (SSD) or letterboxed (YOLO), as float32 pixels
-    [output, output, 3] in 0 to 255. `window.to_image` takes boxes found there back."""
+    [output, output, 3] in 0..255. `window.to_image` maps boxes in it back to the image."""
     seen = window_.eval_window(size, letterbox=letterbox)
     return _filled(*window_.resample(image, size, seen, output=output), fill)
 

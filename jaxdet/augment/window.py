@@ -1,7 +1,7 @@
-"""A window into an image: what of it a view shows. Reading its pixels and moving its boxes.
+"""Windows, the parts of images that views show: reading their pixels and moving their boxes.
 
-Zooming out, cropping, mirroring and letterboxing are all choices of one window, so that an image is
-read once, straight from its uint8 canvas. Functions are written for one image.
+Zooming out, cropping, mirroring and letterboxing are all choices of one window, so an image is read
+only once, directly from its uint8 canvas. Functions are written for one image.
 """
 
 import flax.struct
@@ -15,31 +15,31 @@ from jaxdet.types import Array, Objects
 
 @flax.struct.dataclass
 class Window:
-    """The part of an image that a view shows, possibly reaching beyond it."""
+    """The part of an image that a view shows, possibly extending beyond it."""
 
     box: Array  # [4] xyxy in fractions of the image; below 0 or above 1 outside it
     mirror: Array  # [] bool, whether the view is flipped left to right
 
 
 def whole_window() -> Window:
-    """The whole image; a view stretches it (SSD's evaluation)."""
+    """The whole image, which a view stretches to a square (SSD's evaluation)."""
     return Window(box=jnp.array([0.0, 0.0, 1.0, 1.0]), mirror=jnp.array(False))
 
 
 def eval_window(size: Array, *, letterbox: bool) -> Window:
-    """What evaluation sees of an image of `size` [2]: the square around it, or the image alone."""
+    """The window for evaluation of an image of `size` [2]: the square around it, or the image."""
     return letterbox_window(size) if letterbox else whole_window()
 
 
 def letterbox_window(size: Array) -> Window:
-    """The smallest square around an image of `size` [2] (height, width), image in the middle."""
+    """The smallest square around an image of `size` [2] (height, width), centred on it."""
     extent = size.max() / jnp.maximum(size, 1)[::-1]  # [2] x, y
     corner = (1 - extent) / 2
     return Window(box=jnp.concatenate([corner, corner + extent]), mirror=jnp.array(False))
 
 
 def move_objects(objects: Objects, window: Window) -> Objects:
-    """The objects [N, ...] as the window shows them: clipped to it, and masked out where their
+    """The objects [N, ...] as the window shows them: clipped to it, and masked out if their
     centre is outside it or nothing is left of the box."""
     boxes = to_view(objects.boxes, window)
     kept = objects.mask & centre_inside(jnp.array([[0.0, 0.0, 1.0, 1.0]]), boxes)[0]
@@ -60,7 +60,7 @@ def to_view(boxes: Array, window: Window) -> Array:
 
 
 def to_image(boxes: Array, window: Window) -> Array:
-    """Boxes [N, 4] of the view as fractions of the image; undoes `to_view`."""
+    """Boxes [N, 4] of the view as fractions of the image; the inverse of `to_view`."""
     boxes = jnp.where(window.mirror, _mirrored(boxes), boxes)
     return boxes * _extents(window.box)[None] + _corners(window.box)[None]
 
@@ -71,7 +71,7 @@ def _mirrored(boxes: Array) -> Array:
 
 
 def centre_inside(windows: Array, boxes: Array) -> Array:
-    """Whether windows [T, 4] hold the centres of boxes [N, 4], borders excluded: [T, N]."""
+    """Whether windows [T, 4] contain the centres of boxes [N, 4], borders excluded: [T, N]."""
     centres = (boxes[None, :, :2] + boxes[None, :, 2:]) / 2
     return ((centres > windows[:, None, :2]) & (centres < windows[:, None, 2:])).all(axis=-1)
 
@@ -85,7 +85,7 @@ def _extents(box: Array) -> Array:
 
 
 def resample(image: Array, size: Array, window: Window, *, output: int) -> tuple[Array, Array]:
-    """What the window shows, bilinear with half-pixel centres; the whole window is `cv2.resize`.
+    """Reads the window, bilinearly with half-pixel centres; the whole one as `cv2.resize` does.
 
     Args:
       image: [H, W, 3] uint8 canvas.
@@ -102,17 +102,17 @@ def resample(image: Array, size: Array, window: Window, *, output: int) -> tuple
     columns, inside_columns = _positions(x1, x2, size[1], output)
     columns = jnp.where(window.mirror, columns[::-1], columns)
     inside_columns = jnp.where(window.mirror, inside_columns[::-1], inside_columns)
-    # On a 2-core CPU 0.5 ms an image against 7 ms. A TPU is slow at gathers; a GPU is not, and
-    # would do these products (0.8 GFLOP an image) in full float32, without its matrix units.
+    # On a 2-core CPU gathers take 0.5 ms per image, products 7 ms. A TPU is slow at gathers; a GPU
+    # is not, and would do the products (0.8 GFLOP per image) in float32, without its tensor cores.
     read = _read_by_products if backend.target() == "tpu" else _read_by_gathers
     return read(image, rows, columns, size), inside_rows[:, None] & inside_columns[None]
 
 
 def _positions(low: Array, high: Array, length: Array, output: int) -> tuple[Array, Array]:
-    """Where each cell of a view's axis looks [output], and whether that is inside the image.
+    """The position that each pixel along a view's axis reads [output], and whether it is inside.
 
-    In units of 1/output pixel: these are whole or half numbers for the whole window, which
-    float32 holds exactly; in pixels the rounding shows as 0.005 grey levels.
+    Positions are in units of 1/output pixel: for the whole window these are integers or halves,
+    which float32 represents exactly; in pixels rounding would change grey levels by 0.005.
     """
     place = low * output + (jnp.arange(output) + 0.5) * (high - low)
     inside = (place >= 0) & (place < output)
@@ -122,7 +122,7 @@ def _positions(low: Array, high: Array, length: Array, output: int) -> tuple[Arr
 def _read_by_gathers(image: Array, rows: Array, columns: Array, size: Array) -> Array:
     """Pixels at rows [h] and columns [w], in units of 1/h and 1/w pixel: [h, w, 3].
 
-    Columns first: the last step then reads whole rows, which is the quicker order by a third.
+    Columns first: the last step then reads whole rows; this order is a third faster.
     """
     low, high, share = _neighbours(columns, size[1])
     share = share[None, :, None]
@@ -134,7 +134,7 @@ def _read_by_gathers(image: Array, rows: Array, columns: Array, size: Array) -> 
 
 
 def _take(image: Array, index: Array | tuple) -> Array:
-    # `_positions` is clipped to the image; checking again makes a gather three times slower.
+    # `_positions` clips to the image; checking again makes a gather three times slower.
     return image.at[index].get(mode="promise_in_bounds").astype(jnp.float32)
 
 
@@ -148,8 +148,8 @@ def _neighbours(positions: Array, length: Array) -> tuple[Array, Array, Array]:
 
 
 def _read_by_products(image: Array, rows: Array, columns: Array, size: Array) -> Array:
-    """The same as `_read_by_gathers`, as two matrix products with mostly zeros."""
-    del size  # a clipped position gives no weight beyond the image
+    """The same as `_read_by_gathers`, as two products with matrices that are mostly zero."""
+    del size  # clipped positions give no weight beyond the image
     height, width, _ = image.shape
     highest = jax.lax.Precision.HIGHEST
     image = jnp.einsum(

@@ -12,7 +12,7 @@ _CLIPPED = {"all": slice(0, 4), "sides": slice(2, 4), "none": slice(0)}  # of cx
 
 
 def boxes_per_cell(ratios: Sequence[Sequence[float]]) -> tuple[int, ...]:
-    """Boxes at every cell of each level: two squares, and each ratio upright and lying."""
+    """Boxes per cell of each level: two squares, and a wide and a tall box for each ratio."""
     return tuple(2 + 2 * len(of_level) for of_level in ratios)
 
 
@@ -28,14 +28,14 @@ def default_boxes(
 ) -> Anchors:
     """SSD's default boxes (paper, section 2.2), by level, row, column and shape; float32 numpy.
 
-    One entry per level everywhere: `grids` are (rows, columns); `strides`, `min_sizes` and
+    All lists have one entry per level: `grids` are (rows, columns); `strides`, `min_sizes` and
     `max_sizes` are pixels of an input of `size` x `size`. A centre lies half a stride into its
-    cell, and the stride is the listed one, not size / columns. Shapes: the square of the smallest
-    side, the square of the geometric mean of both sides, then for each ratio the lying and the
-    upright box of the smallest area. `clip` names what of cx, cy, w and h (never the corners) is
-    limited to 0..1: "all" (SSD's published code), "sides" (torchvision) or "none" (mmdetection).
-    Raises ValueError where the lists differ in length, `clip` is none of these, or centres would
-    lie outside the input by more than a quarter of it.
+    cell, and the stride is the listed one, not size / columns. Shapes: a square with the minimum
+    side, a square with the geometric mean of both sides, then for each ratio a wide and a tall box
+    with the area of the first square. `clip` says which of cx, cy, w and h (never the corners) are
+    clipped to 0..1: "all" (SSD's published code), "sides" (torchvision) or "none" (mmdetection).
+    Raises ValueError if the lists differ in length, `clip` is none of these, or centres would lie
+    outside the input by more than a quarter of its side.
     """
     levels = {"grids": grids, "strides": strides, "min_sizes": min_sizes}
     levels |= {"max_sizes": max_sizes, "ratios": ratios}
@@ -46,11 +46,11 @@ def default_boxes(
         raise ValueError(f"clip is {clip!r}, expected one of {', '.join(_CLIPPED)}")
     boxes, cells = [], []
     for grid, stride, *sizes, of_level in zip(*levels.values(), strict=True):
-        # The last centre may lie outside where a grid is rounded up; SSD's own by a hundredth.
+        # The last centre may lie outside if a grid is rounded up; in SSD it does by a hundredth.
         if (max(grid) - 0.5) * stride > 1.25 * size:
             raise ValueError(
                 f"{max(grid)} cells of {stride:g} pixels reach beyond an input of {size}: strides "
-                "are those of one size, set model.detector.strides for this one"
+                "are for one input size; set model.detector.strides for this one"
             )
         shapes = np.array(_shapes(*sizes, of_level)) / size  # [shapes, 2]
         corners = _cell_corners(grid) * stride / size  # [cells, 2]
@@ -73,9 +73,9 @@ def prior_boxes(
 ) -> Anchors:
     """YOLO's priors (YOLO9000, section 2), by level, row, column and prior; float32 numpy.
 
-    One entry per level: `grids` are (rows, columns), which share the picture evenly; `priors` are
-    the (width, height) of the boxes in the middle of every cell, in pixels of an input of `size` x
-    `size`. Raises ValueError where the lists differ in length.
+    One entry per level: `grids` are (rows, columns), which divide the image evenly; `priors`
+    are the (width, height) of the boxes centred in every cell, in pixels of an input of `size` x
+    `size`. Raises ValueError if the lists differ in length.
     """
     if len(grids) != len(priors):
         raise ValueError(f"{len(priors)} levels of priors for {len(grids)} maps")
@@ -92,10 +92,10 @@ def prior_boxes(
 
 
 def _shapes(min_size, max_size, ratios):
-    """Width and height of every box of a cell, in the unit of the sizes."""
+    """Width and height of every box of a cell, in the units of the sizes."""
     squares = [(min_size, min_size), (math.sqrt(min_size * max_size),) * 2]
-    lying = [(min_size * math.sqrt(r), min_size / math.sqrt(r)) for r in ratios]
-    return squares + list(itertools.chain(*((shape, shape[::-1]) for shape in lying)))
+    wide = [(min_size * math.sqrt(r), min_size / math.sqrt(r)) for r in ratios]
+    return squares + list(itertools.chain(*((shape, shape[::-1]) for shape in wide)))
 
 
 def _cell_corners(grid):
@@ -105,7 +105,7 @@ def _cell_corners(grid):
 
 
 def _cross(first, second):
-    """Every row of first [n, 2] beside every row of second [m, 2]: [n * m, 4]."""
+    """Every row of first [n, 2] joined with every row of second [m, 2]: [n * m, 4]."""
     return np.concatenate(
         [np.repeat(first, len(second), axis=0), np.tile(second, (len(first), 1))], axis=1
     )

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from jaxdet.boxes.iou import from_cxcywh, to_cxcywh
 from jaxdet.types import Anchors, Array
 
-# Of the image's side. Padding and degenerate boxes have no side; the logarithm needs one.
+# As a fraction of the image's side. Padding and degenerate boxes have sides of zero, which have no
+# logarithm.
 SMALLEST_SIDE = 1e-6
 
 
-def _as_it_is(outputs: Array) -> Array:
+def _unchanged(outputs: Array) -> Array:
     return outputs
 
 
@@ -25,18 +26,18 @@ def _as_it_is(outputs: Array) -> Array:
 class Codec:
     """How boxes become codes and a network's outputs become boxes.
 
-    `encode` makes codes of boxes xyxy, `decode` boxes of a network's outputs. `activate` makes of
-    these outputs what a code is compared with: the sigmoid of some, where they are logits.
+    `encode` turns xyxy boxes into codes, `decode` turns a network's outputs into boxes. `activate`
+    turns these outputs into what codes are compared with: the sigmoid of those that are logits.
     """
 
     encode: Callable[[Array, Anchors], Array]
     decode: Callable[[Array, Anchors], Array]
-    activate: Callable[[Array], Array] = _as_it_is
+    activate: Callable[[Array], Array] = _unchanged
 
 
 def from_anchor(variances: tuple[float, float] = (0.1, 0.2)) -> Codec:
-    """Centre offsets in units of the anchor's sides over the first variance, log ratios of the
-    sides over the second (SSD paper, equation 2; the variances are those of its published code)."""
+    """Centre offsets in units of the anchor's sides, divided by the first variance, and log ratios
+    of the sides, divided by the second (SSD paper, equation 2; variances as in its code)."""
     return Codec(
         partial(encode_from_anchor, variances=variances),
         partial(decode_from_anchor, variances=variances),
@@ -57,7 +58,7 @@ def encode_from_anchor(
 def decode_from_anchor(
     codes: Array, anchors: Anchors, *, variances: tuple[float, float] = (0.1, 0.2)
 ) -> Array:
-    """The boxes that codes stand for; see `from_anchor`."""
+    """The boxes that codes represent; see `from_anchor`."""
     anchor = _like(anchors.boxes, codes)
     centre = codes[..., :2] * variances[0] * anchor[..., 2:] + anchor[..., :2]
     sides = jnp.exp(codes[..., 2:] * variances[1]) * anchor[..., 2:]
@@ -65,10 +66,10 @@ def decode_from_anchor(
 
 
 def encode_in_cell(boxes: Array, anchors: Anchors) -> Array:
-    """Where in its cell a box has its centre, in 0..1, and the log ratios of its sides.
+    """The centre of a box within its cell, in 0..1, and the log ratios of its sides.
 
-    The first two are what the sigmoid of the network's outputs should be (YOLO9000, section 2,
-    direct location prediction).
+    The first two are targets for the sigmoid of the network's outputs (YOLO9000, section 2, direct
+    location prediction).
     """
     boxes_cxcywh = to_cxcywh(boxes)
     cell, prior = _like(anchors.cell, boxes), _like(anchors.boxes, boxes)
@@ -78,7 +79,7 @@ def encode_in_cell(boxes: Array, anchors: Anchors) -> Array:
 
 
 def decode_in_cell(outputs: Array, anchors: Anchors) -> Array:
-    """The boxes that a network's outputs stand for; the first two are logits."""
+    """The boxes that a network's outputs represent; the first two outputs are logits."""
     cell, prior = _like(anchors.cell, outputs), _like(anchors.boxes, outputs)
     centre = jax.nn.sigmoid(outputs[..., :2]) * cell[..., 2:] + cell[..., :2]
     sides = jnp.exp(outputs[..., 2:]) * prior[..., 2:]
@@ -93,7 +94,7 @@ in_cell = Codec(encode_in_cell, decode_in_cell, _sigmoid_of_centre)
 
 
 def encode_roots(boxes: Array, anchors: Anchors) -> Array:
-    """Where in its cell a box has its centre, in 0..1, and the roots of its sides.
+    """The centre of a box within its cell, in 0..1, and the square roots of its sides.
 
     Sides are fractions of the image (YOLO, section 2.2).
     """
@@ -104,7 +105,7 @@ def encode_roots(boxes: Array, anchors: Anchors) -> Array:
 
 
 def decode_roots(codes: Array, anchors: Anchors) -> Array:
-    """The boxes that such codes stand for."""
+    """The boxes that such codes represent."""
     cell = _like(anchors.cell, codes)
     centre = codes[..., :2] * cell[..., 2:] + cell[..., :2]
     return from_cxcywh(jnp.concatenate([centre, jnp.square(codes[..., 2:])], axis=-1))

@@ -1,4 +1,4 @@
-"""Arithmetic of boxes, for numpy and for traced arrays alike. Corners (xyxy) unless named."""
+"""Box arithmetic for numpy and traced arrays alike; boxes are corners (xyxy) unless named."""
 
 import jax.numpy as jnp
 
@@ -6,7 +6,7 @@ from jaxdet.types import Array
 
 
 def area(boxes: Array) -> Array:
-    """Area of boxes [..., 4]; zero where a box is empty or inside out."""
+    """Area of boxes [..., 4]; zero if a box is empty or inverted."""
     return jnp.maximum(boxes[..., 2] - boxes[..., 0], 0) * jnp.maximum(
         boxes[..., 3] - boxes[..., 1], 0
     )
@@ -33,7 +33,7 @@ def pairwise_intersection(a: Array, b: Array) -> Array:
 
 
 def pairwise_iou(a: Array, b: Array, *, epsilon: float = 0.0) -> Array:
-    """Intersection over union of a [N, 4] and b [M, 4]: [N, M]; 0 where both are empty.
+    """Intersection over union of a [N, 4] and b [M, 4]: [N, M]; 0 if both are empty.
 
     `epsilon` is added to the union; SSD's matching uses 1e-5, which decides ties.
     """
@@ -43,7 +43,7 @@ def pairwise_iou(a: Array, b: Array, *, epsilon: float = 0.0) -> Array:
 
 
 def paired_iou(a: Array, b: Array) -> Array:
-    """Intersection over union of boxes a [..., 4] and b [..., 4], one with one: [...]."""
+    """Intersection over union of boxes a [..., 4] and b [..., 4], pair by pair: [...]."""
     corners = jnp.concatenate(
         [jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])], axis=-1
     )

@@ -1,8 +1,8 @@
 """Which anchor is assigned to which object.
 
-On a CPU the objects are visited in a loop that ends with the last of them: a table [N, A] of a
-batch falls out of its caches, and would pay for the padding. Accelerators get the table: there a
-loop whose end depends on the data waits for the host after every round.
+On a CPU a loop visits the objects and ends with the last of them: a batch's tables [N, A] do not
+fit in its caches, and would spend time on padding. Accelerators use the tables: there a loop of
+data-dependent length waits for the host after every iteration.
 """
 
 import math
@@ -16,8 +16,8 @@ from jaxdet import backend
 from jaxdet.boxes.iou import from_cxcywh, pairwise_iou, to_cxcywh
 from jaxdet.types import Anchors, Array, Objects, Targets
 
-# (whether anchors' cells hold an object's centre [A], its sides [2]) -> two masks [A]: the anchors
-# that it chooses, and those that it claims.
+# (whether an anchor's cell contains an object's centre [A], the object's sides [2]) -> two masks
+# [A]: the anchors that the object chooses, and those that it claims.
 Choice = Callable[[Array, Array], tuple[Array, Array]]
 
 
@@ -25,9 +25,9 @@ def match(anchors: Anchors, objects: Objects, *, iou_threshold: float = 0.5) -> 
     """Assign the objects of one image to anchors as SSD does (paper, section 2.2).
 
     An anchor is assigned the object that it overlaps most, if their IoU is at least `iou_threshold`
-    (equal IoU: the first object). Beyond that, every object gets the anchor that overlaps it most
-    (equal IoU: the first anchor); of two objects that want the same anchor the later one gets it.
-    An object that touches no anchor is left out. Anchors [A], objects [N], padding anywhere.
+    (equal IoU: the first object). In addition, every object gets the anchor that overlaps it most
+    (equal IoU: the first anchor); if two objects want the same anchor, the later one gets it. An
+    object that overlaps no anchor is left out. Anchors are [A], objects [N] with padding anywhere.
     """
     objects = jax.tree.map(jnp.asarray, objects)
     iou, best_object, best_anchor = _best(anchors, objects)
@@ -42,12 +42,12 @@ def match(anchors: Anchors, objects: Objects, *, iou_threshold: float = 0.5) -> 
 
 
 def _best(anchors: Anchors, objects: Objects) -> tuple[Array, Array, Array]:
-    """Per anchor the best IoU [A] and its object [A]; per object its best anchor [N], or A."""
+    """Per anchor the best IoU [A] and its object [A]; per object the best anchor [N], A if none."""
     corners = from_cxcywh(anchors.boxes)  # [A, 4]
     count = corners.shape[0]
 
     def iou_with(some: Array, mask: Array) -> Array:
-        # The union's 1e-5 is the reference's: without it other anchors win ties.
+        # The reference adds 1e-5 to the union: without it other anchors win ties.
         return jnp.where(mask[:, None], pairwise_iou(some, corners, epsilon=1e-5), 0.0)
 
     if backend.target() != "cpu":
@@ -69,19 +69,19 @@ def _best(anchors: Anchors, objects: Objects) -> tuple[Array, Array, Array]:
 
 
 def _first_highest(iou: Array) -> Array:
-    """The first place of the highest of iou [A]."""
+    """The first index of the highest iou [A]."""
     if backend.target() == "cpu":  # argmax is a scalar loop there, three times as slow
         return jnp.where(iou == iou.max(), jnp.arange(len(iou)), len(iou)).min()
-    # Elsewhere the two might be compiled apart, round otherwise, and nothing be the highest.
+    # Elsewhere the two might be compiled separately and rounded differently, and nothing be equal.
     return iou.argmax()
 
 
 def by_shape(anchors: Anchors, objects: Objects, *, ignore_iou: float = math.inf) -> Targets:
     """Assign the objects of one image to the priors of their cells (YOLO9000, section 2).
 
-    Of all priors in the cell of every level that holds its centre, an object gets the one whose
-    shape fits best (IoU with both at one place; equal IoU: the first). The others there whose IoU
-    is above `ignore_iou` are ignored. Where objects want the same anchor differently, the last
+    Of all priors in the cells, one per level, that contain its centre, an object gets the one whose
+    shape fits best (IoU with both at the same place; equal IoU: the first). The other priors there
+    with an IoU above `ignore_iou` are ignored. If objects disagree about an anchor, the last one
     decides. An object without area, or with its centre outside the image, is left out.
     """
     priors = _at_origin(anchors.boxes[:, 2:])
@@ -95,23 +95,23 @@ def by_shape(anchors: Anchors, objects: Objects, *, ignore_iou: float = math.inf
 
 
 def by_cell(anchors: Anchors, objects: Objects) -> Targets:
-    """Every anchor in the cell of an object's centre is assigned to it (YOLO, section 2).
+    """Assign an object to every anchor in the cell that contains its centre (YOLO, section 2).
 
-    Of several objects in one cell the last counts; which are left out is as in `by_shape`.
+    If several objects are in one cell, the last counts; objects are left out as in `by_shape`.
     """
     return _in_cells(anchors, objects, lambda inside, sides: (inside, inside))
 
 
 def _in_cells(anchors: Anchors, objects: Objects, choose: Choice) -> Targets:
-    """The targets when every object chooses among the anchors in the cells that hold its centre.
+    """The targets if every object chooses among the anchors in the cells that contain its centre.
 
-    Of the objects that claim an anchor the last one owns it; an anchor that its owner did not
-    choose is ignored.
+    The last object that claims an anchor owns it; an anchor that its owner did not choose is
+    ignored.
     """
     objects = jax.tree.map(jnp.asarray, objects)
     boxes_cxcywh = to_cxcywh(objects.boxes)
     usable = objects.mask & (boxes_cxcywh[:, 2:] > 0).all(axis=-1)
-    # Cells as whole numbers: with rounded borders some centres would have two cells, some none.
+    # Cells as integers: with rounded borders some centres would be in two cells, some in none.
     columns_rows = jnp.round(1 / anchors.cell[:, 2:])  # [A, 2]
     cell = jnp.round(anchors.cell[:, :2] * columns_rows)
 
@@ -166,5 +166,5 @@ def _end(mask: Array) -> Array:
 
 
 def _at_origin(sides: Array) -> Array:
-    """Boxes [..., 4] of the given sides [..., 2], all with one corner in common."""
+    """Boxes [..., 4] with the given sides [..., 2], all with a corner at the origin."""
     return jnp.concatenate([jnp.zeros_like(sides), sides], axis=-1)

@@ -1,4 +1,4 @@
-"""Non-maximum suppression: `nms="NAME"` in a recipe is the function of that name.
+"""Non-maximum suppression: `nms="NAME"` in a recipe selects the function NAME.
 
 Each takes the boxes [A, 4] and scores [A, K] of one image and returns its detections.
 """
@@ -12,11 +12,11 @@ from jaxdet.types import Array, Detections
 def greedy(
     boxes: Array, scores: Array, *, score_threshold: float, iou_threshold: float, max_kept: int
 ) -> Detections:
-    """Greedy NMS, class by class: the best `max_kept` over all classes.
+    """Greedy NMS, class by class; keeps the best `max_kept` over all classes.
 
-    Every (anchor, class) with a score above `score_threshold` is a candidate of its own: boxes
+    Every (anchor, class) with a score above `score_threshold` is a separate candidate: boxes
     [A, 4], scores [A, K]. Boxes are neither clipped nor dropped for their size. Equal scores are
-    taken by anchor, then by class.
+    ordered by anchor, then by class.
     """
     place, valid = greedy_places(
         boxes,

@@ -1,9 +1,9 @@
-"""Greedy non-maximum suppression with fixed shapes: exact, and without a limit before it.
+"""Greedy non-maximum suppression with fixed shapes: exact, with no limit on the candidates.
 
-The greedy rule: walk the candidates by falling score; keep one unless a kept one covers it. Only
-the first `max_kept` survivors are wanted, so the candidates are taken in chunks, best first, and
-the walk ends with the chunk that fills the quota. Inside a chunk the rule is a fixed point: "kept
-is what no kept, better one covers", repeated until nothing changes.
+The greedy rule: visit the candidates by descending score, and keep one unless a kept one covers it.
+Only the first `max_kept` survivors are needed, so the candidates are processed in chunks, best
+first, up to the chunk that fills the quota. Within a chunk the rule is a fixed-point iteration:
+keep what no better, kept candidate covers, until nothing changes.
 """
 
 import jax.numpy as jnp
@@ -12,14 +12,14 @@ from jax import lax
 from jaxdet.boxes.iou import pairwise_iou
 from jaxdet.types import Array
 
-CHUNK = 256  # 128 to 512 take about as long on a CPU; larger wastes work when few are wanted
+CHUNK = 256  # 128 to 512 take about as long on a CPU; larger wastes work when few are kept
 
 
 def nms(boxes: Array, scores: Array, *, iou_threshold: float, max_kept: int) -> tuple[Array, Array]:
     """Greedy NMS of boxes [n, 4] with scores [n], regardless of class.
 
-    Returns the indices [max_kept] of the kept boxes by falling score (equal scores: lower index
-    first), and which of them are valid [max_kept]; a score of -inf marks a box that does not count.
+    Returns the indices [max_kept] of the kept boxes by descending score (equal scores: lower
+    index first), and which of them are valid [max_kept]; a box with a score of -inf does not count.
     """
     return greedy_places(
         boxes, scores[:, None], floor=-jnp.inf, iou_threshold=iou_threshold, max_kept=max_kept
@@ -29,15 +29,15 @@ def nms(boxes: Array, scores: Array, *, iou_threshold: float, max_kept: int) -> 
 def greedy_places(
     boxes: Array, scores: Array, *, floor: float, iou_threshold: float, max_kept: int
 ) -> tuple[Array, Array]:
-    """The places in the flattened scores [A, K] of what greedy NMS keeps, class by class.
+    """The indices into the flattened scores [A, K] of what greedy NMS keeps, class by class.
 
-    Places are [max_kept], zero beyond the last; with them comes which are valid [max_kept]. Scores
-    up to `floor` do not count.
+    Returns the indices [max_kept], zero beyond the last, and which of them are valid [max_kept].
+    Scores not above `floor` do not count.
     """
     boxes, scores = jnp.asarray(boxes), jnp.asarray(scores)
     classes = scores.shape[1]
 
-    def covers(first, second):  # places [n] and [m]: do they overlap too much, in one class? [n, m]
+    def covers(first, second):  # places [n] and [m] -> which overlap too much, in one class [n, m]
         same_class = (first % classes)[:, None] == (second % classes)[None]
         ious = pairwise_iou(boxes[first // classes], boxes[second // classes])
         return same_class & (ious > iou_threshold)
@@ -48,7 +48,7 @@ def greedy_places(
 
     def walk(state):
         kept, count, maxima, last = state
-        # The best ones lie in the rows with the best maxima, so two small top_k do.
+        # The best candidates are in the rows with the best maxima, so two small top_k suffice.
         chunk = min(CHUNK, scores.size)
         rows = jnp.sort(lax.top_k(maxima, min(chunk, len(maxima)))[1])
         places = rows[:, None] * classes + jnp.arange(classes, dtype=jnp.int32)[None]
@@ -77,14 +77,14 @@ def greedy_places(
 def _after(last, scores, places):
     """The scores that come after `last`, a score and a place, and -inf for the others.
 
-    Candidates go by falling score, then by place.
+    Candidates are ordered by descending score, then by place.
     """
     score, place = last
     return jnp.where((scores < score) | ((scores == score) & (places > place)), scores, -jnp.inf)
 
 
 def _fixed_point(alive, covers):
-    """The greedy survivors [n] of `alive` [n], where covers[i, j] says that i, better, covers j."""
+    """The greedy survivors [n] of `alive` [n]; covers[i, j] means that i is better and covers j."""
     matrix = covers.astype(jnp.float32)
 
     def narrow(state):

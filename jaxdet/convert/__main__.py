@@ -1,12 +1,12 @@
-"""Make a checkpoint of weights that were trained elsewhere.
+"""Convert weights that were trained elsewhere into a checkpoint.
 
     python -m jaxdet.convert --source=lufficc --weights=vgg_ssd300_voc0712.pth \
         --config=configs/ssd300_voc.py --workdir=runs/lufficc_ssd300
 
 writes what `jaxdet.load`, `jaxdet.predict` and `jaxdet.main --mode=eval` read, and what another
-run begins from with `--config.init_from=runs/lufficc_ssd300`. Every array of the file is used
-exactly once, or nothing is written. Weights for other classes than those of `config.data.train`
-give all but their last layers; which ones start fresh is printed.
+run starts from with `--config.init_from=runs/lufficc_ssd300`. Every array of the file is used
+exactly once, or nothing is written. If the weights are for other classes than `config.data.train`
+has, all but their last layers are used; the layers that start fresh are printed.
 """
 
 from typing import Any
@@ -23,23 +23,23 @@ from jaxdet.training import checkpoint, workdir
 
 SOURCES = sorted(name for name, file in weights.sources().items() if hasattr(file, "MODELS"))
 
-SOURCE = flags.DEFINE_enum("source", None, SOURCES, "Whose names the weights have.")
+SOURCE = flags.DEFINE_enum("source", None, SOURCES, "Whose parameter names the weights use.")
 WEIGHTS = flags.DEFINE_string("weights", None, "A .safetensors, .pth, .pt or .weights file.")
 
 
 def main() -> None:
-    """Converts what the flags name."""
+    """Converts the weights that the flags name."""
     folder = epath.Path(cli.WORKDIR.value).expanduser()
     convert(cli.CONFIG.value, SOURCE.value, WEIGHTS.value, folder)
 
 
 def convert(config: Any, source: str, file: str, folder: epath.Path) -> None:
-    """Writes the weights in `file`, which have the names of `source`, as a checkpoint in `folder`.
+    """Writes the weights in `file`, which use the names of `source`, as a checkpoint in `folder`.
 
-    ValueError where the folder is in use, or the weights do not fit the recipe's network.
+    ValueError if the folder is in use, or if the weights do not fit the recipe's network.
     """
     if (folder / checkpoint.FOLDER).exists():
-        raise ValueError(f"{folder} has checkpoints already; use another --workdir")
+        raise ValueError(f"{folder} already has checkpoints; use another --workdir")
     names = build.data(config)
     recipe = build.recipe(config, data.classes(names.train, **names.place))
     module = weights.sources()[source]
@@ -55,9 +55,9 @@ def convert(config: Any, source: str, file: str, folder: epath.Path) -> None:
     workdir.claim(folder, recipe.config)
     path = checkpoint.write(folder, variables, recipe.description)
     count = parameter_overview.count_parameters(variables["params"])
-    print(f"{len(entries) - len(fresh)} arrays of {file}; {count:,} parameters")
+    print(f"{len(entries) - len(fresh)} arrays from {file}; {count:,} parameters")
     if fresh:
-        print(f"not from the file, which is for other classes: {', '.join(fresh)}")
+        print(f"freshly initialised, as the file is for other classes: {', '.join(fresh)}")
     print(f"checkpoint   {path}")
 
 

@@ -1,7 +1,7 @@
-"""Names of github.com/amdegroot/ssd.pytorch, by which the Caffe weights of SSD's authors go round.
+"""Names in github.com/amdegroot/ssd.pytorch, which publishes the Caffe weights of SSD's authors.
 
 `ssd300_mAP_77.43_v2.pth` fits the recipe `ssd300_voc`; `vgg16_reducedfc.pth`, which SSD's training
-begins from, is a backbone. Both expect RGB less (123, 117, 104), and default boxes as ours.
+starts from, is a backbone. Both expect RGB minus (123, 117, 104), and default boxes like ours.
 """
 
 from collections.abc import Mapping
@@ -26,5 +26,5 @@ BACKBONES = {"vgg16": {str(i): name for i, name in _LAYERS.items()}}
 
 
 def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`weights` as they are: the background is first, and all orders are ours."""
+    """Returns `weights` unchanged: the background is first, and every order is ours."""
     return dict(weights)

@@ -1,8 +1,8 @@
-"""Files of Darknet (github.com/pjreddie/darknet): YOLOv2, YOLOv3, and what they begin from.
+"""Weight files of Darknet (github.com/pjreddie/darknet): YOLOv2, YOLOv3 and their backbones.
 
-A file has no names: after a header come the arrays of one convolution after the other, in the order
-of the .cfg. Here is that of `yolov2.cfg`, which needs a recipe whose neck is `passthrough` with
-`reorg="darknet_reorg"`, and of `yolov3.cfg`; also of the backbones `darknet19_448.conv.23` and
+A file has no names: after a header come the arrays of each convolution, in the order of the .cfg.
+The orders here are those of `yolov2.cfg`, which needs a recipe whose neck is `passthrough` with
+`reorg="darknet_reorg"`, of `yolov3.cfg`, and of the backbones `darknet19_448.conv.23` and
 `darknet53.conv.74`.
 """
 
@@ -47,7 +47,7 @@ MODELS = {  # by the recipe's family, neck and backbone
     ],
 }
 
-# The arrays of a layer, in a file's order. With a BatchNorm there is no bias of the convolution.
+# The arrays of a layer, in file order. With BatchNorm the convolution has no bias.
 _ARRAYS = (
     ("params", "norm", "bias"),
     ("params", "norm", "scale"),
@@ -59,30 +59,30 @@ _ARRAYS = (
 
 
 def is_own(file: str | os.PathLike[str]) -> bool:
-    """Whether a file's name is one of Darknet's: `yolov3.weights`, `darknet53.conv.74`."""
+    """Whether a file is named like one of Darknet's: `yolov3.weights`, `darknet53.conv.74`."""
     return re.search(r"\.(weights|conv\.\d+)$", Path(file).name) is not None
 
 
 def read(file: str | os.PathLike[str]) -> np.ndarray:
     """All numbers of a file after its header, flat float32.
 
-    ValueError where there is no such file, or where they are not finite.
+    ValueError if there is no such file, or if a number is not finite.
     """
     if not Path(file).is_file():
         raise ValueError(f"there is no weights file {file}")
     header = np.fromfile(file, "<i4", 3)
     if len(header) < 3:
-        raise ValueError(f"{file} is not a file of Darknet: it ends within the header")
+        raise ValueError(f"{file} is not a Darknet file: it ends within the header")
     major, minor, _ = header.tolist()
     wide = major * 10 + minor >= 2 and max(major, minor) < 1000  # Darknet's own rule
-    numbers = np.fromfile(file, "<f4", offset=12 + (8 if wide else 4))  # number of pictures seen
+    numbers = np.fromfile(file, "<f4", offset=12 + (8 if wide else 4))  # skips the images seen
     if not np.isfinite(numbers).all():
         raise ValueError(f"{file}: not all numbers are finite")
     return numbers
 
 
 def order(backbone: str) -> Sequence[str]:
-    """The layers of a backbone as they follow each other in a file; ValueError if unknown."""
+    """The layers of a backbone in file order; ValueError if it is unknown."""
     if backbone not in BACKBONES:
         raise ValueError(f"Darknet has {', '.join(BACKBONES)}, not {backbone!r}")
     return BACKBONES[backbone]
@@ -91,11 +91,11 @@ def order(backbone: str) -> Sequence[str]:
 def entries(
     file: str | os.PathLike[str], order: Sequence[str], variables: Mapping[str, Any]
 ) -> list[tuple[str, Path_, np.ndarray]]:
-    """(name for messages, our path, array) of everything in `file`, for `weights.fill`.
+    """(name for messages, our path, array) for everything in `file`, for `weights.fill`.
 
-    `order` are our layers as they follow each other in the file; their shapes come from
-    `variables`. The last layers may be for another number of classes, which follows from the
-    length. ValueError where the length does not fit, or a variance is negative.
+    `order` has our layers in file order; their shapes come from `variables`. The last layers may be
+    for another number of classes, which follows from the file's length. ValueError if the length
+    does not fit, or a variance is negative.
     """
     numbers = read(file)
     places = [place for layer in order for place in _places(layer, variables)]
@@ -124,9 +124,9 @@ def _places(layer: str, variables: Mapping[str, Any]) -> list[Place]:
 
 
 def _with_outputs(places: Sequence[Place], more: int) -> list[Place] | None:
-    """`places` where the head's layers have so many more outputs that there are `more` numbers.
+    """`places` with more outputs in the head's layers, so that there are `more` numbers in all.
 
-    None where no number of outputs, the same for all of them, does that.
+    None if no number of outputs, the same for all of these layers, gives that.
     """
     last = [shape for path, shape in places if path[1] == "head"]
     outputs, each = {shape[-1] for shape in last}, sum(math.prod(shape[:-1]) for shape in last)
@@ -139,7 +139,7 @@ def _with_outputs(places: Sequence[Place], more: int) -> list[Place] | None:
 
 
 def _as_ours(numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Kernels come by output, input, row and column."""
+    """An array in our layout; Darknet's kernels are [output, input, row, column]."""
     if len(shape) == 1:
         return numbers
     height, width, inputs, outputs = shape

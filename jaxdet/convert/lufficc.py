@@ -1,4 +1,4 @@
-"""Names of github.com/lufficc/SSD, the reference implementation of SSD in PyTorch."""
+"""Names in github.com/lufficc/SSD, the reference implementation of SSD in PyTorch."""
 
 from collections.abc import Mapping
 
@@ -114,7 +114,7 @@ mobilenet_v3 = (
     | _SEPARABLE_HEAD
 )
 
-# SSD300. Layers of the extras stand between their ReLUs.
+# SSD300. The layers of the extras alternate with their ReLUs.
 efficientnet_b3 = (
     {f"backbone.{theirs}": f"backbone/{ours}" for theirs, ours in _efficientnet_features.items()}
     | {
@@ -133,7 +133,7 @@ MODELS = {  # by the recipe's family, neck and backbone
     ("ssd", "vgg_extras_512", "vgg16"): vgg16,
 }
 
-# ImageNet classifiers that lufficc begins from and that are not torchvision's.
+# ImageNet classifiers that lufficc starts from and that are not torchvision's.
 BACKBONES = {
     "efficientnet_b3": _efficientnet_features | {"_conv_head": None, "_bn1": None, "_fc": None},
     "mobilenet_v3": _mobilenet_v3_features
@@ -142,5 +142,5 @@ BACKBONES = {
 
 
 def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The weights as they are: classes and box columns are in our order."""
+    """Returns `weights` unchanged: classes and box columns are in our order."""
     return dict(weights)

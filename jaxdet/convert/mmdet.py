@@ -1,7 +1,7 @@
-"""Names of mmdetection (3.3): its SSD300 and SSD512 on VGG16, and its SSDLite on MobileNetV2.
+"""Names in mmdetection (3.3): SSD300 and SSD512 on VGG16, and SSDLite on MobileNetV2.
 
-Bring their weights to the recipes `ssd300_coco_mmdet`, `ssd512_coco_mmdet` and
-`ssdlite320_mobilenet_v2_coco`, which have mmdetection's default boxes and pixels.
+Their weights fit the recipes `ssd300_coco_mmdet`, `ssd512_coco_mmdet` and
+`ssdlite320_mobilenet_v2_coco`, which use mmdetection's default boxes and pixel normalisation.
 """
 
 import re
@@ -24,7 +24,7 @@ _HEADS = {"cls_convs": "logits", "reg_convs": "boxes"}
 _BLOCK = {"expand_conv": "expand", "depthwise_conv": "depthwise", "linear_conv": "project"}
 _DOWN = {"0": "narrow", "1.depthwise_conv": "depthwise", "1.pointwise_conv": "widen"}
 
-# SSD300 and SSD512, which has one level more.
+# SSD300, and SSD512, which has one more level.
 _vgg16 = {
     **{f"backbone.features.{i}": f"backbone/{name}" for i, name in VGG16_CONVS.items()},
     "backbone.features.31": "backbone/fc6",
@@ -74,9 +74,9 @@ _LOGITS = re.compile(r"bbox_head\.cls_convs\.\d+\.[01]\.(weight|bias)")
 
 
 def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`weights` with the background, last of mmdetection's logits, first.
+    """`weights` with the background, which is last in mmdetection's logits, moved to the front.
 
-    The default boxes of a cell are in our order: squares, then lying and upright of each ratio.
+    The default boxes of a cell are in our order: squares, then a wide and a tall box per ratio.
     """
     return {name: _background_first(name, array, weights) for name, array in weights.items()}
 
@@ -86,6 +86,6 @@ def _background_first(
 ) -> np.ndarray:
     if not _LOGITS.fullmatch(name):
         return array
-    codes = weights[name.replace("cls_convs", "reg_convs")]  # 4 an anchor
+    codes = weights[name.replace("cls_convs", "reg_convs")]  # 4 per anchor
     by_class = array.reshape(len(codes) // 4, -1, *array.shape[1:])  # [anchors, classes + 1, ...]
     return np.roll(by_class, 1, axis=1).reshape(array.shape)

@@ -1,4 +1,4 @@
-"""Names of timm's classifiers (pytorch-image-models), to begin a backbone from their weights."""
+"""Names in timm's classifiers (pytorch-image-models), whose weights can initialise a backbone."""
 
 from jaxdet.convert.torchvision import (
     EFFICIENTNET_B3_BLOCKS,
@@ -26,8 +26,8 @@ _efficientnet_wide = {
     "bn3": "project/norm",
 }
 
-# `tf_efficientnet_b3` has TensorFlow's padding and epsilon, as ours has; `efficientnet_b3` has
-# PyTorch's, and is a start only.
+# `tf_efficientnet_b3` has TensorFlow's padding and epsilon, like ours; `efficientnet_b3` has
+# PyTorch's, so its outputs differ and it is only an initialisation.
 _efficientnet_b3 = {
     "conv_stem": "stem/conv",
     "bn1": "stem/norm",
@@ -74,7 +74,7 @@ _mobilenet_v3_squeezed = _mobilenet_v2_wide | {
     "se.conv_reduce": "squeeze/reduce",
     "se.conv_expand": "squeeze/expand",
 }
-# Stage and place in it of every block.
+# The stage of every block, and its position there.
 _MOBILENET_V3 = [(stage, i) for stage, count in enumerate((1, 2, 3, 4, 2, 3)) for i in range(count)]
 
 # `mobilenetv3_large_100`, trained with squeeze_first=False.

@@ -1,11 +1,11 @@
-"""Names of torchvision: of its SSDs, and of its classifiers, to begin a backbone from."""
+"""Names in torchvision: of its SSDs, and of its classifiers, which can initialise a backbone."""
 
 import re
 from collections.abc import Mapping
 
 import numpy as np
 
-Names = Mapping[str, str]  # their name of a layer -> ours
+Names = Mapping[str, str]  # their name for a layer -> ours
 
 VGG16_CONVS = {  # position in `features` of torchvision's vgg16 -> the paper's name
     0: "conv1_1",
@@ -23,12 +23,12 @@ VGG16_CONVS = {  # position in `features` of torchvision's vgg16 -> the paper's 
     28: "conv5_3",
 }
 
-# Stage and place in it, both from 0, of every block of MobileNetV2. Stage 0 does not widen.
+# The stage of every block of MobileNetV2, and its position there, from 0. Stage 0 does not expand.
 MOBILENET_V2_BLOCKS = [
     (stage, i) for stage, count in enumerate((1, 2, 3, 4, 3, 3, 1)) for i in range(count)
 ]
 
-mobilenet_v2_block = {  # within an inverted residual that widens first
+mobilenet_v2_block = {  # within an inverted residual with an expansion
     "conv.0.0": "expand/conv",
     "conv.0.1": "expand/norm",
     "conv.1.0": "depthwise/conv",
@@ -53,7 +53,7 @@ mobilenet_v2_features = {
     "features.18.1": "last/norm",
 }
 
-# Stage and place in it, both from 0, of every block of EfficientNet-B3. Stage 0 does not widen.
+# The same for EfficientNet-B3. Stage 0 does not expand.
 EFFICIENTNET_B3_BLOCKS = [
     (stage, i) for stage, count in enumerate((2, 3, 3, 5, 5, 6, 2)) for i in range(count)
 ]
@@ -77,7 +77,8 @@ _efficientnet_wide = {
     "3.1": "project/norm",
 }
 
-# Trained with PyTorch's padding and epsilon: a start for ours, which has TensorFlow's, not a twin.
+# Trained with PyTorch's padding and epsilon, where ours has TensorFlow's: the outputs differ, so
+# this is only an initialisation.
 _efficientnet_b3 = {
     "features.0.0": "stem/conv",
     "features.0.1": "stem/norm",
@@ -93,9 +94,9 @@ _efficientnet_b3 = {
 
 
 def mobilenet_v3_blocks(narrow: Names, wide: Names, squeezed: Names) -> list[tuple[int, str, str]]:
-    """(number, their name in it, ours) of every layer in the blocks of MobileNetV3.
+    """(block number, their name, our name) of every layer in the blocks of MobileNetV3.
 
-    The first block does not widen; those that squeeze and excite are as in the paper's table 1.
+    The first block does not expand; those with squeeze-and-excite are as in the paper's table 1.
     """
     kinds = [narrow, *[wide] * 2, *[squeezed] * 3, *[wide] * 4, *[squeezed] * 5]
     return [
@@ -184,10 +185,11 @@ BACKBONES = {  # by the name in the config
 
 
 def subsample_vgg_classifier(theirs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The fully connected layers of VGG16 as fc6 and fc7 (SSD, section 3): every fourth of the
-    4096 features, and every third row and column of the 7x7 window, which dilation then spreads.
+    """VGG16's fully connected layers, subsampled to the convolutions fc6 and fc7 (SSD, section 3).
 
-    Under torchvision's names or timm's; weights that have neither are fc6 and fc7 already.
+    They keep every fourth of the 4096 features, and every third row and column of the 7x7 window,
+    which dilation then spreads. The names are torchvision's or timm's; weights with neither have
+    fc6 and fc7 already.
     """
     for fc6, fc7 in (("classifier.0", "classifier.3"), ("pre_logits.fc1", "pre_logits.fc2")):
         if f"{fc6}.weight" in theirs:
@@ -228,14 +230,14 @@ _ssd300_vgg16 = {
 
 
 def _in_ssdlite(name: str) -> str:
-    """Where SSDLite keeps a layer of the classifier, which it cuts within block 13."""
+    """The name in SSDLite of a layer of the classifier, which it splits within block 13."""
     _, number, rest = name.split(".", 2)
     number = int(number)
     if number < 13:
         return f"backbone.features.0.{number}.{rest}"
     if number > 13:
         return f"backbone.features.1.{number - 13}.{rest}"
-    part = rest.removeprefix("block.")  # 0 widens
+    part = rest.removeprefix("block.")  # 0 is the expansion
     return (
         f"backbone.features.0.13{part[1:]}" if part[0] == "0" else f"backbone.features.1.0.{part}"
     )
@@ -266,18 +268,18 @@ MODELS = {  # by the recipe's family, neck and backbone
     ("ssd", "vgg_extras", "vgg16"): _ssd300_vgg16,
 }
 
-# Numbers that COCO's 80 classes leave out, of the 91 that torchvision's layers have.
+# Of the 91 category numbers in torchvision's layers, those that COCO's 80 classes do not use.
 _UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 _LOGITS = re.compile(r"head\.classification_head\.module_list\.(\d+)\.(1\.)?(weight|bias)")
 
 
 def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`weights` with the logits of COCO's 80 classes, where there are 91.
+    """`weights` with only the logits of COCO's 80 classes and the background, if there are 91.
 
-    torchvision's classes are COCO's numbers 0 (background) to 90, ten of which occur in no image.
-    They were trained to score next to nothing; without their logits the softmax hands that share to
-    the classes that remain, which keep their order. Weights for another number of
-    classes stay as they are; those of 90 classes of your own cannot be told from COCO's.
+    torchvision numbers its classes like COCO, 0 (background) to 90; ten of them occur in no image.
+    Those were trained to score almost zero; without their logits the softmax spreads that share
+    over the remaining classes, which keep their order. Weights for another number of classes are
+    unchanged; 90 classes of your own cannot be told apart from COCO's.
     """
     return {
         _as_module(name): _without_unused(name, array, weights) for name, array in weights.items()
@@ -285,14 +287,14 @@ def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _as_module(name: str) -> str:
-    """The one parameter that is not in a module of its own gets one."""
+    """Gives a module name to the one parameter that is not in a module."""
     return "backbone.scale_weight.weight" if name == "backbone.scale_weight" else name
 
 
 def _without_unused(name: str, array: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     if not _LOGITS.fullmatch(name):
         return array
-    codes = weights[name.replace("classification_head", "regression_head")]  # 4 an anchor
+    codes = weights[name.replace("classification_head", "regression_head")]  # 4 per anchor
     by_class = array.reshape(len(codes) // 4, -1, *array.shape[1:])  # [anchors, classes, ...]
     if by_class.shape[1] != 91:
         return array

@@ -1,9 +1,9 @@
-"""Weights that were trained elsewhere, by name tables: `jaxdet/convert/<whose names>.py`.
+"""Loads weights that were trained elsewhere, with the name tables in `jaxdet/convert/SOURCE.py`.
 
-A table maps modules of a PyTorch state dict to modules of ours, {"features.0.1":
-"backbone/stem/norm"}; a value of None leaves that module out on purpose. What the arrays within a
-module are called, and how their axes turn, is the same for all of PyTorch and lives here. Files
-without names are Darknet's: `jaxdet/convert/darknet.py`.
+A table maps modules of a PyTorch state dict to ours, {"features.0.1": "backbone/stem/norm"}; None
+leaves a module out on purpose. The names of the arrays within a module, and the order of their
+axes, are the same throughout PyTorch and are handled here. Files without names are Darknet's:
+`jaxdet/convert/darknet.py`.
 """
 
 import functools
@@ -25,7 +25,7 @@ Table = Mapping[str, str | None]
 Weights = Mapping[str, np.ndarray]
 Path_ = tuple[str, ...]
 
-_LEAVES = {  # PyTorch's name and number of axes -> collection and name of ours
+_LEAVES = {  # PyTorch's name and number of axes -> our collection and name
     ("weight", 4): ("params", "kernel"),
     ("weight", 2): ("params", "kernel"),
     ("weight", 1): ("params", "scale"),
@@ -36,10 +36,10 @@ _LEAVES = {  # PyTorch's name and number of axes -> collection and name of ours
 
 
 def read(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of a `.safetensors` file, or of a `.pth`/`.pt` one, which needs PyTorch.
+    """The arrays in a `.safetensors` file, or in a `.pth`/`.pt` one, which needs PyTorch.
 
-    ValueError where there is no such file, it is damaged, or numbers are not finite: torchvision
-    has a VGG16 whose classifier, the later fc6 and fc7, is missing in that way.
+    ValueError if the file does not exist or is damaged, or if numbers are not finite: torchvision
+    has a VGG16 with such numbers for its classifier, the later fc6 and fc7.
     """
     file = Path(file)
     if not file.is_file():
@@ -58,7 +58,7 @@ def read(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 def _read_torch(file: Path) -> dict[str, np.ndarray]:
     try:
-        import torch  # an extra: the core does without
+        import torch  # an extra; the core does not need it
     except ImportError as error:
         raise ValueError(f"{file}: reading it needs PyTorch, pip install jaxdet[torch]") from error
     content = torch.load(file, map_location="cpu", weights_only=True)
@@ -72,11 +72,11 @@ _READERS = {".safetensors": safetensors.numpy.load_file, ".pth": _read_torch, ".
 
 @functools.cache
 def sources() -> dict[str, ModuleType]:
-    """The files beside this one that know whose weights have which names, by their names.
+    """The modules beside this one that have name tables, by module name.
 
     A source has `MODELS`, tables by `build.Recipe.model`, or `BACKBONES`, tables by the name of the
     recipe's backbone, or both. `rearrange(weights)` puts the arrays of a detector into our order;
-    `entries(file, table, variables)` reads files of another kind than PyTorch's.
+    `entries(file, table, variables)` reads file formats other than PyTorch's.
     """
     folder = importlib.import_module("jaxdet.convert")
     names = [info.name for info in pkgutil.iter_modules(folder.__path__)]
@@ -92,10 +92,10 @@ def sources() -> dict[str, ModuleType]:
 def entries(
     file: str | os.PathLike[str], source: ModuleType, model: tuple[str, ...], variables: Any
 ) -> list[tuple[str, Path_, np.ndarray]]:
-    """The contents of the `file` of a whole detector, for `fill`.
+    """The contents of a `file` with a whole detector, for `fill`.
 
-    `source` is the module that knows its names, `model` the recipe's. ValueError where the file
-    cannot be read, or has other names.
+    `source` is the module with its names, `model` is that of the recipe. ValueError if the file
+    cannot be read or has other names.
     """
     table = source.MODELS[model]
     if hasattr(source, "entries"):
@@ -106,8 +106,8 @@ def entries(
 def paths(weights: Weights, table: Table) -> dict[str, Path_]:
     """Where every array of `weights` belongs: {"features.0.0.weight": ("params", ..., "kernel")}.
 
-    Arrays that the table leaves out are not in the answer. ValueError with the names that the
-    table does not know.
+    Arrays that the table leaves out are not in the result. ValueError, listing the names, if the
+    table does not know some.
     """
     found, unknown = {}, []
     for name, array in weights.items():
@@ -127,15 +127,15 @@ def paths(weights: Weights, table: Table) -> dict[str, Path_]:
 def to_ours(weights: Weights, table: Table, variables: Any) -> dict[str, Any]:
     """`variables` with every array taken from `weights`, each used once.
 
-    Only shapes are read from `variables` (jax.eval_shape will do). ValueError that lists by name
-    what is missing, left over, given twice, or of another shape.
+    Only shapes are read from `variables` (jax.eval_shape will do). ValueError, listing by name
+    what is missing, left over, given twice, or of the wrong shape.
     """
     ours, _ = fill(renamed(weights, table), variables)
     return ours
 
 
 def renamed(weights: Weights, table: Table) -> list[tuple[str, Path_, np.ndarray]]:
-    """(their name, our path, the array with its axes turned) of every array, for `fill`."""
+    """(their name, our path, the array with its axes in our order) for every array, for `fill`."""
     return [
         (name, path, _transposed(weights[name], (2, 3, 1, 0)).astype(np.float32))
         for name, path in paths(weights, table).items()
@@ -150,10 +150,9 @@ def fill(
 ) -> tuple[dict[str, Any], list[str]]:
     """`variables` with every array taken from `given`: (name for messages, path, array).
 
-    In the parts of the network that are `class_parts`, layers that differ in their number of
-    outputs only, as they do for another number of classes, stay as they are; their paths are
-    returned, too. ValueError that lists what is missing, left over, given twice, or of another
-    shape.
+    In the parts of the network in `class_parts`, layers that differ only in their number of
+    outputs, as for another number of classes, keep their variables; their paths are returned too.
+    ValueError, listing what is missing, left over, given twice, or of the wrong shape.
     """
     expected = flax.traverse_util.flatten_dict(variables)
     result, faults, fresh = {}, [], []
@@ -197,8 +196,8 @@ def load_backbone(
 ) -> dict[str, Any]:
     """`variables` of a whole detector with those of its backbone taken from an ImageNet classifier.
 
-    `backbone` is its name in the config; the file may be torchvision's, timm's, Darknet's or what
-    lufficc/SSD begins from. ValueError where no table has that name, or where the file's arrays are
+    `backbone` is its name in the config; the file may be torchvision's, timm's, Darknet's or one
+    that lufficc/SSD starts from. ValueError if no table has that name, or if the file's arrays are
     not exactly those of the backbone.
     """
     ours = {kind: tree["backbone"] for kind, tree in variables.items() if "backbone" in tree}
@@ -216,9 +215,9 @@ def load_backbone(
 
 
 def backbone_table(backbone: str) -> Table:
-    """The names of an ImageNet classifier with this backbone in all sources that have one.
+    """The names of an ImageNet classifier with this backbone, in all sources that have one.
 
-    They can stand in one table because no two sources mean different things by a name.
+    They fit in one table because no two sources use the same name for different things.
     """
     tables = _tables_of(backbone)
     if not tables:
@@ -240,7 +239,7 @@ def _named_sources() -> list[ModuleType]:
 
 
 def _rearranged(weights: Weights, backbone: str) -> Weights:
-    """The weights of a classifier as its backbone takes them; a source may say how."""
+    """The weights of a classifier in the form its backbone takes; a source may define how."""
     for source in _named_sources():
         for change in getattr(source, "BACKBONE_CHANGES", {}).get(backbone, ()):
             weights = change(weights)
@@ -248,7 +247,7 @@ def _rearranged(weights: Weights, backbone: str) -> Weights:
 
 
 def _transposed(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Kernels with their axes turned, OIHW to HWIO or back; OI to IO; the rest as it is."""
+    """Kernels with their axes reordered, OIHW to HWIO or back, OI to IO; other arrays unchanged."""
     if array.ndim == 4:
         return array.transpose(axes)
     return array.T

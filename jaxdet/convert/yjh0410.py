@@ -1,4 +1,4 @@
-"""Names of github.com/yjh0410/PyTorch_YOLOv2: YOLOv2 on Darknet-19, with the neck `passthrough`."""
+"""Names in github.com/yjh0410/PyTorch_YOLOv2: YOLOv2 on Darknet-19, with the neck `passthrough`."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ def _conv(theirs: str, ours: str) -> dict[str, str]:
 
 
 def _in_backbone(name: str) -> str:
-    """conv4_2 is convolution 1 of block 4."""
+    """Their name for a layer: conv4_2 is convolution 1 of block 4."""
     block, i = name.removeprefix("conv").split("_")
     return f"backbone.conv_{block}.{int(i) - 1}"
 
@@ -35,14 +35,14 @@ _yolov2 = {
 
 MODELS = {("yolov2", "passthrough", "darknet19"): _yolov2}  # by the recipe's family, neck, backbone
 
-_ANCHORS = 5  # of a cell, in all their recipes
+_ANCHORS = 5  # per cell, in all their recipes
 
 
 def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """`weights` without biases before a BatchNorm, and with the outputs of a cell in our order.
 
-    The running mean takes such a bias in: what is normalised moves by it as its mean does. Theirs
-    are the objectness of all anchors, then the classes of all, then the boxes.
+    Such a bias is subtracted from the running mean: it shifts the map and its mean alike. Their
+    order is the objectness of all anchors, then the classes of all, then the boxes.
     """
     result = {}
     for name, array in weights.items():
@@ -57,7 +57,7 @@ def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _by_anchor(array: np.ndarray) -> np.ndarray:
-    """Rows [5 x (1 + K + 4), ...] in the order anchor; box, objectness, classes."""
+    """Rows [5 x (1 + K + 4), ...] ordered by anchor, then box, objectness, classes."""
     rest = array.shape[1:]
     objectness, classes, boxes = np.split(array, (_ANCHORS, len(array) - 4 * _ANCHORS))
     parts = [part.reshape(_ANCHORS, -1, *rest) for part in (boxes, objectness, classes)]

@@ -11,11 +11,11 @@ from jaxdet.data.builder import prepare
 from jaxdet.data.check import Picture
 from jaxdet.data.dataset import Dataset, classes, open
 from jaxdet.data.decode import decode, read_image, to_canvas
-from jaxdet.data.folder import PICTURES
+from jaxdet.data.folder import IMAGES
 from jaxdet.data.source import Source
 
 __all__ = [
-    "PICTURES",
+    "IMAGES",
     "Dataset",
     "Picture",
     "Source",

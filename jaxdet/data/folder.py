@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from jaxdet.data.check import Picture, Problems, count
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _TEXTS = {".xml", ".json", ".txt", ".yaml", ".yml", ".names", ".csv", ".md"}
 _SPLITS = {
     "train": "train", "training": "train", "trainval": "train",
@@ -110,7 +110,7 @@ def _files(root: pathlib.Path) -> list[pathlib.Path]:
 def _is_picture(path: pathlib.Path) -> bool:
     """By its ending or, where that says nothing, by how the file begins."""
     ending = path.suffix.lower()
-    return ending in PICTURES or (ending not in _TEXTS and cv2.haveImageReader(str(path)))
+    return ending in IMAGES or (ending not in _TEXTS and cv2.haveImageReader(str(path)))
 
 
 def _composed(name: str) -> str:

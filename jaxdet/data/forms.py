@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxdet.data import coco, voc, yolo
 from jaxdet.data.check import Picture
-from jaxdet.data.folder import PICTURES, Folder, Item, split_of_file
+from jaxdet.data.folder import IMAGES, Folder, Item, split_of_file
 
 Classes = tuple[str, ...]
 
@@ -136,7 +136,7 @@ def _yolo_lists(folder: Folder) -> tuple[dict[str, str], set[pathlib.Path]]:
                 rows = path.read_text("utf-8-sig", "replace").splitlines()
                 rows = [pathlib.PurePath(row.strip().replace("\\", "/")) for row in rows]
                 rows = [row for row in rows if row.name]
-                if rows and all(row.suffix.lower() in PICTURES for row in rows):
+                if rows and all(row.suffix.lower() in IMAGES for row in rows):
                     splits |= {row.name: split_of_file(path) for row in rows}
                     files.add(path)
     return splits, files

@@ -1,4 +1,4 @@
-"""How a detector fits a dataset: images that decode, boxes that are legal, anchors that match."""
+"""How well a detector fits a dataset: decodable images, valid boxes, matching anchors."""
 
 import dataclasses
 import os
@@ -15,12 +15,12 @@ from jaxdet.augment import window as window_
 from jaxdet.boxes.iou import from_cxcywh, pairwise_iou
 from jaxdet.types import Anchors, Array, Detector, Objects, Targets
 
-_IMAGES = 64  # looked at together
+_IMAGES = 64  # matched together
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """The training objects [T] of a dataset as the evaluation view shows them."""
+    """The training objects [T] of a dataset, as seen in the evaluation view."""
 
     labels: np.ndarray  # [T] int32
     sides: np.ndarray  # [T, 2] width and height in pixels of the network's input
@@ -29,7 +29,7 @@ class Fit:
 
 
 def undecodable(dataset: data.Dataset, *, canvas: int) -> tuple[dict[str, str], float]:
-    """Decodes every image, on all cores; why by id where that fails, and images a second."""
+    """Decodes every image, on all cores: the failures {image id: reason}, and images per second."""
 
     def reason(i: int) -> str | None:
         try:
@@ -47,7 +47,7 @@ def undecodable(dataset: data.Dataset, *, canvas: int) -> tuple[dict[str, str], 
 
 
 def illegal_boxes(dataset: data.Dataset) -> np.ndarray:
-    """Which boxes [T] are not finite, empty, outside the image, or of no known class."""
+    """Which boxes [T] are not finite, empty, outside the image, or of an unknown class."""
     boxes, labels = dataset.table.boxes, dataset.table.labels
     with np.errstate(invalid="ignore"):
         legal = (boxes[:, :2] < boxes[:, 2:]).all(1) & (boxes >= 0).all(1) & (boxes <= 1).all(1)
@@ -55,7 +55,7 @@ def illegal_boxes(dataset: data.Dataset) -> np.ndarray:
 
 
 def fit(detector: Detector, dataset: data.Dataset, *, keep_difficult: bool) -> Fit:
-    """How the anchors of `detector` meet the objects that training uses; no image is read."""
+    """How the anchors of `detector` match the objects used for training; no image is read."""
     table = dataset.table
     usable = table.trained_on(keep_difficult=keep_difficult)
     image, boxes, labels = (
@@ -65,7 +65,7 @@ def fit(detector: Detector, dataset: data.Dataset, *, keep_difficult: bool) -> F
     )
     counts = np.bincount(image, minlength=len(dataset))
     slot = np.arange(len(boxes)) - (np.cumsum(counts) - counts)[image]
-    look = jax.jit(partial(_look, detector))
+    match = jax.jit(partial(_match, detector))
     best_iou, assigned = np.zeros(len(boxes), np.float32), np.zeros(len(boxes), bool)
     sides = np.zeros((len(boxes), 2), np.float32)
     starts = range(0, len(dataset), _IMAGES)
@@ -76,13 +76,13 @@ def fit(detector: Detector, dataset: data.Dataset, *, keep_difficult: bool) -> F
         rows = table.sizes[start : start + _IMAGES]
         sizes[: len(rows)] = rows
         objects = _padded(boxes[batch], labels[batch], place, (_IMAGES, counts.max()))
-        seen = [np.asarray(x)[place] for x in look(sizes, objects)]
+        seen = [np.asarray(x)[place] for x in match(sizes, objects)]
         sides[batch], best_iou[batch], assigned[batch] = seen
     return Fit(labels, sides * detector.size, best_iou, assigned)
 
 
 def _padded(boxes, labels, place, shape) -> Objects:
-    """Objects [images, N] of boxes [n, 4] and labels [n] at `place`, two arrays [n]."""
+    """Objects [images, N] with boxes [n, 4] and labels [n] at the indices `place` ([n], [n])."""
     padded = Objects(
         boxes=np.zeros((*shape, 4), np.float32),
         labels=np.zeros(shape, np.int32),
@@ -94,7 +94,7 @@ def _padded(boxes, labels, place, shape) -> Objects:
     return padded
 
 
-def _look(detector: Detector, size: Array, objects: Objects) -> tuple[Array, Array, Array]:
+def _match(detector: Detector, size: Array, objects: Objects) -> tuple[Array, Array, Array]:
     """Sides [B, N, 2] in the views, best IoU [B, N], and which are assigned an anchor [B, N]."""
     windows = jax.vmap(partial(window_.eval_window, letterbox=detector.letterbox))(size)
     objects = jax.vmap(window_.move_objects)(objects, windows)

@@ -1,4 +1,4 @@
-"""Evaluation: run a detector over a dataset and hand its detections to the metrics."""
+"""Evaluation: runs a detector over a dataset and passes its detections to the metric."""
 
 import json
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from jaxdet.training import checkpoint, parallel, workdir
 from jaxdet.types import Array, Batch, Detections, Detector, Found, Variables
 
 RESULT, PREDICTIONS = "evaluation.json", "predictions.png"
-SHEET_SCORE = 0.3  # detections under it are left out of images, never out of numbers
+SHEET_SCORE = 0.3  # detections below it are not drawn, but always count in metrics
 
 
 def predict_step(detector: Detector, mesh: Mesh) -> Callable:
     """A compiled function (variables, batch) -> (Detections [B, M], id [B], valid [B]).
 
-    It runs over all devices, and every process gets the rows of all. Boxes are fractions of the
-    image itself, wherever the view put it.
+    It runs on all devices, and every process gets the rows of all. Boxes are fractions of the
+    original image, wherever the view placed it.
     """
 
     def step(variables: Variables, batch: Batch) -> tuple[Detections, Array, Array]:
@@ -37,7 +37,7 @@ def predict_step(detector: Detector, mesh: Mesh) -> Callable:
 def view_and_predict(
     detector: Detector, variables: Variables, image: Array, size: Array
 ) -> Detections:
-    """Detections [B, M] in the images of canvases [B, S, S, 3] filled to size [B, 2]."""
+    """Detections [B, M] in images that fill size [B, 2] of their canvases [B, S, S, 3]."""
     letterbox = detector.letterbox
     view = partial(views.eval_view, output=detector.size, letterbox=letterbox, fill=detector.fill)
     detections = detector.predict(variables, jax.vmap(view)(image, size))
@@ -48,7 +48,7 @@ def view_and_predict(
 
 
 def to_pixels(detections: Detections, width: int, height: int) -> Found:
-    """The valid detections [M] of one image, their boxes in its pixels."""
+    """The valid detections [M] of one image, with boxes in its pixels."""
     keep = np.asarray(detections.valid)
     boxes = np.asarray(detections.boxes)[keep] * np.array([width, height] * 2, np.float32)
     return Found(boxes, np.asarray(detections.scores)[keep], np.asarray(detections.labels)[keep])
@@ -65,7 +65,7 @@ def detect(
 ) -> dict[str, Found]:
     """The detections in every image of `dataset`, by image id, boxes in pixels.
 
-    Every process reads its share of the images, and returns the detections in all.
+    Every process reads its share of the images and returns the detections in all of them.
     """
     found = {}
     batches = data.eval_batches(
@@ -90,9 +90,9 @@ def detect(
 def evaluate(
     recipe: build.Recipe, step: Callable, variables: Variables, dataset: data.Dataset, mesh: Mesh
 ) -> tuple[dict[str, Any], str, np.ndarray]:
-    """The metric's result on `dataset`, as a table with its protocol, and a sheet of images.
+    """The metric's result on `dataset`, as values and as a table, and a contact sheet of images.
 
-    `step` is that of `predict_step`.
+    `step` comes from `predict_step`; the table states the protocol.
     """
     metric, sizes = recipe.evaluation.metric, dict(canvas=recipe.data.canvas)
     sizes["batch_size"] = recipe.evaluation.batch_size
@@ -103,7 +103,7 @@ def evaluate(
 
 
 def protocol(recipe: build.Recipe) -> str:
-    """One line that says how detections are made; a number means nothing without it."""
+    """One line that states how detections are made; a metric means nothing without it."""
     detector, settings = recipe.detector, recipe.evaluation
     shape = "letterboxed" if detector.letterbox else "stretched"
     return (
@@ -113,19 +113,19 @@ def protocol(recipe: build.Recipe) -> str:
 
 
 def numbers(result: dict[str, Any]) -> dict[str, float]:
-    """The plain numbers of a metric's result, for logs."""
+    """The scalar values in a metric's result, for logs."""
     plain = {name: value for name, value in result.items() if isinstance(value, float)}
     return {name: value for name, value in plain.items() if name != "iou_threshold"}
 
 
 def main_number(recipe: build.Recipe, result: dict[str, Any]) -> tuple[str, float]:
-    """The name and the value of the number that decides which checkpoint is best."""
+    """The name and value of the number that decides which checkpoint is best."""
     name = recipe.evaluation.metric.MAIN
     return name, float(result[name])
 
 
 def sheet(dataset: data.Dataset, found: dict[str, Found], *, count: int = 12) -> np.ndarray:
-    """Images of `dataset`, evenly chosen, with their detections: RGB [H, W, 3]."""
+    """A contact sheet of evenly spaced images with their detections: RGB [H, W, 3]."""
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int).tolist()
     images = [dataset.image(i) for i in chosen]
     shown = [_above(found[dataset.ids[i]], SHEET_SCORE) for i in chosen]
@@ -140,7 +140,7 @@ def _above(found: Found, score: float) -> Found:
 def evaluate_newest(config: Any, folder: epath.Path) -> dict[str, Any]:
     """Evaluates the newest checkpoint in `folder` on the recipe's set; writes evaluation.json.
 
-    ValueError where there is none, or where it holds another model than the config's.
+    ValueError if there is none, or if its model is not the config's.
     """
     description, variables, step = checkpoint.read(folder)
     recipe, evaluate_variables = evaluator(config, folder, description)
@@ -158,7 +158,7 @@ def evaluator(
 ) -> tuple[build.Recipe, Callable]:
     """The recipe, and a function of variables, compiled once, that returns what `evaluate` returns.
 
-    `description` is that of a checkpoint in `folder`; ValueError where the config has another
+    `description` is that of a checkpoint in `folder`; ValueError if the config has another
     model or other classes.
     """
     recipe = build.recipe(config, tuple(description["classes"]))
@@ -187,7 +187,7 @@ def evaluator(
 
 
 def record(recipe: build.Recipe, step: int, result: dict[str, Any]) -> dict[str, Any]:
-    """What is written of the evaluation of a checkpoint, as JSON values."""
+    """The record of a checkpoint's evaluation, as JSON values."""
     return {
         "step": step,
         "set": recipe.data.eval,

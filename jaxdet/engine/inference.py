@@ -16,7 +16,7 @@ from jaxdet.types import Array, Detections, Detector, Found, Variables
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The detections in one image, by falling score."""
+    """The detections in one image, highest score first."""
 
     boxes: np.ndarray  # [m, 4] x1 y1 x2 y2 in pixels, inside the image
     scores: np.ndarray  # [m] 0..1
@@ -25,7 +25,7 @@ class Result:
 
 
 class Pretrained:
-    """A detector with its weights; call it with an image, or `detect` with many."""
+    """A detector with its weights; call it with one image, or `detect` with several."""
 
     def __init__(self, recipe: build.Recipe, variables: Variables, *, step: int):
         self.recipe, self.step = recipe, step
@@ -78,9 +78,9 @@ class Pretrained:
 
 
 def load(workdir: str | Path) -> Pretrained:
-    """The detector of the newest checkpoint under `workdir`, no config file needed.
+    """Loads the detector of the newest checkpoint in `workdir`; no config file is needed.
 
-    ValueError where there is no checkpoint.
+    ValueError if there is no checkpoint.
     """
     description, variables, step = checkpoint.read(workdir)
     recipe = build.recipe(ConfigDict(description["config"]), tuple(description["classes"]))

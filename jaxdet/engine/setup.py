@@ -1,4 +1,4 @@
-"""A run: everything that a recipe describes, built, and restored where a checkpoint exists."""
+"""Sets up a run: builds everything that a recipe describes, and restores a checkpoint if any."""
 
 import dataclasses
 import itertools
@@ -32,7 +32,7 @@ PREVIEW = 12  # images of a batch that TensorBoard shows
 
 @dataclasses.dataclass
 class Run:
-    """What the training loop holds on to."""
+    """Everything that the training loop works with."""
 
     recipe: build.Recipe
     folder: epath.Path
@@ -46,7 +46,7 @@ class Run:
     state: state.TrainState
     checkpoints: checkpoint.Checkpoints
     log: logs.Log
-    lock: IO[str] | None  # on `folder`, of the first process
+    lock: IO[str] | None  # on `folder`, held by the first process
 
     def close(self) -> None:
         """Waits for the checkpoint being written, and releases the folder."""
@@ -57,17 +57,17 @@ class Run:
 
 
 def start(config: Any, folder: epath.Path) -> Run:
-    """Builds the run of `config` in `folder`, and takes the folder; every process does.
+    """Builds the run of `config` in `folder`, and locks the folder; every process calls it.
 
-    ValueError for a config that cannot work, and for a folder that another run has.
+    ValueError for a config that cannot work, or a folder that is in use.
     """
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
     recipe = build.recipe(config, train_set.classes)
     check_truth(recipe, eval_set)
-    resumes = bool(checkpoint.steps(folder))  # then a file to begin from may be gone
+    resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
     variables = initial_variables(recipe, init_from="" if resumes else recipe.init_from)
-    freezing.frozen_mask(variables["params"], recipe.step.frozen)  # or it says so
+    freezing.frozen_mask(variables["params"], recipe.step.frozen)  # raises if a pattern is wrong
     mesh = parallel.mesh()
     program = recipe.programs(mesh)
     check_numbers(recipe, mesh)
@@ -103,12 +103,12 @@ def _restored(
     iterator: Iterator[Batch],
     folder: epath.Path,
 ) -> state.TrainState:
-    """The newest checkpoint's state, or `first` where there is none; moves `iterator` there."""
+    """The newest checkpoint's state, or `first` if there is none; sets `iterator` to it."""
     if checkpoints.latest() is None:
         return first
     if checkpoints.latest() == 0:
         raise ValueError(
-            f"{folder} holds converted weights, nothing to resume; train in another --workdir "
+            f"{folder} holds converted weights, not a run to resume; train in another --workdir "
             f"with --config.init_from={folder}"
         )
     first = checkpoints.restore(first, iterator)
@@ -118,8 +118,8 @@ def _restored(
 
 
 def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
-    """ValueError for a batch that the devices cannot share, checkpoints that would not be kept, an
-    optimiser that cannot thaw, or a size that the network cannot take."""
+    """Raises ValueError for a batch that does not divide among the devices, no checkpoints kept,
+    unfreezing with AdamW, or an input size that the network cannot take."""
     parallel.check_batch_size(
         recipe.data.batch_size,
         mesh,
@@ -136,7 +136,7 @@ def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
     if recipe.step.unfreeze_at and recipe.optimiser_name == "adamw":
         raise ValueError(
             "config.step.unfreeze_at needs config.optimiser.name='sgd': AdamW, whose moments would "
-            "begin late, moves thawed weights up to six times as fast as config.schedule says"
+            "start late, moves unfrozen weights up to six times as fast as config.schedule intends"
         )
 
 
@@ -149,7 +149,7 @@ def anchor_count(detector: Detector, size: int) -> int:
 
 
 def train_batches(recipe: build.Recipe, dataset: data.Dataset) -> Iterator[Batch]:
-    """This process's share of the training batches, without end."""
+    """This process's share of the training batches, endlessly."""
     return data.train_batches(
         dataset,
         batch_size=recipe.data.batch_size,
@@ -176,23 +176,23 @@ def open_datasets(config: Any) -> tuple[data.Dataset, data.Dataset]:
 
 
 def check_truth(recipe: build.Recipe, dataset: data.Dataset) -> None:
-    """ValueError for an evaluation set in which there is nothing to be found, before training."""
+    """Raises ValueError, before training, for an evaluation set without objects to detect."""
     ignored = dataset.table.crowd
     if recipe.evaluation.metric_name != "coco":
         ignored = ignored | dataset.table.difficult
     if recipe.every.evaluation and ignored.all():
         raise ValueError(
-            f"config.data.eval: {dataset.name} has no object to be found in its {len(dataset):,} "
-            f"images ({len(ignored):,} difficult ones or crowds); config.every.evaluation=0 "
+            f"config.data.eval: {dataset.name} has no object to detect in its {len(dataset):,} "
+            f"images ({len(ignored):,} difficult objects or crowds); config.every.evaluation=0 "
             "trains without evaluating"
         )
 
 
 def initial_variables(recipe: build.Recipe, *, init_from: str) -> Variables:
-    """Seeded fresh variables, with those that `init_from` has where that is not empty.
+    """Freshly initialised variables, replaced by those in `init_from` where that is not empty.
 
-    That is an ImageNet classifier (a file), for the backbone, or another run (its workdir), as far
-    as its model is the same, except layers of the head for another number of classes.
+    It is an ImageNet classifier (a file), for the backbone, or another run (its workdir), as far as
+    its model is the same, except head layers for another number of classes.
     """
     variables = recipe.detector.init(jax.random.key(recipe.seed))
     if init_from and epath.Path(init_from).is_dir():
@@ -214,10 +214,10 @@ def initial_variables(recipe: build.Recipe, *, init_from: str) -> Variables:
 def _with_run(
     recipe: build.Recipe, variables: Variables, folder: epath.Path
 ) -> tuple[Variables, list[str]]:
-    """`variables` with those of the run in `folder`, and what stays fresh of them.
+    """`variables` with those of the run in `folder`, and the names of what stays fresh.
 
-    Its first part (the backbone) must fit; the parts after it are taken as far as they are the same
-    in both recipes.
+    The first part (the backbone) must fit; later parts are loaded up to the first that differs
+    between the two recipes.
     """
     description, loaded, _ = checkpoint.read(folder)
     theirs = description["config"]["model"]
@@ -235,7 +235,7 @@ def _with_run(
 
 def _preview(detector: Detector, view: View, key: jax.Array, batch: Batch):
     """Pixels, objects, anchors and which of them match [b, A], of the first images of a batch."""
-    few = jax.tree.map(lambda x: x[: PREVIEW + 1], batch)  # the last has a neighbour, for mixup
+    few = jax.tree.map(lambda x: x[: PREVIEW + 1], batch)  # one more, for mixup with the last
     pixels, objects = jax.tree.map(lambda x: x[:PREVIEW], view(key, few))
     anchors, targets = detector.matched(objects, detector.size)
     return pixels, objects, anchors, targets.positive

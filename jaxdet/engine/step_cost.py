@@ -39,11 +39,11 @@ PEAK = {
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,
 }
-_BEYOND_KEPT = 2  # checkpoints on disk beside the newest: the best, and the one being written
+_BEYOND_KEPT = 2  # checkpoints on disk besides the newest: the best, and the one being written
 
 
 def device_bytes() -> float:
-    """The memory that a program may take on each device; the CPU's devices share the host's."""
+    """The memory available to a program on each device; CPU devices share the host's."""
     stats = jax.local_devices()[0].memory_stats()
     if stats:
         return stats["bytes_limit"]
@@ -59,9 +59,9 @@ def initial_state(recipe: build.Recipe, mesh: Mesh) -> state.TrainState:
 
 
 def compile_step(recipe: build.Recipe, first: state.TrainState, mesh: Mesh) -> jax.stages.Compiled:
-    """The training step at its most expensive: the largest input, nothing frozen any more.
+    """Compiles the training step at its most expensive: the largest input, nothing frozen.
 
-    ValueError where the devices cannot share the batch equally.
+    ValueError if the batch does not divide evenly among the devices.
     """
     parallel.check_batch_size(
         recipe.data.batch_size,
@@ -76,7 +76,7 @@ def compile_step(recipe: build.Recipe, first: state.TrainState, mesh: Mesh) -> j
 
 
 def batch_shape(data: build.Data) -> Batch:
-    """A training batch, as a program is compiled for it."""
+    """The shapes and dtypes of a training batch, to compile a step for."""
     canvas, max_objects = data.canvas, data.max_objects
 
     def shape(*sides: int, dtype: DTypeLike) -> jax.ShapeDtypeStruct:
@@ -97,26 +97,26 @@ def batch_shape(data: build.Data) -> Batch:
 
 
 def multiply_adds(detector: Detector) -> float:
-    """Of the network, for one image; products with padding are left out."""
+    """Multiply-adds of the network and its decoding for one image, without products with padding."""
     variables = jax.eval_shape(detector.init, jax.random.key(0))
     pixels = jax.ShapeDtypeStruct((1, detector.size, detector.size, 3), jnp.float32)
-    with backend.lowering_for("portable"):  # a CPU's forms have fewer
+    with backend.lowering_for("portable"):  # the forms for a CPU have fewer
         lowered = jax.jit(lambda v, x: detector.forward(v, x)).lower(variables, pixels)
         return lowered.cost_analysis()["flops"] / 2
 
 
 def step_bytes(compiled: jax.stages.Compiled) -> int:
-    """The memory that a compiled step takes on each device: state, batch and what lies between."""
+    """The memory a compiled step takes on each device: state, batch, intermediate results."""
     memory = compiled.memory_analysis()
     arguments = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    arguments -= memory.alias_size_in_bytes  # what is donated serves as both
+    arguments -= memory.alias_size_in_bytes  # donated buffers are both
     return arguments + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
 
 
 def step_seconds(
     compiled: jax.stages.Compiled, first: state.TrainState, batches: Iterator[Batch], mesh: Mesh
 ) -> float:
-    """The faster of two real steps from `first`, which is used up; reading is left out."""
+    """The time of the faster of two real steps from `first`, which is donated; without reading."""
     times = []
     for _ in range(2):
         batch = parallel.shard_batch(next(batches), mesh)
@@ -129,12 +129,12 @@ def step_seconds(
 
 
 def checkpoint_bytes(first: state.TrainState, *, keep: int) -> int:
-    """What the checkpoints of a run take on disk at most, uncompressed."""
+    """The most that the checkpoints of a run take on disk, uncompressed."""
     one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(first))
     return one * (keep + _BEYOND_KEPT)
 
 
 def free_bytes(workdir: Path) -> int:
-    """What is free on the disk where `workdir` is, or will be."""
+    """The free space on the disk where `workdir` is or will be."""
     there = next(path for path in [workdir, *workdir.parents] if path.exists())
     return shutil.disk_usage(there).free

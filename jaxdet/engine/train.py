@@ -1,4 +1,4 @@
-"""The training loop: steps, numbers, images, evaluations, checkpoints."""
+"""The training loop: steps, metrics, images, evaluations, checkpoints."""
 
 import contextlib
 import errno
@@ -20,30 +20,30 @@ from jaxdet.types import Batch
 
 
 def train(config: Any, folder: epath.Path, *, until: int | None = None) -> Run:
-    """Trains to `config.schedule.steps`, going on from the newest checkpoint in `folder`.
+    """Trains up to `config.schedule.steps`, resuming from the newest checkpoint in `folder`.
 
-    With `until` it stops, saved, at that step; run again, it goes on bit for bit. ValueError for
-    a config that cannot work, or a folder in use; FloatingPointError, with the images, when a
-    loss is not finite; OSError when a checkpoint cannot be written or the disk is full;
-    `preemption.Preempted`, once saved, when told to stop.
+    With `until` it saves and stops at that step; run again, it continues bit for bit. ValueError
+    for a config that cannot work, or a folder in use; FloatingPointError, naming the images, if a
+    loss is not finite; OSError if a checkpoint cannot be written or the disk is full;
+    `preemption.Preempted`, once saved, if told to stop.
     """
     with contextlib.ExitStack() as stack:
         notice = stack.enter_context(preemption.Notice())
-        stack.enter_context(said_of_full_disk(folder))
+        stack.enter_context(explain_full_disk(folder))
         run = stack.enter_context(contextlib.closing(start(config, folder)))
         last = run.recipe.steps if until is None else min(until, run.recipe.steps)
         stopped_at = loop(run, notice, last)
     if stopped_at < last:
         raise preemption.Preempted(
-            f"told to stop, saved at step {stopped_at} in {folder}: "
-            "run the same command again to go on"
+            f"told to stop, saved at step {stopped_at} in {folder}; "
+            "run the same command again to resume"
         )
     return run
 
 
 @contextlib.contextmanager
-def said_of_full_disk(folder: epath.Path) -> Iterator[None]:
-    """Names the folder, and what is left to go on from, where the system only says "no space"."""
+def explain_full_disk(folder: epath.Path) -> Iterator[None]:
+    """Adds the folder, and the checkpoint to resume from, to the system's bare "no space" error."""
     try:
         yield
     except OSError as error:
@@ -52,13 +52,13 @@ def said_of_full_disk(folder: epath.Path) -> Iterator[None]:
         newest = checkpoint.steps(folder)[-1:]
         left = f"checkpoint {newest[0]} is intact" if newest else "there is no checkpoint yet"
         raise OSError(
-            f"could not write to {folder}: {error.strerror}; {left}: make room, and run the same "
-            "command again"
+            f"could not write to {folder}: {error.strerror}; {left}; free some space and run "
+            "the same command again"
         ) from error
 
 
 def loop(run: Run, notice: preemption.Notice, last: int) -> int:
-    """Trains up to step `last`, or until told to stop; returns the step it came to, saved."""
+    """Trains up to step `last`, or until told to stop; returns the step reached, which is saved."""
     number = int(run.state.step)
     meter = Meter(run)
     every = run.recipe.every.evaluation
@@ -82,21 +82,21 @@ def loop(run: Run, notice: preemption.Notice, last: int) -> int:
 
 
 def progress_bar(first: int, last: int) -> tqdm:
-    """The bar of the first process; the others have one that nobody sees."""
+    """The progress bar of the first process; in the others it is not shown."""
     shown = dict(desc="training", unit="step", dynamic_ncols=True)
     return tqdm(total=last, initial=first, disable=not parallel.is_first(), **shown)
 
 
 def due(every: int, number: int, last: int) -> bool:
-    """Whether what is done every so many steps, and at the last, is due; 0 is never."""
+    """Whether something done every `every` steps, and at the last, is due; 0 means never."""
     return every > 0 and (number == last or number % every == 0)
 
 
 def report(run: Run, meter: "Meter", bar: tqdm, batch: Batch, number: int, last: int) -> None:
-    """What is due after step `number`: numbers, picture, checkpoint, evaluation.
+    """Does what is due after step `number`: metrics, image, checkpoint, evaluation.
 
-    The last step has a checkpoint always. What is logged before a checkpoint is on disk when the
-    checkpoint is; after a crash the rest is cut off and made again.
+    The last step always has a checkpoint. What is logged before a checkpoint is on disk when the
+    checkpoint is; after a crash the rest is cut off and computed again.
     """
     every = run.recipe.every
     saves = due(every.checkpoint, number, last) or number == last
@@ -106,7 +106,7 @@ def report(run: Run, meter: "Meter", bar: tqdm, batch: Batch, number: int, last:
         run.checkpoints.check()
     reported = time.perf_counter()
     if due(every.picture, number, last) and parallel.is_first():
-        run.log.picture(number, "training_batch", training_sheet(run, batch, number))
+        run.log.image(number, "training_batch", training_sheet(run, batch, number))
     if saves:
         save(run, meter, number)
     if evaluates:
@@ -115,16 +115,16 @@ def report(run: Run, meter: "Meter", bar: tqdm, batch: Batch, number: int, last:
 
 
 def save(run: Run, meter: "Meter", number: int) -> None:
-    """Saves what step `number` made; its scalars are looked at first, and logged."""
+    """Saves the state after step `number`; its scalars are checked and logged first."""
     meter.flush(number)
     run.log.flush()
     run.checkpoints.save(run.state, run.iterator, run.recipe.description)
 
 
 class Meter:
-    """Averages the scalars of the steps between two reports, and stops at one that is not finite.
+    """Averages the scalars of the steps between two reports, and raises if one is not finite.
 
-    It looks at a step's scalars when the next step is under way, so the device never waits.
+    It reads a step's scalars while the next step runs, so the device never waits.
     """
 
     def __init__(self, run: Run):
@@ -135,22 +135,22 @@ class Meter:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Counts what happens inside as time that the next step waited for its input."""
+        """A context whose time counts as waiting for input."""
         began = time.perf_counter()
         yield
         self._waited += time.perf_counter() - began
 
     def leave_out(self, seconds: float) -> None:
-        """Keeps time that was not spent on steps out of the images per second."""
+        """Excludes time that was not spent on steps from the images per second."""
         self._since += seconds
 
     def add(self, number: int, ids: np.ndarray, scalars: dict[str, jax.Array]) -> None:
-        """Takes the scalars of a step that was just sent off."""
+        """Adds the scalars of a step that was just dispatched."""
         self._settle()
         self._pending = (number, ids, scalars)
 
     def flush(self, number: int) -> dict[str, str]:
-        """Logs the averages since the last flush, if any; returns what the bar shows of them."""
+        """Logs the averages since the last flush, if any; returns what the progress bar shows."""
         self._settle()
         window, self._window = self._window, []
         if not window:
@@ -172,17 +172,17 @@ class Meter:
         if not np.isfinite(list(scalars.values())).all():
             names = ", ".join(self._run.train_set.ids[i] for i in parallel.gather(ids))
             raise FloatingPointError(
-                f"not finite at step {number}: {scalars}; the images of that batch: {names}; "
+                f"not finite at step {number}: {scalars}; images of the batch: {names}; "
                 f"the last good checkpoint is that of step {self._run.checkpoints.latest()}"
             )
         self._window.append(scalars)
 
 
 def run_evaluation(run: Run, number: int) -> None:
-    """Evaluates the present variables: prints the table, logs the numbers, draws a sheet.
+    """Evaluates the current variables: prints the table, logs the metrics, draws a contact sheet.
 
-    The state is kept as `best` where its main number is the best so far. Logging is the last of
-    it: an evaluation that a crash cut short is not in the log, and is made again on resuming.
+    The state is kept as `best` if its main number is the best so far. Logging comes last: an
+    evaluation cut short by a crash is not in the log, and is repeated when the run resumes.
     """
     result, table, sheet = evaluate.evaluate(
         run.recipe, run.predict, run.state.best_variables, run.eval_set, run.mesh
@@ -204,7 +204,7 @@ def run_evaluation(run: Run, number: int) -> None:
         tqdm.write(f"best {name} so far: {100 * value:.2f}, kept in {place}\n")
     if parallel.is_first():
         visualize.save_png(run.folder / evaluate.PREDICTIONS, sheet)
-    run.log.picture(number, "predictions", sheet)
+    run.log.image(number, "predictions", sheet)
     run.log.scalars(number, "eval", evaluate.numbers(result))
 
 

@@ -1,4 +1,4 @@
-"""Evaluation as a process of its own, beside the training: every checkpoint, as it appears."""
+"""Evaluates every checkpoint as it appears, in a separate process beside training."""
 
 import time
 from typing import Any
@@ -16,12 +16,12 @@ PAUSE = 5.0  # seconds before the folder is listed again
 def watch(config: Any, folder: epath.Path, *, last_step: int) -> None:
     """Evaluates the checkpoints in `folder` until that of `last_step` is done.
 
-    One line each in evaluations.jsonl; run again, it goes on after the last line. Of the run it
-    only reads: the folder may be a running training's, or not there yet. A checkpoint that the
-    run replaces before its turn has no line. ValueError where one cannot be read.
+    Each gets a line in evaluations.jsonl; run again, it continues after the last line. It only
+    reads the run's own files: training may be in progress, or not have started. A checkpoint that
+    the run deletes before its turn gets no line. ValueError if one cannot be read.
     """
     if jax.process_count() > 1:
-        raise ValueError(f"--follow is for one process, found {jax.process_count()}")
+        raise ValueError(f"--follow needs a single process, found {jax.process_count()}")
     lines = logs.Lines(folder / EVALUATIONS)
     done = {record["step"] for record in lines.records}
     recipe = evaluate_variables = None
@@ -36,7 +36,7 @@ def watch(config: Any, folder: epath.Path, *, last_step: int) -> None:
             time.sleep(PAUSE)  # an object store deletes file by file
             if new[0] in checkpoint.steps(folder):
                 raise
-            continue  # it was deleted meanwhile
+            continue  # it has been deleted in the meantime
         if evaluate_variables is None:
             recipe, evaluate_variables = evaluate.evaluator(config, folder, description)
         result, table, _ = evaluate_variables(variables)

@@ -1,4 +1,4 @@
-"""Activations: `activation="NAME"` in a recipe is the function of that name.
+"""Activations: `activation="NAME"` in a recipe selects the function NAME.
 
 Each takes and returns maps [B, H, W, C] in any floating dtype.
 """
@@ -14,7 +14,7 @@ def identity(x: jax.Array) -> jax.Array:
 
 
 def relu(x: jax.Array) -> jax.Array:
-    """x where it is positive, else 0 (Nair and Hinton 2010)."""
+    """x where positive, else 0 (Nair and Hinton 2010)."""
     return nn.relu(x)
 
 
@@ -24,7 +24,7 @@ def relu6(x: jax.Array) -> jax.Array:
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
-    """x where it is positive, else a tenth of it (YOLO, arXiv:1506.02640, equation 2)."""
+    """x where positive, else a tenth of it (YOLO, arXiv:1506.02640, equation 2)."""
     return nn.leaky_relu(x, negative_slope=0.1)
 
 
@@ -34,7 +34,7 @@ def sigmoid(x: jax.Array) -> jax.Array:
 
 
 def hard_sigmoid(x: jax.Array) -> jax.Array:
-    """Straight from 0 at -3 to 1 at 3 (Howard et al. 2019, arXiv:1905.02244, section 5.2)."""
+    """Linear from 0 at -3 to 1 at 3 (Howard et al. 2019, arXiv:1905.02244, section 5.2)."""
     return relu6(x + 3) / 6
 
 

@@ -1,4 +1,4 @@
-"""Attention: maps scaled by what they themselves say. `attention="NAME"` in a recipe."""
+"""Attention: maps rescaled by their own content. `attention="NAME"` in a recipe."""
 
 from collections.abc import Callable
 
@@ -11,10 +11,10 @@ from jaxdet.layers.precision import full
 
 
 class SqueezeExcite(nn.Module):
-    """Every channel scaled by what the means of all say (Hu et al. 2017, arXiv:1709.01507).
+    """Scales every channel by a factor computed from all channel means (arXiv:1709.01507).
 
-    `hidden` is the width of the layer between, by default a sixteenth of the channels; `gate` makes
-    the scale.
+    By Hu et al. 2017. `hidden` is the width of the layer between, by default a sixteenth of the
+    channels; `gate` is the activation that gives the factor.
     """
 
     hidden: int | None = None

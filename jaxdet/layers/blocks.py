@@ -3,7 +3,7 @@
 Parameters are float32; a layer computes in the dtype of its input. Padding is PyTorch's, the same
 number of pixels on every side, because pretrained weights expect it: SAME pads (0, 1) at stride 2
 where PyTorch pads (1, 1), and would shift every feature. A network whose weights come from
-TensorFlow says padding="SAME".
+TensorFlow uses padding="SAME".
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,8 @@ from jaxdet.layers.norms import batch_norm
 from jaxdet.layers.precision import as_map, full
 
 Activation = Callable[[jax.Array], jax.Array]
-Attention = Callable[..., nn.Module]  # called with a name, makes a module of maps
-Norm = Callable[..., nn.Module]  # called with a name, makes a module of (maps, train=...)
+Attention = Callable[..., nn.Module]  # called with a name, returns a module called on maps
+Norm = Callable[..., nn.Module]  # called with a name, returns a module called on (maps, train=...)
 Initializer = Callable[..., jax.Array]
 
 xavier_uniform = nn.initializers.xavier_uniform()
@@ -30,8 +30,8 @@ he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 class Conv(nn.Module):
     """A convolution with a square kernel.
 
-    `padding` is a number of pixels on every side, "SAME" (TensorFlow's), or by default what keeps
-    the size at stride 1: (size - 1) // 2 x dilation.
+    `padding` is a number of pixels on every side, "SAME" (TensorFlow's), or by default what
+    keeps the size at stride 1: (size - 1) // 2 x dilation.
     """
 
     features: int
@@ -57,7 +57,7 @@ class Conv(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """A convolution of every channel with a square kernel of its own; `padding` as in `Conv`."""
+    """A depthwise convolution: a square kernel for every channel; `padding` as in `Conv`."""
 
     size: int = 3
     stride: int = 1
@@ -78,9 +78,9 @@ class DepthwiseConv(nn.Module):
 
 
 def _same(x: jax.Array, reach: int, stride: int) -> convolve.Padding:
-    """TensorFlow's SAME: H / stride rows and W / stride columns, rounded up, come out.
+    """The padding of TensorFlow's SAME: the output is H / stride by W / stride, rounded up.
 
-    `reach` is the side that a kernel covers; an odd pixel goes below and to the right.
+    `reach` is the side that a kernel covers; an odd pixel goes to the bottom and the right.
     """
     out = [-(-side // stride) for side in x.shape[1:3]]
     more = [
@@ -95,10 +95,10 @@ def _add_bias(module: nn.Module, x: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def plus(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """x [B, H, W, C] with `bias` [C] at every pixel, in the dtype of x.
+    """Adds `bias` [C] to every pixel of x [B, H, W, C], in the dtype of x.
 
-    In that dtype cuDNN adds it, and applies the ReLU, within the convolution. Its gradient is
-    summed in float32: in bfloat16 a sum over pixels soon stops growing.
+    In that dtype cuDNN fuses the addition, and the ReLU, into the convolution. The gradient of the
+    bias is summed in float32: in bfloat16 a sum over pixels soon stops growing.
     """
     return x + as_map(bias).astype(x.dtype)
 
@@ -115,11 +115,11 @@ plus.defvjp(_plus_forward, _plus_backward)
 
 
 class ConvBlock(nn.Module):
-    """A convolution, a normalisation, an activation and attention: what networks are made of.
+    """A convolution, normalisation, activation and attention: what networks are made of.
 
-    `norm` is called with a name and makes the normalisation; without one (None) the convolution has
-    a bias instead. `activation` is applied after it, and then `attention`, which is called with a
-    name and makes a module. The children are called `conv`, `norm` and `attention`.
+    `norm` is called with a name and returns the normalisation module; if it is None, the
+    convolution has a bias instead. Then follow `activation` and `attention`, which is called with a
+    name and returns a module. The submodules are named `conv`, `norm` and `attention`.
     """
 
     features: int
@@ -146,7 +146,7 @@ class ConvBlock(nn.Module):
 
 
 class DepthwiseBlock(nn.Module):
-    """As `ConvBlock`, with a depthwise convolution: as many channels come out as go in."""
+    """As `ConvBlock`, with a depthwise convolution, which keeps the number of channels."""
 
     size: int = 3
     stride: int = 1
@@ -170,7 +170,7 @@ class DepthwiseBlock(nn.Module):
 
 
 def _finish(block: ConvBlock | DepthwiseBlock, x: jax.Array, *, train: bool) -> jax.Array:
-    """What follows a block's convolution; the modules made here belong to the block."""
+    """Applies what follows a block's convolution; the modules made here belong to the block."""
     if block.norm is not None:
         x = block.norm(name="norm")(x, train=train)
     x = block.activation(x)
@@ -178,9 +178,9 @@ def _finish(block: ConvBlock | DepthwiseBlock, x: jax.Array, *, train: bool) -> 
 
 
 class L2Norm(nn.Module):
-    """Every pixel's feature vector at unit length, times a learnt scale per channel.
+    """Scales every pixel's feature vector to unit length, times a learnt scale per channel.
 
-    ParseNet (Liu et al. 2015, arXiv:1506.04579, section 3.3); SSD begins with a scale of 20.
+    ParseNet (Liu et al. 2015, arXiv:1506.04579, section 3.3); SSD starts with a scale of 20.
     """
 
     initial_scale: float = 20.0
@@ -189,13 +189,13 @@ class L2Norm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.constant(self.initial_scale), (x.shape[-1],))
         squares = jnp.square(full(x)).sum(-1, keepdims=True)
-        # A root would have no gradient at a pixel whose features are all zero.
+        # A square root would have no gradient at a pixel whose features are all zero.
         y = x * jax.lax.rsqrt(jnp.maximum(squares, 1e-20)) * as_map(scale)
         return y.astype(x.dtype)
 
 
 def maps_at(maps: Mapping[int, jax.Array], strides: Sequence[int]) -> tuple[jax.Array, ...]:
-    """What a backbone returns: the maps of `strides` out of those that it made, by stride.
+    """Selects what a backbone returns: the maps of `strides`, out of all its maps by stride.
 
     ValueError for a stride that it does not have.
     """
@@ -206,9 +206,9 @@ def maps_at(maps: Mapping[int, jax.Array], strides: Sequence[int]) -> tuple[jax.
 
 
 def round_channels(channels: float) -> int:
-    """The nearest multiple of 8, unless it is more than a tenth below (code of arXiv:1801.04381).
+    """The nearest multiple of 8, or the next one if that is more than a tenth below.
 
-    MobileNets and EfficientNets round all channel counts so when they are multiplied.
+    MobileNets and EfficientNets round all multiplied channel counts so (code of arXiv:1801.04381).
     """
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8

@@ -1,13 +1,13 @@
-"""Convolutions, in the form that is fast on the backend at hand: lax's own, except on the CPU.
+"""Convolutions, in the form that is fast on the current device: lax's own, except on the CPU.
 
 There XLA's depthwise convolution is one to two orders of magnitude slower than shifted
-multiply-adds, which fuse into one pass over memory; a 3x3 convolution takes twice as long as
-Winograd's form of it, its kernel's gradient up to ten times as long; and that of a network's first
-layer, of three channels, up to twice as long as a product with the pixels that a kernel sees; 1x1
-convolutions are matrix products. On a TPU, by its compiler's own estimates, MobileNet's blocks
-would take two to four times as long with shifted multiply-adds, and up to a quarter longer with
-products. The choice is made when a function is traced. All forms give the same numbers up to
-rounding (`benchmarks/convolve.py` times them).
+multiply-adds, which fuse into one pass over memory. Its 3x3 convolution takes twice as long as
+Winograd's algorithm, and the kernel's gradient up to ten times as long; in a network's first layer,
+with three channels, the gradient takes up to twice as long as a matrix product with the pixels that
+the kernel sees. 1x1 convolutions are matrix products. On a TPU, by its compiler's own estimates,
+MobileNet's blocks would take two to four times as long with shifted multiply-adds, and up to a
+quarter longer with products. The form is chosen when a function is traced. All forms give the same
+numbers up to rounding (`benchmarks/convolve.py` times them).
 """
 
 import functools
@@ -22,8 +22,8 @@ from jaxdet.layers.precision import full
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
-# Below these there is nothing to win: the kernel's mixtures would cost more than they save, and
-# the network would be slower to compile.
+# Below these nothing is gained: transforming the kernel would cost more than it saves, and the
+# network would be slower to compile.
 _MIN_PIXELS, _MIN_PRODUCTS = 2**9, 2**24
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # above and below, left and right
@@ -32,15 +32,15 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # above and below, left and r
 def conv(
     x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> jax.Array:
-    """x [B, H, W, I] with a kernel [k, k, I, O], `padding` pixels of zeros on every side."""
+    """Convolves x [B, H, W, I], with `padding` zeros on every side, with a kernel [k, k, I, O]."""
     if backend.target() != "cpu":
         return conv_lax(x, kernel, stride, padding, dilation)
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
-        # As a matrix product, of two axes: with four, XLA transposes x for the kernel's gradient.
+        # As a product of matrices: with four axes XLA transposes x for the kernel's gradient.
         return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
     pixels = x.size // x.shape[3]
     worth = pixels >= _MIN_PIXELS and x.size * kernel.shape[3] >= _MIN_PRODUCTS
-    # In bfloat16 mixtures of rows would cost more digits than there are, and sums be too short.
+    # In bfloat16 transforming rows would lose more digits than there are, and sums be imprecise.
     if kernel.shape[:2] == (3, 3) and worth and x.dtype.itemsize >= 4:
         if x.shape[3] <= 4:
             return conv_of_few(x, kernel, stride, padding, dilation)
@@ -52,7 +52,7 @@ def conv(
 def conv_lax(
     x: jax.Array, kernel: jax.Array, stride: int, padding: int, dilation: int
 ) -> jax.Array:
-    """`conv` as XLA has it."""
+    """`conv` as XLA computes it."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -67,7 +67,7 @@ def conv_lax(
 def conv_of_few(
     x: jax.Array, kernel: jax.Array, stride: int, padding: int, dilation: int
 ) -> jax.Array:
-    """`conv` of few channels: where it is differentiated, a product of [B H' W', k k I]."""
+    """`conv` of few channels: if it is differentiated, a product with patches [B H' W', k k I]."""
     return conv_lax(x, kernel, stride, padding, dilation)
 
 
@@ -90,7 +90,7 @@ conv_of_few.defvjp(_of_few_forward, _of_few_backward)
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:
-    """x [B, H, W, C] with a kernel [k, k, 1, C], `padding` pixels of zeros on each side."""
+    """Convolves every channel of x [B, H, W, C], zero-padded, with a kernel [k, k, 1, C]."""
     if backend.target() == "cpu":
         return depthwise_shifted(x, kernel, stride, padding)
     return depthwise_lax(x, kernel, stride, padding)
@@ -112,7 +112,7 @@ def depthwise_lax(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 def depthwise_shifted(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     """`depthwise` as k x k shifted multiply-adds."""
     size = kernel.shape[0]
-    padded, kernel = full(_padded(x, padding)), full(kernel)  # or taps round
+    padded, kernel = full(_padded(x, padding)), full(kernel)  # or every tap rounds
     windows, taps = _windows(padded, size, stride), kernel.reshape(size * size, -1)
     y = sum(w * k.reshape(1, 1, 1, -1) for w, k in zip(windows, taps, strict=True))
     return y.astype(x.dtype)
@@ -132,10 +132,10 @@ depthwise_shifted.defvjp(_shifted_forward, _shifted_backward)
 
 
 def _input_gradient(dy, kernel, stride, padding, shape):
-    """The same convolution with the kernel turned round, of dy with zeros between its pixels."""
+    """The same convolution with the kernel flipped, of dy with zeros between its pixels."""
     edges = []
     for side, n, (low, _) in zip(shape[1:3], dy.shape[1:3], padding, strict=True):
-        reach = stride * (n - 1) + 1  # of dy, spread out
+        reach = stride * (n - 1) + 1  # of dy with the zeros
         edges.append((kernel.shape[0] - 1 - low, low + side - reach))
     if stride > 1:
         gaps = ((0, 0, 0), *[(0, 0, stride - 1)] * 2, (0, 0, 0))
@@ -144,10 +144,10 @@ def _input_gradient(dy, kernel, stride, padding, shape):
 
 
 def _kernel_gradient(x, dy, size, stride, padding):
-    """A sum over pixels for every tap, an image at a time so that it stays in the cache.
+    """A sum over pixels for every tap, one image at a time so that it stays in the cache.
 
-    The sums are products with ones because XLA would fuse the multiplication into a plain sum and
-    then walk through memory channel by channel.
+    The sums are products with ones, because XLA would fuse the multiplication into a plain sum and
+    then read memory channel by channel.
     """
 
     def add_image(total, both):
@@ -171,7 +171,7 @@ def _padded(x: jax.Array, padding: Padding) -> jax.Array:
 
 
 def _windows(padded: jax.Array, size: int, stride: int, dilation: int = 1) -> list[jax.Array]:
-    """What the taps of a kernel see, row by row: views [B, H', W', C] of a padded x."""
+    """What each tap of a kernel sees, row by row: views [B, H', W', C] of a padded x."""
     taps = range(0, size * dilation, dilation)
     height, width = (side - taps[-1] for side in padded.shape[1:3])
     return [padded[:, i : i + height : stride, j : j + width : stride] for i in taps for j in taps]

@@ -12,11 +12,11 @@ from jaxdet.layers.norms import batch_norm
 
 
 class InvertedResidual(nn.Module):
-    """Widen by a 1x1 convolution, filter by a depthwise one, narrow by a linear 1x1.
+    """A 1x1 convolution that expands, a depthwise one, and a linear 1x1 that projects.
 
-    MobileNetV2's (Sandler et al. 2018, arXiv:1801.04381, section 3.3).
+    MobileNetV2's block (Sandler et al. 2018, arXiv:1801.04381, section 3.3).
 
-    `expansion` is the widened channel count over that of the input; at 1 there is no widening.
+    `expansion` is the ratio of expanded to input channels; at 1 there is no expansion.
     """
 
     features: int
@@ -39,12 +39,12 @@ class InvertedResidual(nn.Module):
 
 
 class SqueezedResidual(nn.Module):
-    """Widen, filter, squeeze and excite, narrow; returns the widened map and the output.
+    """Expand, filter, squeeze-and-excite, project; returns the expanded map and the output.
 
-    MobileNetV3's (Howard et al. 2019, arXiv:1905.02244, figure 4).
+    MobileNetV3's block (Howard et al. 2019, arXiv:1905.02244, figure 4).
 
-    `wide` counts the channels in between; where the input has as many, it is not widened.
-    `squeeze_first` puts squeeze and excite before the activation.
+    `wide` is the number of expanded channels; if the input has as many, there is no expansion.
+    `squeeze_first` puts squeeze-and-excite before the activation.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""Normalisations: `norm="NAME"` in a recipe is what this file defines under that name."""
+"""Normalisations: `norm="NAME"` in a recipe selects what this file defines as NAME."""
 
 import functools
 
@@ -10,13 +10,13 @@ from jaxdet.layers import batch_norm as maths
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as PyTorch has it (Ioffe and Szegedy 2015, arXiv:1502.03167).
+    """Batch normalisation as in PyTorch (Ioffe and Szegedy 2015, arXiv:1502.03167).
 
-    It differs from `nn.BatchNorm` in that the running variance takes the unbiased variance of the
-    batch. The batch is the global one: under `jit` over a mesh the sums cross the devices by
-    themselves, so no axis is named. Statistics are float32, or float64 where the input is.
-    With `groups`, that many equal parts of the batch are normalised separately, and the running
-    statistics follow the mean of theirs: that is what not synchronising devices means.
+    Unlike in `nn.BatchNorm`, the running variance follows the unbiased variance of the batch. The
+    batch is the global one: under `jit` over a mesh sums include all devices automatically, so no
+    axis is named. Statistics are float32, or float64 if the input is. With `groups`, that many
+    equal parts of the batch are normalised separately, and the running statistics follow the mean
+    of theirs, as when devices are not synchronised.
     """
 
     momentum: float = 0.9  # share of the old statistics; PyTorch's momentum is 1 - this
@@ -40,7 +40,7 @@ class BatchNorm(nn.Module):
         return maths.affine(x, running_mean.value, factor, bias)
 
     def _normalise_parts(self, x, scale, bias, near_mean, groups):
-        if groups == 1:  # without the axis of the parts, which costs a tenth of a step on a CPU
+        if groups == 1:  # without the extra axis, which costs a tenth of a step on a CPU
             return maths.normalise(x, scale, bias, near_mean, self.epsilon)
         parts = x.reshape(groups, -1, *x.shape[1:])
         each = jax.vmap(lambda part: maths.normalise(part, scale, bias, near_mean, self.epsilon))
@@ -53,5 +53,5 @@ class BatchNorm(nn.Module):
 
 batch_norm = BatchNorm
 
-# The SSDLites of TensorFlow's object detection API, mmdetection and torchvision have it.
+# Used by the SSDLites of TensorFlow's object detection API, mmdetection and torchvision.
 slow_batch_norm = functools.partial(BatchNorm, momentum=0.97, epsilon=1e-3)

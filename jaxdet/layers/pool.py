@@ -1,4 +1,4 @@
-"""Max pooling as PyTorch has it, in a form that is fast where a gradient is taken."""
+"""Max pooling as in PyTorch, in a form that is fast to differentiate."""
 
 import functools
 
@@ -14,8 +14,8 @@ def max_pool(
 ) -> jax.Array:
     """The maximum of every size x size window of x [B, H, W, C].
 
-    There are `padding` pixels of nothing on every side. A window that does not fit whole is left
-    out, or kept if `round_up` (PyTorch's ceil_mode). Of equal maxima the first, row by row, takes
+    There are `padding` pixels of -inf on every side. A window that does not fit whole is left
+    out, or kept if `round_up` (PyTorch's ceil_mode). Of equal maxima the first, row by row, gets
     the gradient.
     """
     edges = [(0, 0, 0)] * 4
@@ -24,7 +24,8 @@ def max_pool(
         more = stride - over if round_up and over else -over
         edges[axis] = (padding, padding + more, 0)
     if backend.target() in ("tpu", "portable"):  # ours would move more memory on a TPU
-        around = [(low, max(low, high)) for low, high, _ in edges]  # it leaves out by itself
+        # It leaves out windows that do not fit, so edges are not cropped here.
+        around = [(low, max(low, high)) for low, high, _ in edges]
         window, strides = (1, size, size, 1), (1, stride, stride, 1)
         return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, around)
     x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
@@ -33,7 +34,7 @@ def max_pool(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_of_windows(x: jax.Array, size: int, stride: int) -> jax.Array:
-    """As maxima of shifted maps; the windows cover x."""
+    """Max pooling as the maximum of shifted maps; the windows cover all of x."""
     return _forward(x, size, stride)[0]
 
 
@@ -48,8 +49,8 @@ def _shifted(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
 
 
 def _forward(x, size, stride):
-    """Also the tap that takes the gradient. It is found by comparing with the highest so far, not
-    by looking for y later: what is computed twice may be rounded otherwise, and nothing be equal.
+    """Also returns the tap that gets the gradient. It is found by comparing with the maximum so far,
+    not by searching for y later: y computed twice may be rounded differently, and nothing be equal.
     """
     y, *others = _shifted(x, size, stride)
     first = jnp.zeros(y.shape, jnp.uint8)
@@ -60,13 +61,13 @@ def _forward(x, size, stride):
 
 
 def _backward(size, stride, first, dy):
-    spread = _spread_apart if size == stride else _spread_overlapping
+    spread = _spread_disjoint if size == stride else _spread_overlapping
     height, width = ((side - 1) * stride + size for side in dy.shape[1:3])
     return (spread(dy, first, (dy.shape[0], height, width, dy.shape[3]), size, stride),)
 
 
-def _spread_apart(dy, first, shape, size, stride):
-    """Every pixel asks its own window whether it was the first: one pass over memory."""
+def _spread_disjoint(dy, first, shape, size, stride):
+    """For disjoint windows: every pixel checks if it was the maximum; one pass over memory."""
     windows = (dy.shape[0], dy.shape[1], size, dy.shape[2], size, dy.shape[3])
     row, column = (lax.broadcasted_iota(jnp.uint8, windows, axis) for axis in (2, 4))
     mine = first[:, :, None, :, None] == row * jnp.uint8(size) + column
@@ -74,7 +75,7 @@ def _spread_apart(dy, first, shape, size, stride):
 
 
 def _spread_overlapping(dy, first, shape, size, stride):
-    """The sum over the taps of what each sends back to where it looked."""
+    """For overlapping windows: the sum over the taps of the gradients each passes back."""
     zero, dx = jnp.zeros((), dy.dtype), jnp.zeros(shape, dy.dtype)
     for tap in range(size * size):
         edges = [(0, 0, 0)] * 4

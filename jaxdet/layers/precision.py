@@ -1,11 +1,11 @@
-"""At which precision a layer computes, and shapes that go with maps [B, H, W, C]."""
+"""The precision in which layers compute, and shapes that fit maps [B, H, W, C]."""
 
 import jax
 import jax.numpy as jnp
 
 
 def full(x: jax.Array) -> jax.Array:
-    """x with float32 precision at least: sums over pixels need it."""
+    """x in at least float32, as sums over pixels need it."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

@@ -1,7 +1,7 @@
-"""Box losses: `box_loss="NAME"` in a recipe is the function of that name.
+"""Box losses: `box_loss="NAME"` in a recipe selects the function NAME.
 
-Each takes a network's outputs [B, A, 4], the boxes [B, A, 4] that they should stand for, the
-anchors [A] and the codec between the two, and returns the loss [B, A].
+Each takes a network's outputs [B, A, 4], the target boxes [B, A, 4], the anchors [A] and the codec
+that relates outputs and boxes, and returns the loss [B, A].
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ BoxLoss = Callable[[Array, Array, Anchors, Codec], Array]
 
 
 def smooth_l1(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
-    """Half the square of a code's error up to 1, linear beyond (Fast R-CNN, equation 3)."""
+    """Half the squared error of the codes up to 1, linear beyond (Fast R-CNN, equation 3)."""
     error = codec.activate(outputs) - codec.encode(boxes, anchors)
     size = jnp.abs(error)
     return jnp.where(size < 1, 0.5 * error**2, size - 0.5).sum(axis=-1)
@@ -30,7 +30,7 @@ def mse(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
 def yolov2(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
     """The cross entropy of the centre in its cell, and the squared error of the log sides.
 
-    It is for `codecs.in_cell`, whose first two outputs are logits (yjh0410/PyTorch_YOLOv2).
+    It needs `codecs.in_cell`, whose first two outputs are logits (yjh0410/PyTorch_YOLOv2).
     """
     return _in_cell(outputs, codec.encode(boxes, anchors), share_of_sides=1.0)
 

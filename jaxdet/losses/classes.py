@@ -1,7 +1,6 @@
-"""Class losses: `class_loss="NAME"` in a recipe is the function of that name.
+"""Class losses: `class_loss="NAME"` in a recipe selects the function NAME.
 
-Each takes logits [..., C] and the targets [..., C], the share of every class in 0..1, and returns
-the loss [...].
+Each takes logits [..., C] and the target probabilities [..., C], and returns the loss [...].
 """
 
 from collections.abc import Callable
@@ -15,7 +14,7 @@ ClassLoss = Callable[[Array, Array], Array]
 
 
 def cross_entropy(logits: Array, targets: Array) -> Array:
-    """The cross entropy of the softmax: the classes exclude one another."""
+    """The softmax cross entropy: the classes are mutually exclusive."""
     return jax.nn.logsumexp(logits, axis=-1) - (logits * targets).sum(axis=-1)
 
 

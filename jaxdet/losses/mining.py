@@ -9,13 +9,13 @@ from jaxdet.types import Array
 def hard_negatives(
     background_loss: Array, positive: Array, ignore: Array, *, ratio: float = 3
 ) -> Array:
-    """The negatives [A] of one image that count: `ratio` per positive, the worst of them.
+    """Selects the negatives [A] of one image that count: the hardest, `ratio` per positive.
 
-    Ranked by `background_loss` [A], not negative; of equal ones the first, so the number is never
-    exceeded. No gradient flows through the choice.
+    They are ranked by `background_loss` [A], which is not negative; of equal ones the first are
+    taken, so the number is never exceeded. No gradient flows through the selection.
     """
     budget = ratio * positive.sum()
-    # The bits of a float that is not negative rank as the float does.
+    # Non-negative floats have the same order as their bits read as integers.
     bits = lax.bitcast_convert_type(jnp.maximum(background_loss, 0).astype(jnp.float32), jnp.int32)
     bits = jnp.where(positive | ignore, -1, bits)
     threshold = _reached_by(bits, budget)
@@ -26,7 +26,7 @@ def hard_negatives(
 def _reached_by(keys: Array, count: Array) -> Array:
     """The largest t that at least `count` of the int32 keys [A] reach; 0 if fewer are above 0.
 
-    Found bit by bit: 31 passes over the keys that vectorise, where a sort would not.
+    It is found bit by bit, in 31 passes over the keys, which vectorise; a sort would not.
     """
 
     def step(i, low):

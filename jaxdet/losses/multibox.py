@@ -1,4 +1,4 @@
-"""The multibox loss of SSD (paper, section 2.2). Sums and counts: the caller divides, once."""
+"""SSD's multibox loss (paper, section 2.2), as sums and counts: the caller divides, once."""
 
 from functools import partial
 
@@ -24,19 +24,19 @@ def multibox(
     class_loss: ClassLoss = cross_entropy,
     negative_ratio: float = 3,
 ) -> Losses:
-    """Box and class loss of a batch; count is the batch's positives.
+    """Box and class loss of a batch; the count is the number of positives in the batch.
 
     raw.logits [B, A, K + 1] have the background in column 0, targets are [B, A, ...]. Boxes: the
     `box_loss` of positive anchors. Classes: the `class_loss` of positive anchors and of
-    `negative_ratio` times as many hard negatives, chosen per image. A positive counts with its
-    object's weight. Float32 at least, whatever the network's dtype.
+    `negative_ratio` times as many hard negatives, chosen per image. A positive is weighted by
+    its object's weight. At least float32, whatever the network's dtype.
     """
-    del objects  # the targets have all of them
+    del objects  # the targets contain all of them
     full = jnp.promote_types(raw.logits.dtype, jnp.float32)
     logits, outputs = raw.logits.astype(full), raw.boxes.astype(full)
     labels = jnp.where(targets.positive, targets.labels + 1, 0)
     of_class = class_loss(logits, jax.nn.one_hot(labels, logits.shape[-1], dtype=full))  # [B, A]
-    # Of negatives it is the loss of the background, by which they are ranked.
+    # For negatives this is the loss of the background, by which they are ranked.
     negative = jax.vmap(partial(hard_negatives, ratio=negative_ratio))(
         lax.stop_gradient(of_class), targets.positive, targets.ignore
     )

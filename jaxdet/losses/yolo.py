@@ -1,8 +1,8 @@
-"""The losses of YOLOv1, v2 and v3: sums over a batch, counted in images.
+"""The losses of YOLOv1, v2 and v3: sums over a batch; the count is the number of images.
 
 Each takes the raw predictions [B, A, ...], the targets [B, A, ...], the objects [B, N, ...] and the
 anchors [A, ...]. The loss of an object is multiplied by its weight (less than 1 under mixup).
-Float32 at least, whatever the network's dtype.
+At least float32, whatever the network's dtype.
 """
 
 import jax
@@ -28,11 +28,11 @@ def yolov1(
     per_cell: int,
     box_loss: BoxLoss,
 ) -> Losses:
-    """Squared errors of the network's own numbers (YOLO, equation 3); `per_cell` boxes a cell.
+    """Squared errors of the network's raw outputs (YOLO, equation 3), `per_cell` boxes per cell.
 
     `targets.positive` are all boxes of a cell with an object. The one that overlaps the object
-    most is responsible: its confidence should be their IoU (section 2), and its classes count,
-    which are the cell's. The equation's two lambdas are 5 for boxes and 0.5 for confidences of
+    most is responsible: the target of its confidence is their IoU (section 2), and the cell's
+    classes are counted at it. The equation's two lambdas are 5 for boxes and 0.5 for confidences of
     boxes without an object.
     """
     del objects
@@ -62,10 +62,11 @@ def yolov2(
     box_loss: BoxLoss,
     class_loss: ClassLoss,
 ) -> Losses:
-    """YOLOv2's losses as yjh0410/PyTorch_YOLOv2 has them, where the paper gives none.
+    """YOLOv2's losses as in yjh0410/PyTorch_YOLOv2, since the paper gives none.
 
-    Objectness: squared error of the sigmoid, towards the IoU of the decoded box, five times, or
-    towards zero. Boxes: `box_loss` times 2 - area of the object.
+    Objectness: squared error of the sigmoid; for positives the target is the IoU of the decoded box
+    and the weight five, for negatives the target is zero. Boxes: `box_loss` times (2 - area of the
+    object).
     """
     del objects
     raw = _full(raw)
@@ -77,7 +78,7 @@ def yolov2(
     of_negatives = jnp.where(negative, jnp.square(confidence), 0.0)
     of_box = box_loss(raw.boxes, targets.boxes, anchors, codec)
     return _per_image(
-        box=weight * _larger_for_small(of_box, targets),
+        box=weight * _emphasise_small(of_box, targets),
         objectness=5 * of_positives + of_negatives,
         classes=weight * class_loss(raw.logits, _one_hot(targets, raw)),
     )
@@ -94,12 +95,12 @@ def yolov3(
     box_loss: BoxLoss,
     class_loss: ClassLoss,
 ) -> Losses:
-    """YOLOv3's losses (section 2; the box's as darknet has it).
+    """YOLOv3's losses (section 2; that of boxes as in darknet).
 
-    Objectness: 1 for positives, 0 for the others, save those whose decoded box overlaps any object
-    by more than `ignore_iou`. Classes: 1 - `label_smoothing` for the object's, `label_smoothing`
-    for each of the others (Zhang et al. 2019, arXiv:1902.04103). Boxes: `box_loss` times 2 - area
-    of the object.
+    Objectness: the target is 1 for positives and 0 for the others, except those whose decoded box
+    overlaps any object by more than `ignore_iou`, which are ignored. Classes: the target is
+    1 - `label_smoothing` for the object's, `label_smoothing` for each of the others (Zhang et al.
+    2019, arXiv:1902.04103). Boxes: `box_loss` times (2 - area of the object).
     """
     raw = _full(raw)
     predicted = lax.stop_gradient(codecs.in_cell.decode(raw.boxes, anchors))
@@ -111,29 +112,29 @@ def yolov3(
     classes = _one_hot(targets, raw) * (1 - 2 * label_smoothing) + label_smoothing
     of_box = box_loss(raw.boxes, targets.boxes, anchors, codecs.in_cell)
     return _per_image(
-        box=weight * _larger_for_small(of_box, targets),
+        box=weight * _emphasise_small(of_box, targets),
         objectness=of_positives + jnp.where(negative, of_negatives, 0.0),
         classes=weight * class_loss(raw.logits, classes),
     )
 
 
-def _best_of_cell(predicted: Array, wanted: Array, per_cell: int) -> Array:
-    """The box [B, A] bool of every cell that overlaps the wanted one most; without, the nearest."""
-    iou = paired_iou(predicted, wanted).reshape(
+def _best_of_cell(predicted: Array, target: Array, per_cell: int) -> Array:
+    """Marks [B, A] the box of every cell that overlaps the target most, or else the nearest."""
+    iou = paired_iou(predicted, target).reshape(
         len(predicted), -1, per_cell
     )  # [B, cells, per_cell]
-    far = jnp.square(to_cxcywh(predicted) - to_cxcywh(wanted)).sum(axis=-1)
+    far = jnp.square(to_cxcywh(predicted) - to_cxcywh(target)).sum(axis=-1)
     fit = jnp.where((iou > 0).any(axis=-1, keepdims=True), iou, -far.reshape(iou.shape))
     return jax.nn.one_hot(fit.argmax(axis=-1), per_cell, dtype=bool).reshape(far.shape)
 
 
 def _one_hot(targets: Targets, raw: Raw) -> Array:
-    """The targets' classes [B, A, K], as many as there are logits."""
+    """The targets' classes, one-hot [B, A, K], with as many classes as logits."""
     return jax.nn.one_hot(targets.labels, raw.logits.shape[-1], dtype=raw.logits.dtype)
 
 
-def _larger_for_small(loss: Array, targets: Targets) -> Array:
-    """A loss [B, A] times 2 - area of its object, as darknet has it."""
+def _emphasise_small(loss: Array, targets: Targets) -> Array:
+    """A loss [B, A] times (2 - area of its object), as in darknet."""
     return loss * (2 - area(targets.boxes))
 
 

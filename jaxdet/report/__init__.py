@@ -1,1 +1,1 @@
-"""A report on a detector, one html file: `python -m jaxdet.report --workdir=DIR`."""
+"""An HTML report on a trained detector: `python -m jaxdet.report --workdir=DIR`."""

@@ -1,11 +1,11 @@
-"""What a trained detector does, and where it goes wrong, as one html file.
+"""Show what a trained detector gets right and where it goes wrong, in one HTML file.
 
     python -m jaxdet.report --workdir=DIR [--output=report.html]
 
-evaluates the newest checkpoint on the set that the run evaluated on (`config.data.eval`), and
-writes a page that needs no network: numbers with their protocol, learning curves, AP by class and
-by size, precision-recall curves, confusion, error kinds and their cost (TIDE), calibration, and
-pictures of the best and the worst. Without --output it goes into the workdir.
+evaluates the newest checkpoint on the run's evaluation set (`config.data.eval`) and writes a page
+that needs no network access: metrics with their protocol, learning curves, AP by class and by size,
+precision-recall curves, a confusion matrix, error types and their cost (TIDE), calibration, and the
+images with the best and the worst detections. Without --output, the page goes into the workdir.
 """
 
 import argparse
@@ -33,11 +33,11 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    folder, file = "folder of a trained detector", "html file to write, default in the workdir"
+    folder, file = "folder of a trained detector", "HTML file, default report.html in the workdir"
     parser.add_argument("--workdir", type=epath.Path, required=True, help=folder)
     parser.add_argument("--output", type=epath.Path, help=file)
     parser.add_argument("--dir", help="folder of prepared datasets, default config.data.dir")
-    parser.add_argument("--root", help="folder of the set as published, default config.data.root")
+    parser.add_argument("--root", help="folder of the original dataset, default config.data.root")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Charts as SVG, to stand inside an html page: lines and scatters over numbered axes."""
+"""Line charts and scatter plots with numbered axes, as SVG to embed in an HTML page."""
 
 import dataclasses
 import html
@@ -9,12 +9,12 @@ import numpy as np
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 40  # margins in pixels
-_MOST_POINTS = 300  # of a line; more are not seen
+_MAX_POINTS = 300  # per line; more would not be visible
 
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """What an axis shows, from `low` to `high`; with `log` by its logarithm."""
+    """An axis from `low` to `high`, logarithmic if `log` is set."""
 
     label: str
     low: float
@@ -22,17 +22,17 @@ class Axis:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies between the ends: 0 to 1."""
+        """The position of a value on the axis: 0 at `low`, 1 at `high`."""
         scale = math.log10 if self.log else float
         return (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
 
     def ticks(self) -> list[float]:
-        """Round values to write beside the axis."""
+        """Round values to print along the axis."""
         return _decades(self.low, self.high) if self.log else _round_values(self.low, self.high)
 
 
 def axis(label: str, values: Sequence[float], *, log: bool = False) -> Axis:
-    """An axis on which all of `values` have room; a logarithmic one takes positive values."""
+    """An axis that covers `values` with a margin; if it is logarithmic they must be positive."""
     low, high = (float(np.min(values)), float(np.max(values))) if len(values) else (1.0, 2.0)
     if log:
         return Axis(label, low / 1.3, high * 1.3, log=True)
@@ -49,12 +49,12 @@ def lines(
     size: tuple[int, int] = (440, 260),
     diagonal: bool = False,
 ) -> str:
-    """One line per name, given as its x and y; a legend where there are several."""
+    """A line chart, one line (x, y) per name, with a legend if there are several."""
     frame = _Frame(x, y, size)
     parts = [frame.line("diagonal", [x.low, x.high], [y.low, y.high])] if diagonal else []
     for index, (name, (xs, ys)) in enumerate(series.items()):
         colour = COLOURS[index % len(COLOURS)]
-        parts.append(frame.line("curve", *_thinned(xs, ys), colour=colour, name=name))
+        parts.append(frame.line("curve", *_thin(xs, ys), colour=colour, name=name))
         if len(xs) == 1:
             parts.append(frame.dot(xs[0], ys[0], name, colour=colour))
     if len(series) > 1:
@@ -70,7 +70,7 @@ def scatter(
     title: str = "",
     size: tuple[int, int] = (440, 260),
 ) -> str:
-    """A dot for every (name, x, y), which says its name; written beside where they are few."""
+    """A scatter plot of (name, x, y): names are tooltips, and labels too for up to 25 points."""
     frame = _Frame(x, y, size)
     parts = [frame.dot(at_x, at_y, name) for name, at_x, at_y in points]
     if len(points) <= 25:
@@ -79,7 +79,7 @@ def scatter(
 
 
 class _Frame:
-    """The area of a chart between its axes, in pixels of the SVG."""
+    """The plot area of a chart, between its axes, in SVG pixels."""
 
     def __init__(self, x: Axis, y: Axis, size: tuple[int, int]):
         self._x, self._y, self._size = x, y, size
@@ -107,19 +107,19 @@ class _Frame:
 
     def dot(self, x: float, y: float, name: str, *, colour: str = COLOURS[0]) -> str:
         left, top = self._at(x, y).split(",")
-        told = html.escape(f"{name}: {x:.4g}, {y:.4g}")
+        hint = html.escape(f"{name}: {x:.4g}, {y:.4g}")
         return (
-            f'<circle cx="{left}" cy="{top}" r="3.5" fill="{colour}"><title>{told}</title></circle>'
+            f'<circle cx="{left}" cy="{top}" r="3.5" fill="{colour}"><title>{hint}</title></circle>'
         )
 
     def name(self, x: float, y: float, name: str) -> str:
         left, top = (float(place) for place in self._at(x, y).split(","))
-        right_half = left > _LEFT + 0.7 * self._width  # written to the left, or it would be cut
-        anchor, by = ("end", -6) if right_half else ("start", 6)
+        near_right = left > _LEFT + 0.7 * self._width  # on the right, the name would be cut off
+        anchor, by = ("end", -6) if near_right else ("start", 6)
         return _text("name", left + by, top - 4, name, anchor)
 
     def legend(self, names: Sequence[str]) -> str:
-        """In the line of the title, from the right end."""
+        """The names, right-aligned on the line of the title."""
         spans = (
             f'<tspan fill="{COLOURS[index % len(COLOURS)]}" dx="10">{html.escape(name)}</tspan>'
             for index, name in enumerate(names)
@@ -142,8 +142,8 @@ class _Frame:
             parts.append(_text("tick", _LEFT - 6, top + 3.5, f"{value:,g}", "end"))
         middle = _TOP + self._height / 2
         parts.append(_text("label", _LEFT + self._width / 2, bottom + 32, self._x.label, "middle"))
-        turned = f' transform="rotate(-90 12 {middle:.0f})"'
-        parts.append(_text("label", 12, middle, self._y.label, "middle", turned))
+        rotation = f' transform="rotate(-90 12 {middle:.0f})"'
+        parts.append(_text("label", 12, middle, self._y.label, "middle", rotation))
         return parts
 
     def _at(self, x: float, y: float) -> str:
@@ -159,9 +159,9 @@ def _text(kind: str, x: float, y: float, text: str, anchor: str, more: str = "")
     )
 
 
-def _thinned(xs: Sequence[float], ys: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """At most so many points, evenly chosen, the first and the last among them."""
-    chosen = np.unique(np.linspace(0, len(xs) - 1, min(len(xs), _MOST_POINTS)).round().astype(int))
+def _thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """At most `_MAX_POINTS` evenly spaced points, the first and the last among them."""
+    chosen = np.unique(np.linspace(0, len(xs) - 1, min(len(xs), _MAX_POINTS)).round().astype(int))
     return np.asarray(xs)[chosen], np.asarray(ys)[chosen]
 
 
@@ -174,7 +174,7 @@ def _round_values(low: float, high: float) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten; of a wide range the powers alone, of a narrow one more."""
+    """1, 2 and 5 times powers of ten: only the powers in a wide range, more in a narrow one."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = [(m * 10.0**power, m) for power in range(first, last + 1) for m in (1, 2, 5)]
     inside = [(value, m) for value, m in every if low <= value <= high]

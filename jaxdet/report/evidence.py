@@ -1,4 +1,4 @@
-"""Everything that a report tells of: a detector's detections on its evaluation set, verified."""
+"""The data behind a report: detections on the evaluation set, matched with the ground truth."""
 
 import dataclasses
 from pathlib import Path
@@ -17,26 +17,26 @@ from jaxdet.training.curves import Curves, read_curves
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What is known of the detector of a workdir. Crowd regions are in `result` alone."""
+    """The evaluation of a workdir's detector; only `result` takes crowd regions into account."""
 
     workdir: Path
     recipe: build.Recipe
     step: int
     dataset: data.Dataset
-    result: dict  # of the recipe's metric
-    voc: dict  # of metrics.voc at IoU 0.5
-    errors: dict  # of metrics.errors
-    images: list[numbers.Image]  # with all detections, in the order of the dataset
-    threshold: dict[str, float]  # the score with the best F1, and what holds there
-    confident: list[numbers.Image]  # with the detections that score so much
+    result: dict  # from the recipe's metric
+    voc: dict  # from metrics.voc, at IoU 0.5
+    errors: dict  # from metrics.errors
+    images: list[numbers.Image]  # with all detections, in dataset order
+    threshold: dict[str, float]  # the score with the best F1, and F1, precision, recall
+    confident: list[numbers.Image]  # with the detections at or above that score
     curves: Curves
 
 
 def gather(workdir: Path, *, dir: str | None, root: str | None) -> Evidence:
-    """Evaluates the newest checkpoint in `workdir` on the set that its config names.
+    """Evaluates the newest checkpoint in `workdir` on the evaluation set of its config.
 
-    `dir` and `root` say where the set lies, when not where the config has it. ValueError for a
-    workdir without a checkpoint, and for a set of other classes.
+    `dir` and `root` replace the dataset folders of the config. ValueError if there is no
+    checkpoint, or if the dataset's classes are not the detector's.
     """
     model = inference.load(workdir)
     recipe = model.recipe
@@ -49,11 +49,11 @@ def gather(workdir: Path, *, dir: str | None, root: str | None) -> Evidence:
             f"{workdir} was trained on the classes {model.classes}, "
             f"{names.eval} has {dataset.classes}"
         )
-    found = _detect(model, dataset)
+    detections = _detect(model, dataset)
     metric = recipe.evaluation.metric
-    result = metric.evaluate(found, dataset.annotations(), dataset.classes)
-    place = dict(workdir=workdir, recipe=recipe, step=model.step, result=result)
-    return classify(found, dataset, **place)
+    result = metric.evaluate(detections, dataset.annotations(), dataset.classes)
+    details = dict(workdir=workdir, recipe=recipe, step=model.step, result=result)
+    return classify(detections, dataset, **details)
 
 
 def _detect(model: inference.Pretrained, dataset: data.Dataset) -> dict:
@@ -63,34 +63,34 @@ def _detect(model: inference.Pretrained, dataset: data.Dataset) -> dict:
         parallel.replicate(model.variables, mesh),
         dataset,
         mesh,
-        # Rounded up to what the devices of this machine can share.
+        # Rounded up to a multiple of the number of devices.
         batch_size=-(-recipe.evaluation.batch_size // mesh.size) * mesh.size,
         canvas=recipe.data.canvas,
     )
 
 
 def classify(
-    found: dict, dataset: data.Dataset, *, workdir: Path, recipe: build.Recipe, **known: Any
+    detections: dict, dataset: data.Dataset, *, workdir: Path, recipe: build.Recipe, **details: Any
 ) -> Evidence:
-    """The evidence of detections by image id: which are right, and what is wrong with the rest."""
+    """Finds which detections, given by image id, are correct, and what is wrong with the rest."""
     annotations, classes = dataset.annotations(), dataset.classes
-    if recipe.evaluation.metric is voc_classification:  # one object a class, the whole image
+    if recipe.evaluation.metric is voc_classification:  # one object per class, the whole image
         annotations = [voc_classification.of_image(each) for each in annotations]
-    pairs = zip(align(found, annotations, classes), annotations, strict=True)
+    pairs = zip(align(detections, annotations, classes), annotations, strict=True)
     pairs = [errors.without_crowds(*pair) for pair in pairs]
     bar = tqdm(pairs, desc="matching detections", unit="image", leave=False)
     images = [(each, truth, errors.classify(each, truth)) for each, truth in bar]
-    settled = {truth.id: each for each, truth in pairs}, [truth for _, truth in pairs], classes
+    aligned = {truth.id: each for each, truth in pairs}, [truth for _, truth in pairs], classes
     threshold = numbers.best_threshold(images)
     return Evidence(
         workdir=workdir,
         recipe=recipe,
         dataset=dataset,
-        voc=voc.evaluate(*settled),
-        errors=errors.evaluate(*settled),
+        voc=voc.evaluate(*aligned),
+        errors=errors.evaluate(*aligned),
         images=images,
         threshold=threshold,
         confident=[numbers.above(image, threshold["score"]) for image in images],
         curves=read_curves(workdir),
-        **known,
+        **details,
     )

@@ -1,4 +1,4 @@
-"""Pictures of a report: small JPEGs inside the page, the boxes drawn over them as SVG."""
+"""The image galleries of a report: small embedded JPEGs, with boxes drawn over them as SVG."""
 
 import base64
 import html
@@ -11,51 +11,55 @@ from jaxdet.metrics import errors
 from jaxdet.report import numbers
 from jaxdet.report.evidence import Evidence
 
-SIDE, QUALITY = 320, 80  # of a picture in the page: its longer side in pixels, its JPEG quality
-WHOLE, CLOSE = 8, 12  # how many whole pictures, and how many single boxes, a gallery shows
+SIDE, QUALITY = 320, 80  # of an image in the page: longer side in pixels, JPEG quality
+MAX_IMAGES, MAX_BOXES = 8, 12  # figures in a gallery of whole images, of single boxes
 
-Mark = tuple[str, np.ndarray, str]  # a css class, a box xyxy in pixels, a text
+Mark = tuple[str, np.ndarray, str]  # CSS class, xyxy box in pixels, text
 
 
 def best_and_worst(evidence: Evidence) -> tuple[str, str]:
-    """The pictures with the best and the worst F1 at the report's threshold, of many objects."""
-    f1 = [numbers.image_f1(picture) for picture in evidence.confident]
+    """Galleries of the images with the best and the worst F1 at the report's threshold.
+
+    Of images with equal F1, those with more objects come first.
+    """
+    f1 = [numbers.image_f1(image) for image in evidence.confident]
     objects = [int((~truth.difficult).sum()) for _, truth, _ in evidence.confident]
     order = sorted(range(len(f1)), key=lambda i: (-f1[i], -objects[i]))
     worst = sorted((i for i in order if f1[i] < 1), key=lambda i: (f1[i], -objects[i]))
     show = lambda i: _figure(evidence, i, all_marks(evidence, i), f"F1 {100 * f1[i]:.0f} %")
-    return _gallery(map(show, order[:WHOLE])), _gallery(map(show, worst[:WHOLE]))
+    return _gallery(map(show, order[:MAX_IMAGES])), _gallery(map(show, worst[:MAX_IMAGES]))
 
 
 def confident_mistakes(evidence: Evidence) -> str:
-    """The wrong detections with the highest scores, each with the object that it is about."""
+    """A gallery of the highest-scoring wrong detections, each with the object it concerns."""
     wrong = [
-        (float(found.scores[j]), i, j)
-        for i, (found, _, verdict) in enumerate(evidence.images)
+        (float(detections.scores[j]), i, j)
+        for i, (detections, _, verdict) in enumerate(evidence.images)
         for j in np.flatnonzero(np.isin(verdict.kinds, errors.KINDS))
     ]
-    wrong = sorted(wrong, key=lambda each: -each[0])[:CLOSE]
+    wrong = sorted(wrong, key=lambda each: -each[0])[:MAX_BOXES]
     return _gallery(_mistake(evidence, i, j) for _, i, j in wrong)
 
 
 def _mistake(evidence: Evidence, i: int, j: int) -> str:
-    (found, truth, verdict), classes = evidence.images[i], evidence.dataset.classes
-    name, about = f"{classes[found.labels[j]]} {found.scores[j]:.2f}", verdict.objects[j]
-    marks, caption = [("wrong", found.boxes[j], name)], str(verdict.kinds[j])
-    if about >= 0:
-        marks.insert(0, ("object", truth.boxes[about] * _size(truth), ""))
-        caption += f", is {classes[truth.labels[about]]}"
+    (detections, truth, verdict), classes = evidence.images[i], evidence.dataset.classes
+    name = f"{classes[detections.labels[j]]} {detections.scores[j]:.2f}"
+    marks, caption = [("wrong", detections.boxes[j], name)], str(verdict.kinds[j])
+    index = verdict.objects[j]
+    if index >= 0:
+        marks.insert(0, ("object", truth.boxes[index] * _size(truth), ""))
+        caption += f"; ground truth: {classes[truth.labels[index]]}"
     return _figure(evidence, i, marks, caption)
 
 
 def missed_objects(evidence: Evidence) -> str:
-    """The largest objects that nothing at the report's threshold comes near."""
+    """A gallery of the largest objects that are missed at the report's threshold."""
     missed = [
         (float(truth.area[n]), i, n)
         for i, (_, truth, verdict) in enumerate(evidence.confident)
         for n in np.flatnonzero(verdict.missed)
     ]
-    missed = sorted(missed, key=lambda each: -each[0])[:CLOSE]
+    missed = sorted(missed, key=lambda each: -each[0])[:MAX_BOXES]
     return _gallery(_missed(evidence, i, n) for _, i, n in missed)
 
 
@@ -68,13 +72,13 @@ def _missed(evidence: Evidence, i: int, n: int) -> str:
 
 
 def all_marks(evidence: Evidence, i: int) -> list[Mark]:
-    """Objects not found, then detections right and wrong, of picture i at the threshold."""
-    (found, truth, verdict), classes = evidence.confident[i], evidence.dataset.classes
-    unseen = ~verdict.found & ~truth.difficult
+    """The undetected objects of image i, then its detections, all at the report's threshold."""
+    (detections, truth, verdict), classes = evidence.confident[i], evidence.dataset.classes
+    undetected = ~verdict.found & ~truth.difficult
     boxes = truth.boxes * _size(truth)
-    marks = [("missed", boxes[n], classes[truth.labels[n]]) for n in np.flatnonzero(unseen)]
+    marks = [("missed", boxes[n], classes[truth.labels[n]]) for n in np.flatnonzero(undetected)]
     for box, score, label, kind in zip(
-        found.boxes, found.scores, found.labels, verdict.kinds, strict=True
+        detections.boxes, detections.scores, detections.labels, verdict.kinds, strict=True
     ):
         css = kind if kind in (errors.RIGHT, errors.IGNORED) else "wrong"
         marks.append((css, box, f"{classes[label]} {score:.2f}"))
@@ -98,7 +102,7 @@ def _figure(evidence: Evidence, i: int, marks: Sequence[Mark], caption: str) -> 
 
 def _mark(css: str, box: np.ndarray, text: str, width: int) -> str:
     x1, y1, x2, y2 = box.tolist()
-    near_the_right = x1 > 0.6 * width  # the text ends at the box, or it would be cut
+    near_the_right = x1 > 0.6 * width  # right-aligned, or the text would be cut off
     at = (
         f'x="{min(x2, width) - 2:.1f}" text-anchor="end"' if near_the_right else f'x="{x1 + 2:.1f}"'
     )

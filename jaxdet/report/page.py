@@ -1,4 +1,4 @@
-"""A report as one html page that needs nothing but itself."""
+"""Renders a report as one self-contained HTML page."""
 
 import html
 import string
@@ -15,29 +15,29 @@ from jaxdet.report.evidence import Evidence
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MEANING = {
-    "classification": "on an object (IoU 0.5) that is of another class",
-    "localisation": "on an object of its class, but badly placed (IoU 0.1 to 0.5)",
-    "both": "badly placed, on an object of another class",
-    "duplicate": "on an object that a better detection has found",
-    "background": "on no object (IoU 0.1 at most)",
-    "missed": "an object that no detection comes near",
+    "classification": "overlaps an object of another class (IoU at least 0.5)",
+    "localisation": "correct class, but poorly localised (IoU 0.1 to 0.5)",
+    "both": "wrong class and poorly localised",
+    "duplicate": "matches an object that a higher-scoring detection has matched",
+    "background": "overlaps no object (IoU at most 0.1)",
+    "missed": "an undetected object with no classification or localisation error",
 }
 _SHARE = chart.Axis("", 0.0, 1.0)
 
 
 def render(evidence: Evidence) -> str:
-    """The whole page."""
+    """The whole page as HTML."""
     sections: list[tuple[str, Callable[[Evidence], str]]] = [
-        ("Headline", headline),
+        ("Summary", summary),
         ("Learning curves", learning_curves),
         ("Classes", class_table),
         ("Precision and recall", precision_recall),
-        ("Confusion", confusion),
-        ("Errors", error_table),
-        ("Size", size_table),
+        ("Confusion matrix", confusion),
+        ("Error types", error_table),
+        ("Object size", size_table),
         ("What makes a class hard", class_scatters),
         ("Calibration", calibration),
-        ("Best and worst pictures", whole_pictures),
+        ("Best and worst images", whole_images),
         ("Most confident mistakes", mistakes),
         ("Missed objects", missed),
     ]
@@ -50,18 +50,18 @@ def render(evidence: Evidence) -> str:
     return template.substitute(title=html.escape(title), body=body)
 
 
-def headline(evidence: Evidence) -> str:
-    """The metric's numbers, and how they were made."""
+def summary(evidence: Evidence) -> str:
+    """The values of the metric, and how they were measured."""
     metric, at = evidence.recipe.evaluation.metric_name, evidence.threshold
     tiles = [(name, _percent(x)) for name, x in evaluate.numbers(evidence.result).items()]
     objects = len(evidence.dataset.table.labels)
     facts = [
         f"{metric.upper()} metric; {evaluate.protocol(evidence.recipe)}.",
-        f"{evidence.recipe.data.eval}: {len(evidence.dataset):,} pictures, {objects:,} objects, "
-        f"{len(evidence.dataset.classes)} classes. Checkpoint of step {evidence.step:,}.",
-        f"Below, detections are right at IoU 0.5, and AP is the area under the curve: mAP "
-        f"{_percent(evidence.voc['mAP_area'])} %. Where a threshold is needed it is the score "
-        f"{at['score']:.3f}, at which F1 is best ({_percent(at['f1'])} %, precision "
+        f"{evidence.recipe.data.eval}: {len(evidence.dataset):,} images, {objects:,} objects, "
+        f"{len(evidence.dataset.classes)} classes. Checkpoint at step {evidence.step:,}.",
+        f"Below, detections are correct at IoU 0.5, and AP is the area under the precision-recall "
+        f"curve: mAP {_percent(evidence.voc['mAP_area'])} %. Where a score threshold is needed, it "
+        f"is {at['score']:.3f}, which gives the best F1 ({_percent(at['f1'])} %, precision "
         f"{_percent(at['precision'])} %, recall {_percent(at['recall'])} %).",
     ]
     purpose = evidence.recipe.purpose
@@ -71,12 +71,12 @@ def headline(evidence: Evidence) -> str:
 
 
 def learning_curves(evidence: Evidence) -> str:
-    """Losses and the metric against steps."""
+    """Training losses and the evaluation metric by step."""
     losses = evidence.curves.get("train", {})
     hidden = ("gradient_norm", "images_per_second", "share_waiting_for_input")
     losses = {name: curve for name, curve in losses.items() if name not in hidden}
     if not losses:
-        return "<p>This workdir has no log of a training.</p>"
+        return "<p>This workdir has no training log.</p>"
     charts = [_curves(losses, "loss", low=0.0)]
     results = {
         name: (steps, [100 * value for value in values])
@@ -95,7 +95,7 @@ def _curves(series: dict, label: str, *, low: float) -> str:
 
 
 def class_table(evidence: Evidence) -> str:
-    """AP and more of every class, to be sorted by a click on a column's head."""
+    """AP, precision and recall of every class; clicking a column header sorts the table."""
     coco = evidence.recipe.evaluation.metric_name == "coco"
     header = ["class", "objects", "detections", "AP50 area", "AP50 11-point"]
     header += (["AP 50:95"] if coco else []) + ["precision", "recall"]
@@ -106,23 +106,23 @@ def class_table(evidence: Evidence) -> str:
         averages += [evidence.result["classes"][name]["AP"]] if coco else []
         counts = [f"{each['objects']:,}", f"{each['found']:,}"]
         rows.append([name, *counts, *map(_percent, [*averages, precision, recall])])
-    return "<p>In percent; precision and recall at the threshold. Click a head to sort.</p>" + (
-        _table(header, rows, css="sortable")
-    )
+    text = "AP, precision and recall are in percent, the latter two at the threshold. "
+    text += "Click a column header to sort."
+    return f"<p>{text}</p>" + _table(header, rows, css="sortable")
 
 
-def _at_threshold(pictures: Sequence, label: int) -> tuple[float | None, float | None]:
-    right = found = objects = 0
-    for each, truth, verdict in pictures:
+def _at_threshold(images: Sequence, label: int) -> tuple[float | None, float | None]:
+    correct = detected = objects = 0
+    for each, truth, verdict in images:
         kinds = verdict.kinds[each.labels == label]
-        right += int((kinds == errors.RIGHT).sum())
-        found += int((kinds != errors.IGNORED).sum())
+        correct += int((kinds == errors.RIGHT).sum())
+        detected += int((kinds != errors.IGNORED).sum())
         objects += int((~truth.difficult[truth.labels == label]).sum())
-    return right / found if found else None, right / objects if objects else None
+    return correct / detected if detected else None, correct / objects if objects else None
 
 
 def precision_recall(evidence: Evidence) -> str:
-    """One small curve a class."""
+    """One small precision-recall curve per class."""
     x, y = (chart.Axis(label, 0.0, 1.0) for label in ("recall", "precision"))
     charts = []
     for name, curve in evidence.voc["curves"].items():
@@ -136,8 +136,8 @@ def precision_recall(evidence: Evidence) -> str:
 
 
 def confusion(evidence: Evidence) -> str:
-    """Objects by what they are and what they are taken for, at the threshold."""
-    names = [*evidence.dataset.classes, "nothing"]
+    """The confusion matrix at the threshold: true class against predicted class."""
+    names = [*evidence.dataset.classes, "background"]
     table = numbers.confusion(evidence.confident, len(evidence.dataset.classes))
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     head = "".join(f"<th><span>{html.escape(name)}</span></th>" for name in names)
@@ -145,29 +145,30 @@ def confusion(evidence: Evidence) -> str:
     for i, name in enumerate(names):
         cells = "".join(
             f'<td style="--share:{share[i, j]:.3f}" class="{"same" if i == j else "other"}" '
-            f'title="{html.escape(f"{name} taken for {names[j]}")}">{count or ""}</td>'
+            f'title="{html.escape(f"{name} predicted as {names[j]}")}">{count or ""}</td>'
             for j, count in enumerate(table[i].tolist())
         )
         rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
     return (
-        "<p>Rows are what there is, columns what it is taken for, shaded by the share of the row; "
-        "in the last row detections of nothing, in the last column objects not found.</p>"
+        "<p>Rows are true classes, columns are predicted classes; cells are shaded by their share "
+        "of the row. The last row counts detections that match no object, the last column "
+        "undetected objects.</p>"
         f'<div class="wide"><table class="confusion"><tr><td></td>{head}</tr>{"".join(rows)}'
         "</table></div>"
     )
 
 
 def error_table(evidence: Evidence) -> str:
-    """Error kinds, how many, and the mAP that each costs."""
+    """The types of error, their counts, and the mAP that each costs."""
     counts, costs = evidence.errors["counts"], evidence.errors["costs"]
     top = max(max(costs.values()), 1e-9)
     rows = [
         [kind, MEANING[kind], f"{counts[kind]:,}", _bar(costs[kind], top)] for kind in errors.KINDS
     ]
     return (
-        "<p>The kinds of TIDE (Bolya et al. 2020), over detections of any score. The cost is how "
-        "much mAP (points) would be gained if this kind, and no other, did not happen.</p>"
-        + _table(["kind", "what", "how many", "costs"], rows, safe=(3,))
+        "<p>The error types of TIDE (Bolya et al. 2020), over detections of any score. The cost is "
+        "the mAP, in points, that would be gained by fixing this type of error alone.</p>"
+        + _table(["type", "meaning", "count", "cost"], rows, safe=(3,))
     )
 
 
@@ -179,13 +180,13 @@ def size_table(evidence: Evidence) -> str:
         for name, each in sizes.items()
     ]
     return (
-        "<p>By COCO's sizes: small is less than 32 x 32 pixels, large at least 96 x 96.</p>"
-        + _table(["objects", "how many", "mAP"], rows, safe=(2,))
+        "<p>Sizes as in COCO: small is less than 32 x 32 pixels, large at least 96 x 96.</p>"
+        + _table(["size", "objects", "mAP, %"], rows, safe=(2,))
     )
 
 
 def class_scatters(evidence: Evidence) -> str:
-    """AP against what the boxes of a class are like."""
+    """AP of each class against the number, size and aspect ratio of its boxes."""
     names, annotations = evidence.dataset.classes, [truth for _, truth, _ in evidence.images]
     average = [evidence.voc["classes"][name]["ap_area"] for name in names]
     charts = []
@@ -193,19 +194,19 @@ def class_scatters(evidence: Evidence) -> str:
         known = [k for k, ap in enumerate(average) if ap is not None and np.isfinite(values[k])]
         x, y = np.array([values[k] for k in known]), np.array([100 * average[k] for k in known])
         r = numbers.correlation(np.log10(x), y)
-        title = f"r = {r:.2f} over {len(known)} classes" if r is not None else "too few for r"
+        title = f"r = {r:.2f} over {len(known)} classes" if r is not None else "r is undefined"
         across = chart.axis(label, x, log=True)
         up = chart.axis("AP, %", y)
         points = [(names[k], values[k], 100 * average[k]) for k in known]
         charts.append(chart.scatter(points, x=across, y=up, title=title))
-    text = "One dot a class; r is Pearson's, with the logarithm of what is across."
+    text = "One dot per class; r is Pearson's correlation of AP with the logarithm of the x axis."
     return f"<p>{text}</p>" + _row(charts)
 
 
 def calibration(evidence: Evidence) -> str:
-    """Whether a score says how often a detection is right."""
+    """How well the scores agree with the share of detections that are correct."""
     bins = numbers.calibration(evidence.images)
-    x, y = (chart.Axis(label, 0.0, 1.0) for label in ("score", "share that is right"))
+    x, y = (chart.Axis(label, 0.0, 1.0) for label in ("score", "share correct"))
     series = {"detections": (bins["score"], bins["precision"])} if len(bins["score"]) else {}
     drawn = chart.lines(series, x=x, y=y, diagonal=True, title=f"ECE {100 * bins['error']:.1f} %")
     rows = [
@@ -214,31 +215,37 @@ def calibration(evidence: Evidence) -> str:
             bins["score"], bins["count"].tolist(), bins["precision"], strict=True
         )
     ]
-    text = "Ten bins of the score; above the diagonal detections are righter than they score."
-    table = _table(["mean score", "detections", "right, %"], rows)
+    text = (
+        "Detections in ten bins of score. Above the diagonal they are correct more often than "
+        "their score says (under-confident), below it less often (over-confident)."
+    )
+    table = _table(["mean score", "detections", "correct, %"], rows)
     return f"<p>{text}</p>" + _row([drawn, table])
 
 
-def whole_pictures(evidence: Evidence) -> str:
-    """Two galleries of whole pictures."""
+def whole_images(evidence: Evidence) -> str:
+    """The images with the best and the worst F1."""
     best, worst = gallery.best_and_worst(evidence)
     key = "".join(
         f'<span class="{css}">{text}</span>'
-        for css, text in (("right", "right"), ("wrong", "wrong"), ("missed", "not found"))
+        for css, text in (("right", "correct"), ("wrong", "wrong"), ("missed", "not detected"))
     )
     return f'<p class="key">At the threshold: {key}</p><h3>Best</h3>{best}<h3>Worst</h3>{worst}'
 
 
 def mistakes(evidence: Evidence) -> str:
-    """Wrong detections by falling score."""
-    return '<p class="key">The detection is <span class="wrong">red</span>, the object that it ' + (
-        f'is about <span class="object">white</span>.</p>{gallery.confident_mistakes(evidence)}'
+    """The wrong detections with the highest scores."""
+    return (
+        '<p class="key">The detection is <span class="wrong">red</span>, the object it concerns is '
+        f'<span class="object">white</span>.</p>{gallery.confident_mistakes(evidence)}'
     )
 
 
 def missed(evidence: Evidence) -> str:
-    """Objects that are not found, the largest first."""
-    text = "At the threshold, the largest first; no detection of the class comes near."
+    """The missed objects, largest first."""
+    text = (
+        "Undetected at the threshold, with no classification or localisation error; largest first."
+    )
     return f"<p>{text}</p>{gallery.missed_objects(evidence)}"
 
 
@@ -253,7 +260,7 @@ def _table(
     css: str = "plain",
     safe: Sequence[int] = (),
 ) -> str:
-    """A table; the columns `safe` are html already."""
+    """An HTML table; the columns in `safe` are HTML already, the others are escaped."""
     is_number = [
         all(c == "-" or c[-1].isdigit() for c in cells) for cells in zip(*rows, strict=True)
     ]

@@ -1,6 +1,6 @@
-"""The best checkpoint of a run by its evaluations, beside the newest ones: `workdir/best`.
+"""Keeps the best checkpoint of a run, by its evaluations, in `workdir/best`.
 
-It lies in `best/checkpoints`, so the folder is itself a workdir to load, evaluate, or begin from.
+It is in `best/checkpoints`, so `best` is itself a workdir to load, evaluate or start from.
 """
 
 from typing import Any
@@ -22,17 +22,18 @@ def offer(
     iterator: Any,
     description: dict[str, Any],
 ) -> bool:
-    """Keeps `state` as the best of a workdir where `value` beats that of the one kept.
+    """Saves `state` as the best checkpoint of a workdir if `value` beats that of the current one.
 
-    `measure` says what is measured on what; values of another measure do not compare, and give
-    way. True once it is written. Every process of the run must offer the same.
+    `measure` describes the metric and the dataset; a checkpoint with another measure cannot be
+    compared and is replaced. Returns True once the new one is written, else False. Every process
+    of the run must make the same call.
     """
     place = folder / FOLDER
     held = (checkpoint.read_description(place) or {}).get("best")
     if held and held["measure"] == measure and value <= held["value"]:
         return False
     checkpoints = checkpoint.Checkpoints(place, keep=1)
-    checkpoints.drop(from_step=int(state.step))  # of a measure, or of a machine, that is no more
+    checkpoints.drop(from_step=int(state.step))  # left by another measure or a dead machine
     best = {"measure": measure, "value": value}
     checkpoints.save(state, iterator, {**description, "best": best})
     checkpoints.close()

@@ -1,8 +1,8 @@
-"""Checkpoints: everything a run needs to go on as if nothing had happened, through orbax.
+"""Checkpoints, written with orbax: everything a run needs to resume as if never interrupted.
 
 A checkpoint holds the train state (step, variables, optimiser, moving average), the position of
 the input iterator, and the description of the model: config and class names. It appears under its
-step's number when it is complete, so a crash while it is written leaves those before it.
+step number only once it is complete, so a crash during writing leaves the earlier ones intact.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from etils import epath
 from jaxdet.training import old_recipes, parallel
 from jaxdet.training.state import TrainState
 
-# gcsfs remembers what it listed: what another process wrote later would never appear.
+# gcsfs caches listings: what another process writes later would never appear.
 fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 FOLDER = "checkpoints"
@@ -33,12 +33,12 @@ Read = TypeVar("Read")
 class Checkpoints:
     """The checkpoints of one workdir, for the run that writes them; the newest `keep` are kept.
 
-    Every process of the run makes one, and calls the same methods in the same order.
+    Every process of the run creates one and calls the same methods in the same order.
     """
 
     def __init__(self, workdir: str | Path, *, keep: int = 2):
         self.folder = _folder(workdir)
-        # What a killed run was writing is dropped, or it would fill the disk.
+        # Deletes what a killed run was still writing, which would fill the disk.
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -47,13 +47,13 @@ class Checkpoints:
         return max(_steps(self.folder), default=None)
 
     def path(self, step: int) -> str:
-        """Where the checkpoint of `step` lies."""
+        """The path of the checkpoint of `step`."""
         return str(self.folder / str(step))
 
     def save(self, state: TrainState, iterator: Any, description: dict[str, Any]) -> None:
-        """Saves; returns once the arrays are copied, and writes on in the background.
+        """Saves a checkpoint; returns once the arrays are copied and writes in the background.
 
-        OSError, with what is left to go on from, when this or the one before cannot be written.
+        OSError, naming the checkpoint to resume from, if this or the previous one failed.
         """
         with self._writing():
             saved = self._manager.save(
@@ -67,17 +67,17 @@ class Checkpoints:
         assert saved, f"orbax has a checkpoint after step {int(state.step)}"
 
     def check(self) -> None:
-        """OSError as from `save` where writing in the background has failed."""
+        """Raises OSError, as `save` does, if writing in the background has failed."""
         with self._writing():
             self._manager.check_for_errors()
 
     def wait(self) -> None:
-        """Waits for what is being written; OSError as from `save`."""
+        """Waits until everything is written; OSError as from `save`."""
         with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and lets go of the folder."""
+        """Waits until everything is written, and releases the folder."""
         with self._writing():
             self._manager.close()
 
@@ -88,16 +88,16 @@ class Checkpoints:
                 self._manager.delete(step)
 
     def restore(self, state: TrainState, iterator: Any) -> TrainState:
-        """The newest readable state, in the shapes and shardings of `state`; moves `iterator` too.
+        """The newest readable state, with the shapes and shardings of `state`; sets `iterator` too.
 
-        Newer ones that cannot be read are set aside: renamed, not deleted. ValueError where none
-        can be read; then nothing is renamed, as the fault may lie elsewhere.
+        Newer checkpoints that cannot be read are set aside: renamed, not deleted. ValueError if
+        none can be read; then nothing is renamed, as the fault may lie elsewhere.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract),
             data=ocp.args.JsonRestore(),
-            description=ocp.args.JsonRestore(),  # not needed here, but to load what comes of it
+            description=ocp.args.JsonRestore(),  # not needed here, but by later loads
         )
         restored, damaged = _newest(
             self.folder, lambda path: self._manager.restore(int(path.name), args=args)
@@ -113,7 +113,7 @@ class Checkpoints:
                 names = (path.with_name(f"damaged-{path.name}-{i}") for i in itertools.count(1))
                 aside = next(name for name in names if not name.exists())
                 path.rename(aside)
-                logging.warning("%s is now %s", path, aside.name)
+                logging.warning("%s was renamed to %s", path, aside.name)
         ocp.utils.sync_global_processes("damaged checkpoints are set aside")
         self._manager.reload()
 
@@ -121,19 +121,19 @@ class Checkpoints:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # of orbax, tensorstore and the file system
+        except Exception as error:  # from orbax, tensorstore or the file system
             good = self.latest()
-            left = "no checkpoint yet" if good is None else f"checkpoint {good} there is intact"
+            left = "no checkpoint yet" if good is None else f"checkpoint {good} is intact"
             raise OSError(
                 f"could not write a checkpoint to {self.folder} ({_free(self.folder)}): "
-                f"{_reason(error)}; {left}: mend that, and run the same command again"
+                f"{_reason(error)}; {left}; fix this and run the same command again"
             ) from error
 
 
 def write(workdir: str | Path, variables: dict[str, Any], description: dict[str, Any]) -> str:
-    """Variables alone, as the checkpoint of step 0; returns its path.
+    """Writes variables alone, as the checkpoint of step 0; returns its path.
 
-    Nothing to train on from: there is no optimiser and no input iterator in it.
+    Training cannot resume from it: it has no optimiser state and no input iterator.
     """
     path = _folder(workdir) / "0"
     state = TrainState(step=np.zeros((), np.int32), variables=variables, optimiser=(), ema=None)
@@ -153,11 +153,11 @@ def steps(workdir: str | Path) -> list[int]:
 def read(
     workdir: str | Path, *, step: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """A checkpoint without knowing its model: (description, variables, step).
+    """Reads a checkpoint without knowing its model: (description, variables, step).
 
-    It is that of `step`, or by default the newest; one that cannot be read is named in a warning,
-    and the one before is taken. The variables are the moving average where the run kept one.
-    ValueError where there is none.
+    It is that of `step`, or by default the newest; if one cannot be read, a warning names it and
+    the one before it is used. The variables are the moving average if the run kept one. ValueError
+    if there is no readable checkpoint.
     """
     (description, state, step), _ = _newest(_folder(workdir), _read, only=step)
     return description, state["ema"] or state["variables"], step
@@ -170,7 +170,7 @@ def read_state(workdir: str | Path) -> dict[str, Any]:
 
 
 def read_description(workdir: str | Path) -> dict[str, Any] | None:
-    """The description of the newest checkpoint; None, with a warning, where none can be read."""
+    """The description of the newest checkpoint; None, with a warning, if none can be read."""
     try:
         return _newest(_folder(workdir), _read_description)[0] if steps(workdir) else None
     except ValueError as error:
@@ -185,7 +185,7 @@ def _read(path: epath.Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     )
     with ocp.Checkpointer(handler) as checkpointer:
         tree = checkpointer.metadata(path).item_metadata["state"].tree
-        # As numpy: by default orbax wants the devices back that the arrays were on when saved.
+        # As numpy: by default orbax expects the devices that the arrays were saved from.
         kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         args = ocp.args.Composite(
             state=ocp.args.PyTreeRestore(restore_args=kinds), description=ocp.args.JsonRestore()
@@ -201,25 +201,25 @@ def _read_description(path: epath.Path) -> dict[str, Any]:
 
 
 def _translated(description: dict[str, Any]) -> dict[str, Any]:
-    """A description with its config in today's form."""
+    """A description with its config in the current format."""
     return {**description, "config": old_recipes.translated(description["config"])}
 
 
 def _newest(
     folder: epath.Path, read: Callable[[epath.Path], Read], *, only: int | None = None
 ) -> tuple[Read, list[epath.Path]]:
-    """What `read` makes of the newest checkpoint it can read, and those that it could not read."""
+    """What `read` returns for the newest readable checkpoint, and the unreadable newer ones."""
     damaged, reasons = [], []
     for step in reversed(_steps(folder)) if only is None else [only]:
         path = folder / str(step)
         try:
             done = read(path)
-        except Exception as error:  # a damaged file shows in many ways
+        except Exception as error:  # a damaged file can raise anything
             damaged.append(path)
             reasons.append(f"{path} cannot be read: {_reason(error)}")
             continue
         for reason in reasons:
-            logging.warning("%s; checkpoint %d is taken instead", reason, step)
+            logging.warning("%s; using checkpoint %d instead", reason, step)
         return done, damaged
     if damaged:
         raise ValueError("; ".join(reasons))
@@ -228,7 +228,7 @@ def _newest(
 
 def _folder(workdir: str | Path) -> epath.Path:
     path = epath.Path(workdir)
-    # What `resolve` makes of gs://BUCKET is a folder below the current one.
+    # `resolve` would turn gs://BUCKET into a folder below the current one.
     return (path if _is_in_store(path) else path.resolve()) / FOLDER
 
 
@@ -241,21 +241,21 @@ def _steps(folder: epath.Path) -> list[int]:
         paths = ocp.utils.checkpoint_steps_paths(folder)
     except OSError:
         raise
-    except Exception as error:  # gcsfs has one of its own for who has not logged in
-        raise OSError(f"cannot look into {folder}: {error}") from error
+    except Exception as error:  # gcsfs has its own for missing credentials
+        raise OSError(f"cannot list {folder}: {error}") from error
     return sorted(int(path.name) for path in paths if path.name.isdigit())
 
 
 def _free(folder: epath.Path) -> str:
     if _is_in_store(folder):
         return "an object store"
-    return f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB free there"
+    return f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB free"
 
 
 def _reason(error: Exception) -> str:
-    """The first line of the first cause; of a long one the end, where the fault stands.
+    """The first line of the root cause; of a long one only the end, which names the fault.
 
-    What tensorstore adds is left out: [tensorstore_spec='...'] and the like.
+    Tensorstore's additions, [tensorstore_spec='...'] and the like, are left out.
     """
     while error.__cause__:
         error = error.__cause__

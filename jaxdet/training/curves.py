@@ -1,4 +1,4 @@
-"""The numbers that a run has logged, as curves."""
+"""The metrics that a run has logged, as curves."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from jaxdet.training import logs
 
 Curves = dict[str, dict[str, tuple[list[int], list[float]]]]  # kind -> name -> steps, values
 
-_NEW_NAMES = {"pictures_per_second": "images_per_second"}  # old logs have the former
+_NEW_NAMES = {"pictures_per_second": "images_per_second"}  # old logs use the former
 
 
 def read_curves(folder: Path) -> Curves:
-    """The numbers in a workdir's metrics.jsonl; none where it has no such file (yet)."""
+    """The curves in a workdir's metrics.jsonl; empty if there is no such file (yet)."""
     curves: Curves = {}
     for record in logs.Lines(epath.Path(folder) / logs.METRICS, write=False).records:
         of_kind = curves.setdefault(record["kind"], {})

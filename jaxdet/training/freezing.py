@@ -1,4 +1,4 @@
-"""Freezing: parts of a network that training leaves as they are, named by patterns of paths."""
+"""Freezing: training leaves the parameters that match some path patterns unchanged."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def is_frozen(path: str, patterns: Sequence[str]) -> bool:
 
 
 def frozen_mask(params: Any, patterns: Sequence[str]) -> Any:
-    """The tree of `params` with True at frozen leaves; ValueError for a pattern without a match."""
+    """A tree like `params`, True at frozen leaves; ValueError for a pattern without a match."""
     paths = flax.traverse_util.flatten_dict(params, sep="/")
     for pattern in patterns:
         if not any(is_frozen(path, (pattern,)) for path in paths):
@@ -31,8 +31,9 @@ def frozen_mask(params: Any, patterns: Sequence[str]) -> Any:
 def freeze_statistics(patterns: Sequence[str]):
     """A context in which the modules under `patterns` run with `train=False`.
 
-    So frozen BatchNorms use their running statistics and leave them be; `optax.set_to_zero` alone
-    would freeze the weights while the statistics still move. Modules take `train` by keyword.
+    Frozen BatchNorms then use their running statistics and do not update them; with
+    `optax.set_to_zero` alone the weights would be frozen, but the statistics would still change.
+    Modules must take `train` by keyword.
     """
 
     def intercept(call, args, kwargs, context):

@@ -1,4 +1,4 @@
-"""Where numbers and pictures of a run go: `metrics.jsonl` and TensorBoard, under the workdir."""
+"""Logs the metrics and images of a run to `metrics.jsonl` and TensorBoard, in the workdir."""
 
 import json
 import time
@@ -19,11 +19,11 @@ TENSORBOARD = "tensorboard"
 
 
 class Lines:
-    """A file of JSON records with a step, one a line; what a crash cut short is dropped.
+    """A file of JSON records, one per line, each with a step.
 
-    Records after the step `until` are dropped too, where that is given. An object store cannot
-    append: there every record writes the file anew, some hundred kilobytes late in a training.
-    Without `write` the file stays as it is.
+    A line cut short by a crash is dropped; so are records after the step `until`, if given. An
+    object store cannot append: there every record rewrites the file, some hundred kilobytes late in
+    training. Without `write` the file is left unchanged.
     """
 
     def __init__(self, path: epath.Path, *, until: int | None = None, write: bool = True):
@@ -56,12 +56,12 @@ class Lines:
 
 
 class Log:
-    """Adds to the logs of a workdir; what a resumed run will write again is cut off first.
+    """Writes the logs of a workdir; first removes what a resumed run will write again.
 
-    TensorBoard's files cannot be cut: it forgets what follows a step when a later file says that
-    the run began anew there. They are written here and now, not by SummaryWriter's thread, which
-    loses what is under way when the program is killed, and waits for ever when the disk is full.
-    Without `write` it only remembers: of many processes one writes.
+    TensorBoard's files cannot be truncated; instead, a later file that marks a restart at a step
+    makes TensorBoard discard everything from there on. Events are written immediately, not by
+    SummaryWriter's thread, which loses pending events when the program is killed and hangs when the
+    disk is full. Without `write` records are only kept in memory: of many processes one writes.
     """
 
     def __init__(self, folder: epath.Path, *, resumed_at: int, write: bool = True):
@@ -75,26 +75,26 @@ class Log:
         self._add(resumed_at + 1, session_log=SessionLog(status=SessionLog.START))
 
     def has(self, step: int, kind: str) -> bool:
-        """Whether there is a line of this kind for `step`."""
+        """Whether there is a record of this kind for `step`."""
         return any(r["step"] == step and r["kind"] == kind for r in self._lines.records)
 
     def scalars(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """One line of metrics.jsonl, and a TensorBoard scalar a value under `kind/`."""
+        """Writes a line of metrics.jsonl, and a TensorBoard scalar under `kind/` for each value."""
         values = {name: float(value) for name, value in values.items()}
         tagged = [Summary.Value(tag=f"{kind}/{n}", simple_value=v) for n, v in values.items()]
         self._add(step, summary=Summary(value=tagged))
-        if kind == "eval":  # its checkpoint came before: a run resumed there makes it no more
+        if kind == "eval":  # once its line is written, a resumed run does not evaluate again
             self.flush()
         self._lines.append({"step": step, "kind": kind, **values})
 
-    def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """A picture, uint8 RGB [H, W, 3], to TensorBoard."""
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Writes an image, uint8 RGB [H, W, 3], to TensorBoard."""
         self._add(step, summary=summary.image(name, image, dataformats="HWC"))
 
     def flush(self) -> None:
-        """Writes out what an object store has not got yet; before a checkpoint or an eval's line.
+        """Sends pending events to an object store; called before a checkpoint or an eval line.
 
-        It takes a TensorBoard file only whole, with all its pictures: too much for every line.
+        It accepts a TensorBoard file only whole, with all its images: too much for every line.
         """
         if self._events:
             self._events.flush()

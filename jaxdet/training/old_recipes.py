@@ -1,7 +1,7 @@
-"""Recipes of earlier versions, as checkpoints and workdirs hold them, in today's form.
+"""Translates recipes of earlier versions, stored in checkpoints and workdirs, to today's format.
 
-This is the only place that knows the old form. `translated` is applied wherever a stored config is
-read; `successor` tells somebody who still writes an old key what it is called now.
+Only this file knows the old format. `translated` is applied wherever a stored config is read;
+`successor` is for messages about an old key: what it is called now.
 """
 
 import copy
@@ -20,7 +20,7 @@ _SUCCESSORS = {
     "model.neck.batch_norm": "model.neck.norm",
 }
 
-# Parts that were files of their own, and are now values of another.
+# Parts that used to be separate files and are now options of other parts.
 _PARTS = {
     "mobilenet_v2_mmdet": {"name": "mobilenet_v2", "norm": "slow_batch_norm"},
     "mobilenet_v3_torchvision": {
@@ -33,7 +33,7 @@ _PARTS = {
 }
 
 
-# What recipes now say, and what was so before it could be said.
+# Losses that recipes now name, and that used to be fixed.
 _LOSSES = {
     "ssd": {"box_loss": "smooth_l1", "class_loss": "cross_entropy"},
     "yolov1": {"box_loss": "mse"},
@@ -43,19 +43,19 @@ _LOSSES = {
 
 
 def successor(key: str) -> str | None:
-    """What a key of an old recipe, "evaluation.letterbox", is called now; None if unknown."""
+    """The current name of a key of an old recipe, "evaluation.letterbox"; None if unknown."""
     return _SUCCESSORS.get(key)
 
 
 def part_successor(name: str) -> str | None:
-    """What the old name of a backbone or neck is now, as it stands in a recipe; None if unknown."""
+    """What a recipe now has for the old name of a backbone or neck; None if unknown."""
     if name not in _PARTS:
         return None
     return f"dict({', '.join(f'{key}={value!r}' for key, value in _PARTS[name].items())})"
 
 
 def translated(config: dict[str, Any]) -> dict[str, Any]:
-    """A config as plain JSON values in today's form; one that has it already is not changed."""
+    """A config, plain JSON values, in today's format; one that is already in it is unchanged."""
     config = copy.deepcopy(config)
     evaluation, model = config.get("evaluation", {}), config.get("model", {})
     if "letterbox" in evaluation:

@@ -1,4 +1,4 @@
-"""Optimisers: `optimiser.name` in a recipe is a function of this file."""
+"""Optimisers: `optimiser.name` in a recipe names a function in this file."""
 
 import optax
 
@@ -6,7 +6,7 @@ import optax
 def sgd(
     rate: optax.Schedule, *, momentum: float = 0.9, weight_decay: float = 0.0, clip_norm: float = 0
 ) -> optax.GradientTransformation:
-    """SGD with momentum and L2 decay inside the gradient, on every parameter (as PyTorch's SGD).
+    """SGD with momentum, and weight decay added to the gradient of every parameter (as in PyTorch).
 
     `clip_norm` > 0 clips the global norm of the gradient first.
     """

@@ -1,4 +1,4 @@
-"""Many devices and many processes: the batch is split over them, the variables are on each."""
+"""Many devices and processes: the batch is split over the devices, the variables are on each."""
 
 import glob
 import importlib.util
@@ -19,16 +19,16 @@ from jaxdet.layers.norms import BatchNorm
 def initialise(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Joins the processes that train together, where there are several; before any use of JAX.
+    """Connects the processes of a run, if there are several; call it before any other use of JAX.
 
     Args:
-      coordinator: HOST:PORT, where process 0 is to listen.
-      num_processes: of the whole run.
-      process_id: this one's number, from 0.
+      coordinator: HOST:PORT on which process 0 listens.
+      num_processes: number of processes in the run.
+      process_id: number of this process, from 0.
 
-    Without any of them, a TPU VM, SLURM (several tasks under srun) and Open MPI (several under
-    mpirun) say the same; for the latter two JAX_COORDINATOR_ADDRESS replaces the first. ValueError
-    where only some are given.
+    Without any of them they are taken from a TPU VM, SLURM (several tasks under srun) or Open MPI
+    (several under mpirun); for the latter two JAX_COORDINATOR_ADDRESS replaces the coordinator.
+    ValueError if only some are given.
     """
     given = (coordinator, num_processes, process_id)
     if None not in given:
@@ -43,21 +43,21 @@ def initialise(
 
 
 def started_with_others(environment: Any) -> bool:
-    """Whether srun or mpirun started this process with others.
+    """Whether srun or mpirun started this process together with others.
 
-    A lone task is left alone: JAX would give it one GPU of the node instead of all.
+    False for a single task: JAX would give it one GPU of the node instead of all.
     """
-    in_step = "SLURM_STEP_NODELIST" in environment  # not so in the batch script itself
+    in_step = "SLURM_STEP_NODELIST" in environment  # unset in the batch script itself
     tasks = environment.get("SLURM_NTASKS") if in_step else None
-    # mpirun goes first: in a SLURM job it starts its own daemons by srun, one on each other node.
+    # mpirun first: in a SLURM job it starts its own daemons with srun, one on each other node.
     return int(environment.get("OMPI_COMM_WORLD_SIZE") or tasks or 1) > 1
 
 
 def open_mpi_5(environment: Any) -> tuple:
-    """Coordinator, number of processes, this one's number and its GPU, if Open MPI 5 says them.
+    """Coordinator, number of processes, number of this one and its GPU under Open MPI 5.
 
-    Else nothing, and JAX finds them by itself: it knows Open MPI 4 (and 5 only through mpi4py). As
-    there, process 0 is taken to run where mpirun does; the name of the job has that host.
+    Empty otherwise: JAX then detects them itself, as it knows Open MPI 4 (and 5 only with mpi4py).
+    As there, process 0 is assumed to run on mpirun's host, which is part of the job's name.
     """
     job = re.fullmatch(r"prterun-(.+)-(\d+)@\d+", environment.get("PMIX_NAMESPACE", ""))
     if job is None:
@@ -69,7 +69,7 @@ def open_mpi_5(environment: Any) -> tuple:
 
 
 def _on_tpu_vm() -> bool:
-    """Whether there are TPU chips, and the package to use them; a VM knows of its pod's others."""
+    """Whether there are TPU chips and libtpu; a TPU VM knows the other VMs of its pod."""
     chips = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
     wanted = "tpu" in (jax.config.jax_platforms or "tpu")
     return wanted and bool(chips) and importlib.util.find_spec("libtpu") is not None
@@ -81,15 +81,15 @@ def is_first() -> bool:
 
 
 def gather(rows: np.ndarray) -> np.ndarray:
-    """The rows of all processes, one after another; every process must ask."""
+    """The rows of all processes, concatenated; every process must call it."""
     return multihost_utils.process_allgather(rows, tiled=True)
 
 
 def mesh() -> Mesh:
-    """All devices of all processes along one axis, "data", process after process.
+    """A mesh of the devices of all processes along one axis, "data", ordered by process.
 
-    In this order the batches of the processes, put one after another, are the global batch. Not
-    `jax.make_mesh`: its Explicit axes refuse the reshapes of the heads.
+    In this order the batches of the processes, concatenated, are the global batch. Not
+    `jax.make_mesh`: its Explicit axes reject the reshapes in the heads.
     """
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(devices), ("data",))
@@ -98,7 +98,7 @@ def mesh() -> Mesh:
 def pmap(step: Callable, mesh: Mesh, *, donate: bool = False) -> Callable:
     """Maps `step(state, batch) -> (state, output)` over the devices of `mesh`.
 
-    This is what `jax.pmap` became: one program over global arrays. The state is replicated, the
+    It replaces `jax.pmap` by one program over global arrays. The state is replicated, the
     batch and the output's leading axes are global, and a sum over the batch is a sum over devices,
     so there are no collectives to write. With `donate` the state's memory is reused.
     """
@@ -115,7 +115,7 @@ _BATCH = PartitionSpec("data")
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:
-    """This process's share of a batch, as global arrays split over the devices."""
+    """Turns this process's share of a batch into global arrays split over the devices."""
     sharding = NamedSharding(mesh, _BATCH)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
@@ -123,7 +123,7 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
 def norm_in_groups(groups: int):
     """A context in which every BatchNorm normalises `groups` parts of the batch separately.
 
-    With as many groups as devices, BatchNorm is not synchronised over them.
+    With as many groups as devices, BatchNorm is not synchronised across devices.
     """
 
     def intercept(call, args, kwargs, context):
@@ -135,12 +135,12 @@ def norm_in_groups(groups: int):
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """`tree` on every device."""
+    """Copies `tree` to every device."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, *, key: str, micro_batches: int = 1) -> None:
-    """ValueError unless the devices can share every micro-batch of `batch_size` equally."""
+    """ValueError unless every micro-batch of `batch_size` divides evenly among the devices."""
     if micro_batches < 1:
         raise ValueError(f"{key} is split into {micro_batches} micro-batches, expected at least 1")
     parts = mesh.size * micro_batches

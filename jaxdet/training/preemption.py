@@ -1,4 +1,4 @@
-"""Being told to stop: SIGTERM, which schedulers and preemptible machines send before they kill."""
+"""Stops a run on SIGTERM, which schedulers and preemptible machines send before they kill."""
 
 import signal
 from typing import Any
@@ -8,14 +8,14 @@ import orbax.checkpoint as ocp
 
 
 class Preempted(Exception):
-    """The run was told to stop; it is saved, and the same command goes on from there."""
+    """The run was told to stop; it is saved, and the same command resumes it."""
 
 
 class Notice:
-    """Whether this run, any process of it, was told to stop; a context manager.
+    """A context manager that notices when any process of the run is told to stop.
 
     Several processes agree on one step through JAX's coordination service, which listens for the
-    signal from `jax.distributed.initialize` on. Only a lone process has to listen itself.
+    signal after `jax.distributed.initialize`. Only a single process has to listen itself.
     """
 
     def __init__(self):
@@ -35,5 +35,5 @@ class Notice:
         self._came = True  # a second signal, while saving, changes nothing
 
     def reached(self, step: int) -> bool:
-        """Whether to stop after `step`; every process must ask, after every step."""
+        """Whether to stop after `step`; every process must call this after every step."""
         return self._came or ocp.utils.reached_preemption(step)

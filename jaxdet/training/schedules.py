@@ -1,8 +1,8 @@
-"""Learning-rate schedules: `schedule.name` in a recipe is a function of this file.
+"""Learning-rate schedules: `schedule.name` in a recipe names a function in this file.
 
 Each takes the number of steps and the peak rate, warms up linearly from `warmup_start * peak`
-over `warmup` steps, and returns a function of the step. The rate is applied at the step it is
-asked for: step 0 is the first update.
+over `warmup` steps, and returns a function of the step. The rate is for the update at that
+step: step 0 is the first update.
 """
 
 import optax
@@ -38,7 +38,7 @@ def cosine(
 def constant(
     *, steps: int, peak: float, warmup: int = 0, warmup_start: float = 1 / 3
 ) -> optax.Schedule:
-    """The peak rate to the end."""
+    """The peak rate until the end."""
     del steps
     decay = optax.constant_schedule(peak)
     return _warm_up(decay, peak=peak, warmup=warmup, warmup_start=warmup_start)

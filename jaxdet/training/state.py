@@ -1,4 +1,4 @@
-"""What training carries from step to step, and what a checkpoint holds of it."""
+"""The state that training carries from step to step, and that checkpoints store."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ import optax
 class TrainState:
     """Everything that one step changes. Randomness is not here: it is `fold_in(seed, step)`."""
 
-    step: jax.Array  # [] int32, updates done
+    step: jax.Array  # [] int32, number of updates done
     variables: dict[str, Any]  # {"params": ..., "batch_stats": ...}
     optimiser: optax.OptState
     ema: dict[str, Any] | None  # moving average of `variables`, or None
 
     @property
     def best_variables(self) -> dict[str, Any]:
-        """The variables to evaluate and to hand out: the moving average where there is one."""
+        """The variables to evaluate and to use: the moving average if there is one."""
         return self.variables if self.ema is None else self.ema
 
 

@@ -31,12 +31,12 @@ def train_step(
     """The step as a function (state, batch) -> (state, scalars).
 
     Args:
-      view: augments a batch on the device. It and the network draw from `fold_in(seed, step)`, so
-        that a resumed run repeats itself.
-      frozen: patterns of parameter paths whose weights and batch statistics stay as they are.
+      view: augments a batch on the device. It and the network draw random numbers from
+        `fold_in(seed, step)`, so a resumed run gives the same results.
+      frozen: patterns of parameter paths whose weights and batch statistics do not change.
       accumulate: micro-batches per update; their gradients add up to that of the whole batch
-        (BatchNorm sees a micro-batch at a time).
-      ema_decay: of the moving average in `state.ema`; 0 for none.
+        (BatchNorm sees one micro-batch at a time).
+      ema_decay: decay of the moving average in `state.ema`; 0 for none.
       norm_groups: equal parts of the batch that BatchNorm normalises separately.
     """
 
@@ -53,7 +53,7 @@ def train_step(
         gradients, batch_stats, scalars = _gradients(
             losses_of, params, batch_stats, whole, mask=mask, accumulate=accumulate
         )
-        # Without gradient and without weight the optimiser neither moves nor remembers anything.
+        # With zero gradient and zero weight the optimiser neither moves nor accumulates anything.
         thawed = jax.tree.map(lambda p, f: jnp.zeros_like(p) if f else p, params, mask)
         updates, optimiser = tx.update(gradients, state.optimiser, thawed)
         variables = {"params": optax.apply_updates(params, updates), "batch_stats": batch_stats}
@@ -67,7 +67,7 @@ def train_step(
 
 
 def step_keys(seed: int, step: int | jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The keys that the view and the network draw from at a step, counted from 0."""
+    """The random keys for the view and the network at a step, counted from 0."""
     view_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
     return view_key, loss_key
 
@@ -87,13 +87,13 @@ def programs(
     sizes: tuple[int, ...] = (),
     resize_every: int = 10,
 ) -> Callable[[int], Callable]:
-    """The compiled step for every step number, counted from 1: one for each size and freezing.
+    """A function from step number, from 1, to compiled step: one per input size and freezing.
 
     Args:
-      view_at: the view for an input of so many pixels.
-      synchronised: whether BatchNorm sees the batch of all devices or that of its own.
-      frozen: as in `train_step`; until step `unfreeze_at` where that is not 0, then nothing is.
-      sizes: sides of the input to choose from every `resize_every` steps; empty for the
+      view_at: the view for an input size in pixels.
+      synchronised: whether BatchNorm sees the batch of all devices, or only that of its own.
+      frozen: as in `train_step`, but only until step `unfreeze_at` if that is not 0.
+      sizes: input sides, of which one is drawn every `resize_every` steps; empty for the
         detector's own.
     """
     if resize_every < 1:
@@ -115,22 +115,22 @@ def programs(
 
 
 def size_at(number: int, sizes: tuple[int, ...], *, every: int, seed: int) -> int | None:
-    """The side of the input at step `number`: one of `sizes` for every `every` steps, at random.
+    """The input side at step `number`: one of `sizes`, drawn at random every `every` steps.
 
     YOLO9000's multi-scale training (Redmon and Farhadi 2016, arXiv:1612.08242, section 2). It
-    depends on the step alone, so a resumed run repeats itself. None where there are no `sizes`.
+    depends only on seed and step, so a resumed run draws the same. None if there are no `sizes`.
     """
     block = (number - 1) // every
     return int(np.random.default_rng([seed, block]).choice(sizes)) if sizes else None
 
 
 def divide(losses: Losses, counts: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Every loss over its count; the one place where losses are divided."""
+    """Divides every loss by its count; the only place where losses are divided."""
     return {name: total / jnp.maximum(counts[name], 1.0) for name, (total, _) in losses.items()}
 
 
 def _gradients(losses_of, params, batch_stats, whole, *, mask, accumulate):
-    """The gradient of the summed losses of all micro-batches, the statistics, the scalars.
+    """The gradient of the losses summed over micro-batches, the batch statistics, the scalars.
 
     `whole` is the batch as `losses_of` takes it: key, pixels, objects; `mask` is True at frozen
     parameters, whose gradient is zero.
@@ -151,8 +151,8 @@ def _gradients(losses_of, params, batch_stats, whole, *, mask, accumulate):
     # Micro-batch i takes every accumulate-th image, so that each stays spread over the devices.
     micros = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), images)
     micros = (jax.random.split(key, accumulate), *micros)
-    # What to divide by is known only over the whole batch, so it is counted first. For detectors
-    # whose targets do not depend on the network, the compiler drops the forward pass here.
+    # The losses are divided by counts over the whole batch, so these come first. For detectors
+    # whose targets do not depend on the network, the compiler drops this forward pass.
     count = jax.lax.map(
         lambda micro: {n: c for n, (_, c) in losses_of(params, batch_stats, *micro)[0].items()},
         micros,

@@ -1,6 +1,6 @@
-"""The folder of a run: it remembers its config, and belongs to one run at a time.
+"""The folder of a run: it stores the config, and only one run at a time can use it.
 
-A workdir is a local folder or one on an object store (gs://BUCKET/FOLDER).
+A workdir is a local folder or one in an object store (gs://BUCKET/FOLDER).
 """
 
 import contextlib
@@ -17,17 +17,17 @@ from jaxdet.training import old_recipes
 
 CONFIG, LOCK = "config.json", "lock"
 
-# What may change between the parts of one run: where things lie, and what is reported when.
+# What may change when a run is resumed: where files are, and what is reported when.
 FREE = ("purpose", "data.dir", "data.root", "data.eval", "evaluation", "every", "schedule.steps")
 
 
 def is_local(path: epath.Path) -> bool:
-    """Whether a path is on a file system: one can append, rename and lock there."""
+    """Whether a path is on a file system, where files can be appended to, renamed and locked."""
     return "://" not in str(path)
 
 
 def write_text(path: epath.Path, text: str) -> None:
-    """Puts `text` into a file at once: after a crash it has the old text or the new one."""
+    """Writes `text` to a file atomically: after a crash it has the old text or the new one."""
     if not is_local(path):
         with _reaching(path):
             path.write_text(text)  # an object appears whole or not at all
@@ -39,10 +39,10 @@ def write_text(path: epath.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _reaching(path: epath.Path) -> Iterator[None]:
-    """OSError that says what is needed, where an object store refuses or is not there."""
+    """Raises OSError, saying what is needed, if an object store cannot be accessed."""
     try:
         yield
-    except Exception as error:  # gcsfs, the network and Google's login have their own
+    except Exception as error:  # gcsfs, the network and Google's login raise their own
         if is_local(path) or isinstance(error, ImportError):
             raise
         raise OSError(
@@ -52,10 +52,10 @@ def _reaching(path: epath.Path) -> Iterator[None]:
 
 
 def lock(workdir: epath.Path) -> IO[str] | None:
-    """Takes a workdir for this process, until it ends (kill -9 too) or closes what is returned.
+    """Locks a workdir for this process, until it ends (even by kill -9) or closes the result.
 
-    ValueError where another process has it. On an object store there are no locks: None, and
-    nobody notices a second run.
+    ValueError if another process has it. An object store has no locks: the result is None, and a
+    second run goes unnoticed.
     """
     if not is_local(workdir):
         return None
@@ -75,9 +75,9 @@ def lock(workdir: epath.Path) -> IO[str] | None:
 
 
 def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
-    """Writes `config` into a new workdir; ValueError if it was made with another config.
+    """Writes `config` into a new workdir; ValueError if it was created with another config.
 
-    OSError where the workdir is on an object store that refuses or is not there.
+    OSError if the workdir is in an object store that cannot be accessed.
     """
     path = workdir / CONFIG
     with _reaching(workdir):
@@ -88,14 +88,14 @@ def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
         refused = [line for key, line in changed.items() if not _is_free(key)]
         if refused:
             raise ValueError(
-                f"{workdir} was made with another config; use another --workdir, or undo: "
+                f"{workdir} was created with another config; use another --workdir, or undo: "
                 + "; ".join(refused)
             )
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
-    """The keys at which two configs differ, each with a line that shows both values."""
+    """The keys in which two configs differ, each with a line that shows both values."""
     old, new = flat(old), flat(new)
     missing = "(absent)"
     return {
@@ -110,7 +110,7 @@ def _is_free(key: str) -> bool:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree of mappings as one, keys joined with dots."""
+    """Flattens nested mappings into one, with keys joined by dots."""
     joined = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
