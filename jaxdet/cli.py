@@ -69,7 +69,7 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
 
 
 def _silence_libraries() -> None:
-    """Libraries log a lot; orbax repeats its errors, which `checkpoint` reports once."""
+    """Libraries log a lot, and orbax repeats errors that `checkpoint` reports once."""
     logging.set_verbosity(logging.WARNING)
     handler = logging.get_absl_handler()
     handler.addFilter(lambda record: "orbax" not in record.pathname)

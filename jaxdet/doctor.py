@@ -128,7 +128,7 @@ def object_rows(recipe: build.Recipe, dataset: data.Dataset) -> Iterator[Row]:
     found = ", ".join(f"{name}: {n:,}" for name, n in zip(names, bins, strict=True))
     yield Row(
         "objects by size",
-        f"{found} (square root of the area, in pixels of the input of {detector.size})",
+        f"{found} (square root of the area, in pixels at input size {detector.size})",
     )
     yield Row("unmatched objects", _share(~objects.assigned))
     match_iou = recipe.config["model"]["detector"].get("match_iou")

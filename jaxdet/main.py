@@ -21,8 +21,8 @@ MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "What to do.")
 UNTIL = flags.DEFINE_integer("until", None, "Save and stop at this step; run again to resume.")
 FOLLOW = flags.DEFINE_bool("follow", False, "With --mode=eval: each checkpoint as it appears.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if several run.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes, with --coordinator.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, with --coordinator.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes, if several run.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, if several run.")
 
 
 def main() -> None:

@@ -4,8 +4,9 @@
     python -m jaxdet.models configs/ssd300_voc.py
     python -m jaxdet.models --write=README.md    # replaces the table between its two comments
 
-GFLOPs are billions of multiply-adds of the network and its decoding, for one image. Milliseconds are per image, in a
-batch of 8, for the network, decoding and NMS. Accuracy is copied from the recipe's docstring.
+GFLOPs are billions of multiply-adds of the network and its decoding, for one image. Milliseconds
+are per image, in a batch of 8, for the network, decoding and NMS. Accuracy is copied from the
+recipe's docstring.
 """
 
 import argparse

@@ -88,7 +88,7 @@ class Annotation:
     width: int
     boxes: np.ndarray  # [n, 4] xyxy in 0..1
     labels: np.ndarray  # [n] int32, 0..K-1
-    difficult: np.ndarray  # [n] bool (VOC): neither a hit nor a miss counts
+    difficult: np.ndarray  # [n] bool (VOC): counts as neither a hit nor a miss
     crowd: np.ndarray  # [n] bool (COCO): a region with many objects
     area: np.ndarray  # [n] float32 square pixels (COCO: of the segmentation, else of the box)
 

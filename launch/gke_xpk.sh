@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Trains one recipe on TPUs in Google Kubernetes Engine, through xpk.
+# Trains one recipe on TPUs in Google Kubernetes Engine, with xpk.
 #
-# Creates a cluster with one slice, builds an image of this checkout, runs the training as one
-# workload that Kubernetes restarts, waits until it has finished, and deletes the cluster.
+# Creates a cluster with one slice, builds a container image of this checkout, runs the training as
+# a workload that Kubernetes restarts, waits until it has finished, and deletes the cluster.
 #
 # Needs xpk 1.0 or newer (pip install xpk; it needs gcloud, kubectl and docker), gcloud logged in,
 # and these variables:
-#   PROJECT   the Google Cloud project that pays
+#   PROJECT   the Google Cloud project to bill
 #   ZONE      a zone with the accelerator, for example us-west4-a
 #   CONFIG    a recipe, for example configs/ssd300_voc.py
 #   WORKDIR   where checkpoints and logs go: a gs:// path, since a pod's disk is deleted with it
-# and may have:
-#   NAME (jaxdet; of cluster and workload), ACCELERATOR (v5litepod-16), SPOT (1 for spot nodes,
-#   cheaper, but they can be taken away), RETRIES (20)
-# Arguments go to jaxdet.main.
+# Optional:
+#   NAME (jaxdet; for cluster and workload), ACCELERATOR (v5litepod-16), SPOT (1 for spot nodes,
+#   cheaper, but can be preempted), RETRIES (20)
+# Arguments are passed to jaxdet.main.
 #
-# Costs in steps: a preempted training saves at its next step and loses none, if that takes less
-# than the two minutes it is given (Google gives a spot node 30 seconds); else those since the last
-# checkpoint, at most --config.every.checkpoint. Every restart goes on from the newest checkpoint in
-# WORKDIR, and so does this command when run again. It prepares the pictures anew on every pod.
-# Costs in money: from `cluster create` (about half an hour) until `cluster delete`; if this machine
+# Steps lost: none if a preempted training can save after its next step, within the two minutes it
+# is given (Google gives a spot node 30 seconds); otherwise those since the last checkpoint, at most
+# --config.every.checkpoint. Every restart resumes from the newest checkpoint in WORKDIR, and so
+# does this command when run again. Every pod prepares the images again.
+# Time billed: from `cluster create` (about half an hour) until `cluster delete`; if this machine
 # dies in between, run the last command that DRY_RUN=1 shows. DRY_RUN=1 prints every command and
 # runs none.
 #
@@ -37,7 +37,7 @@ CAPACITY=--on-demand
 cd "$(dirname "$0")/.."
 SOURCE=${TMPDIR:-/tmp}/$NAME
 
-exec 3>&1 # commands are printed there, also those whose output is read
+exec 3>&1 # commands are printed there, even those whose output is captured
 run() {
   { printf '+' && printf ' %q' "$@" && echo; } >&3
   [[ ${DRY_RUN:-} == 1 ]] || "$@"
@@ -54,7 +54,7 @@ run tar -xf "$SOURCE.tar" -C "$SOURCE"
 existing=$(run gcloud container clusters list --filter="name=$NAME" --format='value(name)' \
   --project="$PROJECT")
 if [[ -n $existing ]]; then
-  echo "there is a cluster $NAME already, maybe of a run: delete it, or set NAME" >&2
+  echo "there is already a cluster $NAME, maybe of another run: delete it, or set NAME" >&2
   exit 2
 fi
 trap 'run xpk cluster delete "${PLACE[@]}" --force' EXIT

@@ -2,23 +2,23 @@
 # Trains one recipe on the GPU nodes of a SLURM cluster: submits itself as a batch job.
 #
 # One process per GPU; they find one another through SLURM's variables. The job is told to stop
-# GRACE seconds before its time is up, or when it is preempted; it saves, and is queued again, up
-# to RETRIES times. `squeue --me` and `tail -F jaxdet-*.log` watch it, `scancel` ends it.
+# GRACE seconds before its time is up, or when it is preempted; it saves and is requeued, up to
+# RETRIES times. Watch it with `squeue --me` and `tail -F jaxdet-*.log`, end it with `scancel`.
 #
-# Needs to run on a login node, in an environment where jaxdet is installed and that the nodes see
-# too (pip install -e '.[cuda]'), with these variables:
+# Needs to run on a login node, in an environment with jaxdet (pip install -e '.[cuda]') that the
+# compute nodes can see too, with these variables:
 #   CONFIG    a recipe, for example configs/ssd300_voc.py
-#   WORKDIR   where checkpoints and logs go: a folder that all nodes see, or a gs:// path
-# and may have:
-#   NAME (jaxdet), NODES (1), GPUS (8 a node), CPUS (8 a GPU, they decode the pictures),
-#   TIME (24:00:00 at a stretch), GRACE (180), RETRIES (20), PYTHON (python)
-# and all that sbatch itself takes, such as SBATCH_PARTITION, SBATCH_ACCOUNT and SBATCH_QOS.
-# Arguments go to jaxdet.main.
+#   WORKDIR   where checkpoints and logs go: a folder that all nodes can see, or a gs:// path
+# Optional:
+#   NAME (jaxdet), NODES (1), GPUS (8 per node), CPUS (8 per GPU, to decode the images),
+#   TIME (24:00:00 per job), GRACE (180), RETRIES (20), PYTHON (python)
+# and all that sbatch itself reads, such as SBATCH_PARTITION, SBATCH_ACCOUNT and SBATCH_QOS.
+# Arguments are passed to jaxdet.main.
 #
-# Costs in steps: a job that is stopped saves at its next step and loses none, if that takes less
-# than GRACE (preemption: the partition's GraceTime, or KillWait where it has none; scancel:
-# KillWait); else those since the last checkpoint, at most --config.every.checkpoint. A queued or
-# repeated job goes on from the newest checkpoint in WORKDIR.
+# Steps lost: none if a stopped job can save after its next step, within GRACE (preemption: the
+# partition's GraceTime, or KillWait if it has none; scancel: KillWait); otherwise those since the
+# last checkpoint, at most --config.every.checkpoint. A requeued or repeated job resumes from the
+# newest checkpoint in WORKDIR.
 # DRY_RUN=1 prints every command and runs none.
 #
 #   NODES=2 CONFIG=configs/ssd300_coco.py WORKDIR=/scratch/me/ssd300_coco SBATCH_PARTITION=gpu \
@@ -42,7 +42,7 @@ run() {
 
 submit() {
   cd "$(dirname "$0")/.."
-  # Without B: the signal goes to the training and not to this script.
+  # Without "B:" the signal goes to the training and not to this script.
   run sbatch --job-name="$NAME" --output="$NAME-%j.log" --open-mode=append --requeue \
     --nodes="$NODES" --gpus-per-node="$GPUS" --ntasks-per-node="$GPUS" --cpus-per-task="$CPUS" \
     --time="$TIME" --signal="TERM@$GRACE" launch/slurm.sh --job "$@"
@@ -50,7 +50,7 @@ submit() {
 
 job() {
   local code=0
-  # The first process to stop must not take the others with it while they save.
+  # The first process to stop must not end the others while they save.
   run srun --kill-on-bad-exit=0 --cpus-per-task="$CPUS" \
     "$PYTHON" -m jaxdet.main --config="$CONFIG" --workdir="$WORKDIR" "$@" || code=$?
   # 75: the training was told to stop, and saved.

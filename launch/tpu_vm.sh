@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
 # Trains one recipe on a Cloud TPU VM or pod slice, and deletes what it created.
 #
-# Asks for the TPU through a queued resource, waits until it is there, installs this checkout on all
+# Requests the TPU as a queued resource, waits until it is ready, installs this checkout on all
 # workers, starts the training there as a systemd service (a broken connection does not end it),
-# shows its output, and deletes queued resource and VM whatever happened. Where the TPU was taken
-# away it asks for another one, up to RETRIES times.
+# shows its output, and deletes the queued resource and the VM whatever happens. If the TPU is
+# preempted, it requests another one, up to RETRIES times.
 #
 # Needs gcloud, logged in, and these variables:
-#   PROJECT   the Google Cloud project that pays
+#   PROJECT   the Google Cloud project to bill
 #   ZONE      a zone with the accelerator, for example us-west4-a
 #   CONFIG    a recipe, for example configs/ssd300_voc.py
 #   WORKDIR   where checkpoints and logs go: a gs:// path, since the VM's disk is deleted with it
-# and may have:
+# Optional:
 #   NAME (jaxdet), ACCELERATOR (v5litepod-8), VERSION (v2-alpha-tpuv5-lite), SPOT (1 for a spot
-#   VM, cheaper, but it can be taken away), RETRIES (20)
-# Arguments go to jaxdet.main.
+#   VM, cheaper, but can be preempted), RETRIES (20)
+# Arguments are passed to jaxdet.main.
 #
-# Costs in steps: a preempted training saves at its next step and loses none, if the VM lives that
-# long (Google gives 30 seconds); else those since the last checkpoint, at most
-# --config.every.checkpoint. The next VM goes on from the newest checkpoint in WORKDIR, and so does
-# this command when run again. It prepares the pictures anew on every worker.
-# Costs in money: from `create` until `delete`. Run it where it can stay up, for example in tmux: if
+# Steps lost: none if a preempted training can save after its next step before the VM is gone
+# (Google gives 30 seconds); otherwise those since the last checkpoint, at most
+# --config.every.checkpoint. The next VM resumes from the newest checkpoint in WORKDIR, and so does
+# this command when run again. Every worker prepares the images again.
+# Time billed: from `create` until `delete`. Run it where it can stay up, for example in tmux: if
 # this machine dies, the VM stays until you delete it with the last command that DRY_RUN=1 shows.
 # DRY_RUN=1 prints every command and runs none.
 #
@@ -39,7 +39,7 @@ POLL=30 # seconds
 [[ $WORKDIR == gs://* ]] || { echo "WORKDIR is $WORKDIR, expected a gs:// path" >&2; exit 2; }
 cd "$(dirname "$0")/.."
 SOURCE=${TMPDIR:-/tmp}/$NAME.tar.gz
-exec 3>&1 # commands are printed there, also those whose output is read
+exec 3>&1 # commands are printed there, even those whose output is captured
 
 run() {
   { printf '+' && printf ' %q' "$@" && echo; } >&3
@@ -63,12 +63,12 @@ wait_for_vm() {
 }
 
 printf -v TRAIN ' %q' -m jaxdet.main --config="$CONFIG" --workdir="$WORKDIR" "$@"
-# uv brings a newer Python than the VM has.
+# uv provides a newer Python than the VM has.
 SETUP="tar xzf jaxdet.tar.gz && python3 -m pip install -q --user uv && \
 ~/.local/bin/uv venv -q --allow-existing --python=3.12 env && \
 ~/.local/bin/uv pip install -q --python=env/bin/python -e 'jaxdet[tpu]'"
-# systemd sends SIGTERM when the VM is shut down. gcloud repeats a command whose connection broke:
-# so the service is started only where it does not run, and watching it again does no harm.
+# systemd sends SIGTERM when the VM is shut down. gcloud repeats a command whose connection broke,
+# so the service is started only if it is not running, and watching it again does no harm.
 START="systemctl is-active -q jaxdet || sudo systemd-run --unit=jaxdet --uid=\$USER \
 --working-directory=\$HOME/jaxdet --property=StandardOutput=append:\$HOME/jaxdet.log \
 --property=StandardError=append:\$HOME/jaxdet.log \$HOME/env/bin/python$TRAIN"
@@ -90,13 +90,13 @@ run git archive --format=tar.gz --prefix=jaxdet/ --output="$SOURCE" HEAD
 existing=$(run gcloud compute tpus queued-resources list --filter="name~(^|/)$NAME\$" \
   --format='value(name)' "${PLACE[@]}")
 if [[ -n $existing ]]; then
-  echo "there is a queued resource $NAME already, maybe of a run: delete it, or set NAME" >&2
+  echo "there is already a queued resource $NAME, maybe of another run: delete it, or set NAME" >&2
   exit 2
 fi
 trap delete EXIT
 for ((try = 0; try <= RETRIES; try++)); do
   ((try == 0)) || delete
-  set +e # in a condition `set -e` would not hold inside the function
+  set +e # in a condition `set -e` would have no effect inside the function
   (set -e; attempt)
   code=$?
   set -e

@@ -108,7 +108,7 @@ def test_shellcheck_finds_nothing():
 @pytest.mark.parametrize("script", NEEDED)
 def test_head_says_what_a_user_needs_to_know(script):
     head = (LAUNCH / script).read_text().split("\nset -euo")[0]
-    for part in ("# Needs ", "# Costs in steps: ", "DRY_RUN=1", "--config.every.checkpoint"):
+    for part in ("# Needs ", "# Steps lost: ", "DRY_RUN=1", "--config.every.checkpoint"):
         assert part in head
     for name in NEEDED[script]:
         assert f"\n#   {name} " in head and f"{name}=" in head  # explained, and in the example

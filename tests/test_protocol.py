@@ -116,7 +116,7 @@ def test_everything_runs_with_any_detector(shapes, tmp_path, fake_is_built):
 
     rows = list(doctor.examine(config, str(workdir), device_bytes=2**33, steps=True))
     assert not [row for row in rows if row.fails]
-    assert {"memory", "time", "objects without anchor"} <= {row.check for row in rows}
+    assert {"memory", "time", "unmatched objects"} <= {row.check for row in rows}
 
     recipe = tmp_path / "recipe.py"
     recipe.write_text(

@@ -118,7 +118,7 @@ def test_every_parameter_has_a_gradient(name):
 
 @pytest.mark.parametrize("name", ["yolov2", "yolov3"])
 def test_sides_must_be_multiples_of_32(name):
-    with pytest.raises(ValueError, match=r"cells do not lie on each other.* multiples of 32"):
+    with pytest.raises(ValueError, match=r"cells do not align.* multiples of 32"):
         shapes(net(name, 2, NARROW), (1, 336, 336, 3))
 
 

@@ -33,7 +33,7 @@ def main() -> None:
     if not count:
         raise ValueError("the recipe has no priors; say how many with --count")
     shapes = priors.cluster(sides, count, seed=config.seed)
-    print(f"{len(sides):,} boxes of {names.train}, in pixels of the input of {model.size}")
+    print(f"{len(sides):,} boxes of {names.train}, in pixels at input size {model.size}")
     print(f"{count} clustered priors: mean IoU {priors.mean_iou(sides, shapes):.3f}")
     print(f"  priors={_as_levels(shapes, [len(level) for level in own] or [count])}")
     if own:

@@ -31,7 +31,7 @@ def distort(
         next two; these scale with the pixel, so it makes no difference.)
       saturation: range of the factor on the S of HSV.
       hue: largest shift of the H of HSV, in degrees.
-      swap_probability: of putting the channels in a random one of their six orders.
+      swap_probability: probability of putting the channels in a random one of their six orders.
 
     Each of the first four is applied with probability 0.5. ValueError for a range whose low end is
     above its high end.

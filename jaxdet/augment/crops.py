@@ -30,10 +30,10 @@ def expand_and_crop(
     """SSD's random window (section 2.2): zoom out, then crop a patch, then flip.
 
     Args:
-      expand_probability: of zooming out by a factor drawn from 1 to `expand_max`.
+      expand_probability: probability of zooming out by a factor drawn from 1 to `expand_max`.
       crop_min_ious: one crop mode each: some object's IoU with the patch is at least this (0 for
         any patch). No crop is always one more mode, and the only one if no other is possible.
-      mirror_probability: of flipping left to right.
+      mirror_probability: probability of flipping left to right.
 
     Zooming out and cropping apply to the image, or with `letterbox` to the square around it, whose
     patches are squares too. ValueError for an `expand_max` below 1.
@@ -48,7 +48,7 @@ def expand_and_crop(
 
 
 def _expand(key: jax.Array, probability: float, largest: float) -> Array:
-    """A larger square [4] with the unit square at a random place inside it."""
+    """A square frame [4] that contains the unit square at a random place."""
     coin, stretch, x, y = jax.random.uniform(key, (4,))
     ratio = jnp.where(coin < probability, 1 + stretch * (largest - 1), 1.0)
     corner = jnp.stack([x, y]) * (1 - ratio)

@@ -15,10 +15,10 @@ BLOCKS = ((32, 1), (64, 1), (128, 3), (256, 3), (512, 5), (1024, 5))
 
 
 class Darknet19(nn.Module):
-    """Maps of strides 1 to 32; by default the last of 16 and 32, 512 and 1024 channels.
+    """Maps of strides 1 to 32; by default those of 16 and 32, with 512 and 1024 channels.
 
     `width` multiplies the channel counts. Without `norm`, as in YOLO, convolutions have a bias;
-    BatchNorm is the first of YOLOv2's steps from there (section 2).
+    adding BatchNorm is the first of YOLOv2's improvements (section 2).
     """
 
     width: float = 1.0

@@ -13,7 +13,7 @@ BLOCKS = (1, 2, 8, 8, 4)  # residual blocks of every stage
 
 
 class Residual(nn.Module):
-    """Half the channels by 1x1, all of them by 3x3, and the input added after the activation."""
+    """1x1 to half the channels, 3x3 back to all, and the input added after the activation."""
 
     norm: Norm | None = batch_norm
     activation: Activation = leaky_relu
@@ -27,7 +27,7 @@ class Residual(nn.Module):
 
 
 class Darknet53(nn.Module):
-    """Maps of strides 2 to 32; by default 8, 16 and 32: 256, 512 and 1024 channels.
+    """Maps of strides 2 to 32; by default 8, 16 and 32, with 256, 512 and 1024 channels.
 
     `width` multiplies the channel counts.
     """

@@ -1,4 +1,4 @@
-"""EfficientNet (Tan and Le 2019, arXiv:1905.11946): the family, and B3 of it."""
+"""EfficientNet (Tan and Le 2019, arXiv:1905.11946): the family, and its B3."""
 
 import math
 from functools import partial
@@ -18,7 +18,7 @@ from jaxdet.layers.blocks import (
 )
 from jaxdet.layers.norms import BatchNorm
 
-# Table 1: expansion, channels, blocks, stride of the first, kernel side.
+# Table 1: expansion, channels, blocks, stride of the first, kernel size.
 _STAGES = (
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
@@ -33,10 +33,10 @@ _norm = partial(BatchNorm, momentum=0.99, epsilon=1e-3)  # as in the authors' co
 
 
 class MBConv(nn.Module):
-    """Widen, filter, squeeze and excite, narrow (Tan et al. 2018, arXiv:1807.11626, figure 7).
+    """Expand, filter, squeeze-and-excite, project (Tan et al. 2018, arXiv:1807.11626, figure 7).
 
-    `drop` is the probability that an image skips the block, where it can. The squeezed width is a
-    quarter of the block's input, not of the widened map.
+    `drop` is the probability that an image skips the block, if there is a shortcut. The squeezed
+    width is a quarter of the block's input, not of the expanded map.
     """
 
     features: int
@@ -69,8 +69,8 @@ class EfficientNet(nn.Module):
     """Maps of strides 2 to 32 without the classifier's last convolution; by default 8, 16 and 32.
 
     `width` multiplies the channel counts, `depth` the blocks of every stage (section 3.3).
-    `drop_connect` is the probability to skip a block, rising from 0 at the first to nearly this at
-    the last (stochastic depth, Huang et al. 2016, arXiv:1603.09382); it draws from "dropout".
+    `drop_connect` is the probability of skipping a block, rising from 0 at the first to nearly this
+    at the last (stochastic depth, Huang et al. 2016, arXiv:1603.09382); its key is "dropout".
     """
 
     width: float
@@ -86,7 +86,7 @@ class EfficientNet(nn.Module):
         channels = round_channels(32 * self.width)
         x = ConvBlock(channels, 3, 2, "SAME", **options, name="stem")(x, train=train)
         counts = [math.ceil(count * self.depth) for _, _, count, _, _ in _STAGES]
-        number, stride, maps = 0, 2, {}  # maps: the newest of each stride
+        number, stride, maps = 0, 2, {}  # maps: the last of each stride
         for count, (expansion, channels, _, first_stride, size) in zip(
             counts, _STAGES, strict=True
         ):

@@ -23,10 +23,10 @@ _STAGES = (
 
 
 class MobileNetV2(nn.Module):
-    """Maps of strides 2 to 32; by default the last of 16 (96 channels) and of 32.
+    """Maps of strides 2 to 32; by default those of 16 (96 channels) and 32.
 
-    That of stride 32 is the last before the classifier, 1280 channels. `width` multiplies the
-    channel counts, rounded to multiples of 8; the last 1280 never shrink.
+    The map of stride 32 is the last before the classifier, with 1280 channels. `width` multiplies
+    the channel counts, rounded to multiples of 8; the last 1280 never shrink.
     """
 
     width: float = 1.0
@@ -39,7 +39,7 @@ class MobileNetV2(nn.Module):
         options = dict(norm=self.norm, activation=self.activation)
         conv = partial(ConvBlock, **options)
         x = conv(round_channels(32 * self.width), 3, 2, name="stem")(x, train=train)
-        number, stride, maps = 0, 2, {}  # maps: the newest of each stride
+        number, stride, maps = 0, 2, {}  # maps: the last of each stride
         for expansion, channels, count, first_stride in _STAGES:
             for i in range(count):
                 number += 1

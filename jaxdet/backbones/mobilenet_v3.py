@@ -10,7 +10,7 @@ from jaxdet.layers.blocks import Activation, ConvBlock, Norm, maps_at, round_cha
 from jaxdet.layers.inverted_residual import SqueezedResidual
 from jaxdet.layers.norms import batch_norm
 
-# Table 1: kernel side, widened channels, channels, squeeze and excite, activation, stride.
+# Table 1: kernel size, expanded channels, channels, squeeze-and-excite, activation, stride.
 _BLOCKS = (
     (3, 16, 16, False, relu, 1),
     (3, 64, 24, False, relu, 2),
@@ -34,11 +34,11 @@ _C4 = 13  # the block that goes from stride 16 to 32
 class MobileNetV3(nn.Module):
     """Maps of strides 2 to 32; by default one of 16, and the last before the classifier's pooling.
 
-    That of stride 16 is what goes into block 13, 112 channels, or with `section_6_3` what that
-    block widens it to, 672; then all channels after it are halved, as the paper does for detection.
-    `width` multiplies the channel counts, rounded to multiples of 8. `squeeze_first` is for the
-    weights of lufficc/SSD, and the ImageNet weights it begins from; those of torchvision and timm
-    have it not. torchvision's SSDLite is `section_6_3=True, squeeze_first=False,
+    The map of stride 16 is the input of block 13, 112 channels, or with `section_6_3` that block's
+    expansion of it, 672; then all later channels are halved, as in the paper for detection. `width`
+    multiplies the channel counts, rounded to multiples of 8. `squeeze_first` is for the weights of
+    lufficc/SSD and the ImageNet weights it starts from; for those of torchvision and timm it must
+    be False. torchvision's SSDLite is `section_6_3=True, squeeze_first=False,
     norm="slow_batch_norm"`. `activation` replaces the paper's two, ReLU and then hard swish.
     """
 
@@ -53,11 +53,11 @@ class MobileNetV3(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         conv = partial(ConvBlock, norm=self.norm, activation=self.activation or hard_swish)
         x = conv(self._channels(16), 3, 2, name="stem")(x, train=train)
-        total, maps = 2, {}  # maps: the newest of each stride
+        total, maps = 2, {}  # maps: the last of each stride
         for i, (size, wide, channels, squeeze, activation, stride) in enumerate(_BLOCKS, start=1):
             if self.section_6_3 and i >= _C4:
                 channels //= 2
-                wide = wide if i == _C4 else wide // 2  # block 13 widens before the halving
+                wide = wide if i == _C4 else wide // 2  # block 13 expands before the halving
             block = SqueezedResidual(
                 features=self._channels(channels),
                 wide=self._channels(wide),

@@ -1,4 +1,4 @@
-"""A small backbone to learn and test with: five convolutions, each of which halves the map."""
+"""A small backbone for learning and testing: five convolutions that each halve the map."""
 
 import flax.linen as nn
 import jax
@@ -11,8 +11,8 @@ from jaxdet.layers.norms import batch_norm
 class Plain(nn.Module):
     """3x3 convolutions of stride 2, each with its normalisation and activation.
 
-    All but the first are followed by a second convolution of stride 1. `channels` has one count for
-    every halving: strides 2, 4, 8 and so on.
+    All but the first are followed by a second convolution of stride 1. `channels` has one count per
+    halving: strides 2, 4, 8 and so on.
     """
 
     channels: tuple[int, ...] = (16, 32, 64, 96, 128)

@@ -12,7 +12,7 @@ from jaxdet.layers.pool import max_pool
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions, the last to four times `features`, past a shortcut (figure 5).
+    """1x1, 3x3 and 1x1 convolutions, the last to 4 x `features`, and a shortcut (figure 5).
 
     The stride is in the 3x3 convolution, as in torchvision's weights; the paper's is in the first.
     """
@@ -35,9 +35,9 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Maps of strides 4 to 32; by default the last of 8, 16 and 32: 512, 1024 and 2048 channels.
+    """Maps of strides 4 to 32; by default 8, 16 and 32: 512, 1024 and 2048 channels.
 
-    `blocks` counts those of the four stages; `width` multiplies the channel counts.
+    `blocks` has the number of blocks per stage; `width` multiplies the channel counts.
     """
 
     blocks: tuple[int, ...]

@@ -11,12 +11,12 @@ from jaxdet.layers.pool import max_pool
 
 
 class VGG(nn.Module):
-    """The VGG that SSD builds on: pool5 is 3x3 at stride 1, and fc6 is dilated by 6 to make up.
+    """The VGG that SSD builds on: pool5 is 3x3 at stride 1, and fc6 is dilated by 6 to compensate.
 
     Maps of strides 1 to 16; by default conv4_3 (stride 8) and fc7 (stride 16), both after their
-    ReLU. `convs` counts the convolutions of the five blocks; `width` multiplies all channel counts.
-    Meant to be trained from ImageNet weights; without them, He's initialisation is what lets it
-    train at all.
+    ReLU. `convs` is the number of convolutions in each of the five blocks; `width` multiplies all
+    channel counts. It is meant to start from ImageNet weights; without them, only He's
+    initialisation lets it train at all.
     """
 
     convs: tuple[int, ...]

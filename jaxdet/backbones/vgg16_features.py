@@ -1,6 +1,6 @@
-"""VGG16 up to its fifth pooling, as it was trained (Simonyan and Zisserman 2014, arXiv:1409.1556).
+"""VGG16 up to its fifth pooling, unmodified (Simonyan and Zisserman 2014, arXiv:1409.1556).
 
-That is what torchvision calls its features; `vgg16` is the variant that SSD makes of all of it.
+torchvision calls this part `features`; `vgg16` is SSD's variant of the whole network.
 """
 
 import flax.linen as nn
@@ -16,8 +16,8 @@ _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolu
 class VGGFeatures(nn.Module):
     """Maps of strides 1 to 32; by default conv4_3, conv5_3 and pool5, all of 512 channels.
 
-    With a `norm` every convolution has that instead of a bias: from random weights it trains far
-    sooner, but ImageNet's do not fit. `width` multiplies the channel counts.
+    With a `norm`, every convolution has that instead of a bias: it trains much faster from random
+    weights, but ImageNet weights do not fit. `width` multiplies the channel counts.
     """
 
     width: float = 1.0
@@ -36,7 +36,7 @@ class VGGFeatures(nn.Module):
         return maps_at({**maps, 32: x}, self.strides)
 
     def _conv(self, x: jax.Array, features: int, name: str, *, train: bool) -> jax.Array:
-        if self.norm is None:  # a layer by the paper's name, as the weights of `vgg16` have it
+        if self.norm is None:  # with the paper's name, as in the weights of `vgg16`
             return self.activation(Conv(features, kernel_init=he_fan_in, name=name)(x))
         block = ConvBlock(features, 3, norm=self.norm, activation=self.activation, name=name)
         return block(x, train=train)

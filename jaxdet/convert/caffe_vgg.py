@@ -1,4 +1,4 @@
-"""Names in github.com/amdegroot/ssd.pytorch, which publishes the Caffe weights of SSD's authors.
+"""Parameter names of github.com/amdegroot/ssd.pytorch, with the authors' Caffe weights.
 
 `ssd300_mAP_77.43_v2.pth` fits the recipe `ssd300_voc`; `vgg16_reducedfc.pth`, which SSD's training
 starts from, is a backbone. Both expect RGB minus (123, 117, 104), and default boxes like ours.

@@ -1,4 +1,4 @@
-"""Names in github.com/lufficc/SSD, the reference implementation of SSD in PyTorch."""
+"""Parameter names of github.com/lufficc/SSD, the reference implementation of SSD in PyTorch."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Names in mmdetection (3.3): SSD300 and SSD512 on VGG16, and SSDLite on MobileNetV2.
+"""Parameter names of mmdetection (3.3): SSD300 and SSD512 on VGG16, and SSDLite on MobileNetV2.
 
 Their weights fit the recipes `ssd300_coco_mmdet`, `ssd512_coco_mmdet` and
 `ssdlite320_mobilenet_v2_coco`, which use mmdetection's default boxes and pixel normalisation.

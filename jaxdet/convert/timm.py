@@ -1,4 +1,4 @@
-"""Names in timm's classifiers (pytorch-image-models), whose weights can initialise a backbone."""
+"""Parameter names of timm's classifiers (pytorch-image-models), to initialise a backbone from."""
 
 from jaxdet.convert.torchvision import (
     EFFICIENTNET_B3_BLOCKS,

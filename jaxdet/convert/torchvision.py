@@ -1,4 +1,4 @@
-"""Names in torchvision: of its SSDs, and of its classifiers, which can initialise a backbone."""
+"""Parameter names of torchvision's SSDs, and of its classifiers, to initialise a backbone from."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""Names in github.com/yjh0410/PyTorch_YOLOv2: YOLOv2 on Darknet-19, with the neck `passthrough`."""
+"""Parameter names of github.com/yjh0410/PyTorch_YOLOv2: YOLOv2 on Darknet-19.
+
+The neck of its recipe is `passthrough`.
+"""
 
 from collections.abc import Mapping
 

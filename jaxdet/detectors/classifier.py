@@ -1,8 +1,8 @@
-"""Which classes are in an image: a detector whose one anchor is the whole image.
+"""Image classification: a detector whose only anchor is the whole image.
 
-The YOLOs train their backbone as a classifier first, and YOLOv2's once more at the size of the
-detector: the high-resolution classifier (Redmon and Farhadi 2016, arXiv:1612.08242, section 2).
-`init_from` takes the backbone of one.
+The YOLOs first train their backbone as a classifier, YOLOv2 once more at the size of the detector:
+the high-resolution classifier (Redmon and Farhadi 2016, arXiv:1612.08242, section 2). `init_from`
+can load its backbone.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ def classifier(
     nms: Callable,
     class_loss: ClassLoss = bce,
 ) -> OneStage:
-    """A classifier of images with any number of classes in each, as VOC's classification task.
+    """A multi-label image classifier, as for VOC's classification task.
 
-    `net` makes the network; `nms` is a function of `boxes/nms.py` with its thresholds. A class that
-    is found has the whole image for its box.
+    `net` makes the network; `nms` is a function of `boxes/nms.py` with its thresholds. The box of
+    a predicted class is the whole image.
     """
     return OneStage(
         net=net((1,)),
@@ -46,14 +46,14 @@ def classifier(
 
 
 def _whole_image(grids, size) -> Anchors:
-    """One cell, whatever the grids, and a prior as large."""
+    """One cell, whatever the grids, with a prior of its size."""
     return anchors.prior_boxes(((1, 1),), size, priors=[[(size, size)]])
 
 
 def _losses(
     raw: Raw, targets: Targets, objects: Objects, anchors: Anchors, *, class_loss: ClassLoss
 ) -> Losses:
-    """The class loss, counted in images; a class is in an image as much as its heaviest object."""
+    """The class loss, counted in images; a class's target is the largest weight of its objects."""
     weight = jnp.where(objects.mask, objects.weight, 0.0)  # [B, N]
     of_class = jax.nn.one_hot(objects.labels, raw.logits.shape[-1]) * weight[..., None]
     present = of_class.max(axis=1, initial=0.0)  # [B, K]

@@ -1,4 +1,4 @@
-"""The network of a one-stage detector: backbone, neck and head in a row."""
+"""The network of a one-stage detector: backbone, neck and head in sequence."""
 
 import dataclasses
 
@@ -19,10 +19,10 @@ def parts_of(net: type[nn.Module] | nn.Module) -> tuple[str, ...]:
 
 
 class Net(nn.Module):
-    """From pixels to raw predictions; parameter paths read backbone/..., neck/..., head/....
+    """Maps pixels to raw predictions; parameter paths read backbone/..., neck/..., head/....
 
     Pixels are RGB in 0..255 and normalised here, `(x - mean) / scale`. The layers compute in
-    `dtype`; the normalisation, and what comes out, is float32 at least.
+    `dtype`; the normalisation and the outputs are at least float32.
     """
 
     backbone: nn.Module
@@ -34,7 +34,7 @@ class Net(nn.Module):
 
     def __call__(self, pixels: Array, *, train: bool) -> Raw:
         """Raw predictions for `pixels` [B, H, W, 3]; `train` is for BatchNorm and dropout."""
-        # Boxes, logits and, of a YOLO, objectness.
+        # Boxes, logits and, for a YOLO, objectness.
         raw = self.head(self.maps(pixels, train=train), train=train)
         return Raw(*(x.astype(self._full) for x in raw))
 
@@ -47,12 +47,12 @@ class Net(nn.Module):
 
     @property
     def _full(self) -> DTypeLike:
-        """`dtype`, or float32 where that is less."""
+        """`dtype`, or float32 if that is more precise."""
         return jnp.promote_types(self.dtype, jnp.float32)
 
 
 class InSequence(nn.Module):
-    """Several necks, one after the other; their parameters lie under `names`."""
+    """Several necks, one after the other; their parameters are under `names`."""
 
     names: tuple[str, ...]
     modules: tuple[nn.Module, ...]

@@ -1,4 +1,4 @@
-"""A detector of one stage: a network plus the pure functions that give its output a meaning."""
+"""A one-stage detector: a network plus the pure functions that interpret its output."""
 
 import dataclasses
 import functools
@@ -17,15 +17,15 @@ Grids = tuple[tuple[int, int], ...]  # rows and columns of every map
 
 @dataclasses.dataclass(frozen=True)
 class OneStage:
-    """A network and its five functions; it fulfils `types.Detector`.
+    """A network and its five functions; it implements `types.Detector`.
 
     A family (`jaxdet/detectors/ssd.py`) is a function that returns one of these.
     """
 
     net: Net
-    size: int  # side of the square input, pixels, that evaluation uses
+    size: int  # side of the square input used for evaluation, pixels
     classes: tuple[str, ...]  # K names
-    letterbox: bool  # whether images keep their shape
+    letterbox: bool  # whether images keep their aspect ratio
     anchors: Callable[[Grids, int], Anchors]  # (grids, size)
     assign: Callable[[Anchors, Objects], Targets]  # of one image
     losses: Callable[[Raw, Targets, Objects, Anchors], Losses]  # of a batch
@@ -34,11 +34,11 @@ class OneStage:
 
     @property
     def fill(self) -> tuple[float, float, float]:
-        """The colour around a letterboxed image: what the network takes for nothing."""
+        """The colour around a letterboxed image: the mean, which the network sees as zero."""
         return self.net.mean
 
     def init(self, key: jax.Array) -> Variables:
-        """Fresh variables: {"params": ..., "batch_stats": ...}."""
+        """Freshly initialised variables: {"params": ..., "batch_stats": ...}."""
         pixels = jnp.zeros((1, self.size, self.size, 3), jnp.float32)
         return jax.jit(functools.partial(self.net.init, train=False))(key, pixels)
 
@@ -55,7 +55,7 @@ class OneStage:
         key: jax.Array,
         train: bool = True,
     ) -> tuple[Losses, dict]:
-        """As in `types.Detector`; `key` draws what layers drop in training."""
+        """As in `types.Detector`; `key` is for dropout in training."""
         anchors, targets = self.matched(objects, pixels.shape[1])
         raw, updates = self.net.apply(
             variables, pixels, train=train, mutable=["batch_stats"], rngs={"dropout": key}
@@ -75,7 +75,7 @@ class OneStage:
         return self.decode(raw, self.anchors_at(pixels.shape[1]))
 
     def matched(self, objects: Objects, size: int) -> tuple[Anchors, Targets]:
-        """The anchors [A] of an input of `size` pixels, and their targets [B, A]."""
+        """The anchors [A] for an input of `size` pixels, and their targets [B, A]."""
         anchors = self.anchors_at(size)
         return anchors, jax.vmap(functools.partial(self.assign, anchors))(objects)
 
@@ -95,7 +95,7 @@ def _anchors_at(detector: OneStage, size: int) -> Anchors:
 
 
 def class_scores(logits: jax.Array, class_loss: classes.ClassLoss) -> jax.Array:
-    """The scores [..., C] that logits [..., C] stand for when they are trained by `class_loss`."""
-    function = getattr(class_loss, "func", class_loss)  # of a partial
+    """The scores [..., C] of logits [..., C] that are trained with `class_loss`."""
+    function = getattr(class_loss, "func", class_loss)  # if it is a partial
     softmaxed = function is classes.cross_entropy
     return jax.nn.softmax(logits) if softmaxed else jax.nn.sigmoid(logits)

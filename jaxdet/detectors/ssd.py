@@ -1,4 +1,4 @@
-"""SSD: default boxes on several maps, one shot (Liu et al. 2016, arXiv:1512.02325)."""
+"""SSD: default boxes on several maps, in a single shot (Liu et al. 2016, arXiv:1512.02325)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,10 +35,10 @@ def ssd(
 ) -> OneStage:
     """SSD with one level of default boxes per map of the network.
 
-    `net` makes the network from the number of default boxes per cell of every level; `nms` is a
+    `net` makes the network from the number of default boxes per cell for every level; `nms` is a
     function of `boxes/nms.py` with its thresholds. `scales` are the sides of the small square boxes
     as fractions of the image, one per level and one more for the last level's large square (section
-    2.2); `strides` in pixels; `ratios` the aspect ratios beside 1; `clip_anchors` as `clip` in
+    2.2); `strides` in pixels; `ratios` the aspect ratios besides 1; `clip_anchors` as `clip` in
     `anchors.default_boxes`; `clip_detections` clips boxes to the image, before NMS.
     """
     codec = codecs.from_anchor(variances)

@@ -1,4 +1,4 @@
-"""YOLO: one grid, a few boxes and one class a cell (Redmon et al. 2015, arXiv:1506.02640)."""
+"""YOLO: one grid, a few boxes and one class per cell (Redmon et al. 2015, arXiv:1506.02640)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,8 +27,8 @@ def yolov1(
     """YOLO with `boxes_per_cell` boxes in every cell of the network's one map.
 
     `net` makes the network from that number, in a tuple; `nms` is a function of `boxes/nms.py` with
-    its thresholds. The network's numbers are confidences, probabilities and places themselves, not
-    logits (section 2.2: the last layer is linear).
+    its thresholds. The network's outputs are confidences, probabilities and positions themselves,
+    not logits (section 2.2: the last layer is linear).
     """
     return OneStage(
         net=net((boxes_per_cell,)),
@@ -44,12 +44,12 @@ def yolov1(
 
 
 def _cells(grids, size, *, per_cell) -> Anchors:
-    """There are no priors: an anchor is the cell itself."""
+    """There are no priors: every anchor is its cell."""
     priors = [[(size / columns, size / rows)] * per_cell for rows, columns in grids]
     return anchors.prior_boxes(grids, size, priors=priors)
 
 
 def _decode(raw: Raw, anchors: Anchors) -> tuple[jax.Array, jax.Array]:
-    # Below zero two of them would make a high score.
+    # Two negative factors would give a high score.
     confidence, classes = jnp.clip(raw.objectness, 0, 1), jnp.clip(raw.logits, 0, 1)
     return codecs.roots.decode(raw.boxes, anchors), confidence[..., None] * classes

@@ -29,12 +29,13 @@ def yolov2(
 ) -> OneStage:
     """YOLOv2 with anchor boxes.
 
-    `net` makes the network from the number of priors of every level; `nms` is a function of
+    `net` makes the network from the number of priors per level; `nms` is a function of
     `boxes/nms.py` with its thresholds. `priors` are widths and heights in pixels of the input,
     whatever its size, per level. With `direct_location` a box's centre lies in its cell; without,
-    it is free, as a region proposal's (section 2). Priors of the object's cell that fit its shape
-    by more than `ignore_iou`, but not best, are ignored. `box_loss` is by default `yolov2` with
-    direct location and `mse` without; ValueError for a loss of the former without it.
+    it is unconstrained, as in a region proposal network (section 2). Priors of the object's cell
+    whose shape IoU is above `ignore_iou`, but not the best, are ignored. `box_loss` is by default
+    `yolov2` with direct location and `mse` without; ValueError for a loss that needs direct
+    location, without it.
     """
     codec = codecs.in_cell if direct_location else codecs.from_anchor((1.0, 1.0))
     box_loss = box_loss or (box.yolov2 if direct_location else box.mse)

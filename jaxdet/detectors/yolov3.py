@@ -29,10 +29,10 @@ def yolov3(
 ) -> OneStage:
     """YOLOv3 with one level of priors per map of the network.
 
-    `net` makes the network from the number of priors of every level; `nms` is a function of
+    `net` makes the network from the number of priors per level; `nms` is a function of
     `boxes/nms.py` with its thresholds. `priors` are widths and heights in pixels of the input,
     whatever its size, per level, fine to coarse. A box that overlaps any object by more than
-    `ignore_iou` is no negative; `label_smoothing` as in `losses.yolo.yolov3`.
+    `ignore_iou` is not a negative; `label_smoothing` as in `losses.yolo.yolov3`.
     """
     return OneStage(
         net=net(tuple(len(of_level) for of_level in priors)),

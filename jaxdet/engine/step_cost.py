@@ -97,7 +97,7 @@ def batch_shape(data: build.Data) -> Batch:
 
 
 def multiply_adds(detector: Detector) -> float:
-    """Multiply-adds of the network and its decoding for one image, without products with padding."""
+    """Multiply-adds of network and decoding for one image, without products with padding."""
     variables = jax.eval_shape(detector.init, jax.random.key(0))
     pixels = jax.ShapeDtypeStruct((1, detector.size, detector.size, 3), jnp.float32)
     with backend.lowering_for("portable"):  # the forms for a CPU have fewer
@@ -109,14 +109,14 @@ def step_bytes(compiled: jax.stages.Compiled) -> int:
     """The memory a compiled step takes on each device: state, batch, intermediate results."""
     memory = compiled.memory_analysis()
     arguments = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    arguments -= memory.alias_size_in_bytes  # donated buffers are both
+    arguments -= memory.alias_size_in_bytes  # donated buffers count as both
     return arguments + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
 
 
 def step_seconds(
     compiled: jax.stages.Compiled, first: state.TrainState, batches: Iterator[Batch], mesh: Mesh
 ) -> float:
-    """The time of the faster of two real steps from `first`, which is donated; without reading."""
+    """The time of the faster of two real steps from `first` (donated), without reading batches."""
     times = []
     for _ in range(2):
         batch = parallel.shard_batch(next(batches), mesh)
@@ -135,6 +135,6 @@ def checkpoint_bytes(first: state.TrainState, *, keep: int) -> int:
 
 
 def free_bytes(workdir: Path) -> int:
-    """The free space on the disk where `workdir` is or will be."""
+    """The free bytes on the disk where `workdir` is or will be."""
     there = next(path for path in [workdir, *workdir.parents] if path.exists())
     return shutil.disk_usage(there).free

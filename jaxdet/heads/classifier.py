@@ -1,4 +1,4 @@
-"""A classifier's head: what the coarsest map says on average (arXiv:1612.08242, table 6)."""
+"""A classifier's head: the logits averaged over the coarsest map (arXiv:1612.08242, table 6)."""
 
 import flax.linen as nn
 import jax
@@ -9,9 +9,9 @@ from jaxdet.layers.blocks import Conv
 
 
 class ClassifierHead(nn.Module):
-    """Logits [B, 1, K] of what is in the image: a 1x1 convolution, and its mean over all cells.
+    """Logits [B, 1, K] of the classes in the image: a 1x1 convolution, averaged over all cells.
 
-    The one anchor is the whole image; its box codes [B, 1, 4] are zeros. `num_anchors` is (1,).
+    The only anchor is the whole image; its box codes [B, 1, 4] are zeros. `num_anchors` is (1,).
     """
 
     num_classes: int

@@ -1,4 +1,4 @@
-"""SSD's head: a 3x3 convolution per map for the classes, another for the boxes (section 2.1)."""
+"""SSD's head: per map a 3x3 convolution for the classes and one for the boxes (section 2.1)."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ class SSDHead(nn.Module):
     """Box codes [B, A, 4] and logits [B, A, K + 1] of the anchors of all maps.
 
     Anchors are in the order level, row, column, anchor of the cell; logit 0 is the background.
-    `num_anchors` is the number of anchors per cell of every level.
+    `num_anchors` has the number of anchors per cell for every level.
     """
 
     num_classes: int
@@ -33,7 +33,7 @@ def predict_levels(
 ) -> tuple[jax.Array, jax.Array]:
     """Box codes [B, A, 4] and logits [B, A, K + 1] of all maps.
 
-    `layer` makes what predicts on a map, from its level, the features that come out and a name.
+    `layer` makes the layer that predicts from a map, given its level, output features and a name.
     ValueError unless there is an anchor count for every map.
     """
     check_levels(maps, num_anchors)

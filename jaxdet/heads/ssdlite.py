@@ -12,7 +12,7 @@ from jaxdet.layers.norms import batch_norm
 
 
 class SeparableConv(nn.Module):
-    """A 3x3 depthwise convolution with bias, BatchNorm, ReLU6, a 1x1 convolution with bias."""
+    """A 3x3 depthwise convolution with bias, BatchNorm, ReLU6, and a 1x1 convolution with bias."""
 
     features: int
     norm: Norm = batch_norm

@@ -1,4 +1,4 @@
-"""SSDLite's head as torchvision and mmdetection have it: separable on every map, the last too."""
+"""SSDLite's head as in torchvision and mmdetection: separable on every map, even the last."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""YOLO's head: some boxes for every cell, but classes once (arXiv:1506.02640, section 2)."""
+"""YOLO's head: several boxes per cell, but one set of classes (arXiv:1506.02640, section 2)."""
 
 import flax.linen as nn
 import jax
@@ -12,9 +12,9 @@ class YOLOv1Head(nn.Module):
     """Box codes [B, A, 4], logits [B, A, K] and objectness [B, A] of the boxes of all cells.
 
     Boxes are in the order row, column, box of the cell; those of a cell have the same logits.
-    `num_anchors` is the number of boxes per cell, for one map; `fully_connected` as in
-    `Prediction` (the paper has 4096). The outputs are places and probabilities themselves, so they
-    begin near zero: from larger ones the first steps only find the way back.
+    `num_anchors` has the number of boxes per cell, for one map; `fully_connected` as in
+    `Prediction` (the paper has 4096). The outputs are positions and probabilities themselves, so
+    they start near zero: from larger values the first steps would only shrink them.
     """
 
     num_classes: int

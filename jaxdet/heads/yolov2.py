@@ -1,4 +1,4 @@
-"""YOLOv2's head: box, objectness and classes of every anchor (arXiv:1612.08242, section 2)."""
+"""YOLOv2's head: box, objectness and classes for every anchor (arXiv:1612.08242, section 2)."""
 
 import flax.linen as nn
 import jax
@@ -10,11 +10,11 @@ from jaxdet.layers.blocks import Activation, Conv, Initializer, xavier_uniform
 
 
 class Prediction(nn.Module):
-    """`outputs` numbers for every cell of a map, by a 1x1 convolution.
+    """Predicts `outputs` numbers for every cell of a map, with a 1x1 convolution.
 
-    With `fully_connected`, YOLO's two fully connected layers instead, with that many units between
-    them, half of which are dropped (arXiv:1506.02640, sections 2.1 and 2.2): every cell sees the
-    whole map, and only maps of one size fit. `kernel_init` is for the last layer.
+    With `fully_connected` it uses YOLO's two fully connected layers instead, with that many units
+    between them and dropout of one half (arXiv:1506.02640, sections 2.1 and 2.2): every cell sees
+    the whole map, and only maps of one size fit. `kernel_init` is for the last layer.
     """
 
     outputs: int
@@ -37,9 +37,9 @@ class Prediction(nn.Module):
 class YOLOHead(nn.Module):
     """Box codes [B, A, 4], logits [B, A, K] and objectness [B, A] of the anchors of all maps.
 
-    Anchors are in the order level, row, column, anchor of the cell. The outputs of a cell are, one
-    anchor after the other, box, objectness and classes, as Darknet has them. `num_anchors` is the
-    number of anchors per cell of every level; `fully_connected` as in `Prediction`.
+    Anchors are in the order level, row, column, anchor of the cell. The outputs of a cell are box,
+    objectness and classes, anchor by anchor, as in Darknet. `num_anchors` has the number of anchors
+    per cell for every level; `fully_connected` as in `Prediction`.
     """
 
     num_classes: int

@@ -11,10 +11,10 @@ from jaxdet.layers.precision import full
 
 
 class SqueezeExcite(nn.Module):
-    """Scales every channel by a factor computed from all channel means (arXiv:1709.01507).
+    """Scales every channel by a factor computed from the means of all channels.
 
-    By Hu et al. 2017. `hidden` is the width of the layer between, by default a sixteenth of the
-    channels; `gate` is the activation that gives the factor.
+    Hu et al. 2017, arXiv:1709.01507. `hidden` is the width of the layer between, by default a
+    sixteenth of the channels; `gate` is the activation that gives the factor.
     """
 
     hidden: int | None = None

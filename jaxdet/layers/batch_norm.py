@@ -19,8 +19,8 @@ def normalise(
     """x normalised by its own mean and biased variance, and these two ([C], at least float32).
 
     The two are for the running statistics: no gradient flows through them. The gradient of y is
-    written by hand, which saves about a tenth of a MobileNet step on a CPU. `near_mean` [C] is any estimate of
-    the mean, such as the running one.
+    written by hand, which saves about a tenth of a MobileNet step on a CPU. `near_mean` [C] is any
+    estimate of the mean, such as the running one.
     """
     return _forward(x, scale, bias, near_mean, epsilon)[0]
 
@@ -52,8 +52,8 @@ def moments(x: jax.Array, near_mean: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance [C] of x.
 
     Off the CPU both come from one pass over x: sums around `near_mean` [C] (Chan, Golub and LeVeque
-    1983, "Algorithms for computing the sample variance", on shifted data). Their cost there
-    is reading x. Rounding grows with ((mean - near_mean) / deviation)^2.
+    1983, "Algorithms for computing the sample variance", on shifted data), since the
+    cost there is reading x. Rounding grows with ((mean - near_mean) / deviation)^2.
     """
     if backend.target() == "cpu":  # one pass makes a MobileNet's step a twentieth slower
         mean = x.mean((0, 1, 2))

@@ -32,7 +32,7 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # above and below, left and r
 def conv(
     x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> jax.Array:
-    """Convolves x [B, H, W, I], with `padding` zeros on every side, with a kernel [k, k, I, O]."""
+    """Convolves x [B, H, W, I], zero-padded by `padding` on every side, with [k, k, I, O]."""
     if backend.target() != "cpu":
         return conv_lax(x, kernel, stride, padding, dilation)
     if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
@@ -90,7 +90,7 @@ conv_of_few.defvjp(_of_few_forward, _of_few_backward)
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding) -> jax.Array:
-    """Convolves every channel of x [B, H, W, C], zero-padded, with a kernel [k, k, 1, C]."""
+    """Convolves each channel of x [B, H, W, C], zero-padded by `padding`, with [k, k, 1, C]."""
     if backend.target() == "cpu":
         return depthwise_shifted(x, kernel, stride, padding)
     return depthwise_lax(x, kernel, stride, padding)

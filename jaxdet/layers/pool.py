@@ -24,7 +24,7 @@ def max_pool(
         more = stride - over if round_up and over else -over
         edges[axis] = (padding, padding + more, 0)
     if backend.target() in ("tpu", "portable"):  # ours would move more memory on a TPU
-        # It leaves out windows that do not fit, so edges are not cropped here.
+        # `reduce_window` leaves out windows that do not fit: edges need no cropping here.
         around = [(low, max(low, high)) for low, high, _ in edges]
         window, strides = (1, size, size, 1), (1, stride, stride, 1)
         return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, around)
@@ -49,8 +49,10 @@ def _shifted(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
 
 
 def _forward(x, size, stride):
-    """Also returns the tap that gets the gradient. It is found by comparing with the maximum so far,
-    not by searching for y later: y computed twice may be rounded differently, and nothing be equal.
+    """Also returns the tap that gets the gradient.
+
+    It is found by comparing with the maximum so far, not by searching for y later: y computed twice
+    may be rounded differently, and nothing be equal.
     """
     y, *others = _shifted(x, size, stride)
     first = jnp.zeros(y.shape, jnp.uint8)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def full(x: jax.Array) -> jax.Array:
-    """x in at least float32, as sums over pixels need it."""
+    """x in at least float32, which sums over pixels need."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

@@ -4,8 +4,8 @@ Winograd's minimal filtering F(4, 3) (Lavin and Gray 2015, arXiv:1509.09308, sec
 neighbouring outputs of three taps need six products instead of twelve, of linear combinations of
 six inputs with combinations of the taps. It is applied down the columns, and along a row the
 convolution is an ordinary one: combining columns too would save more products but lose more digits,
-and whole rows are fast to combine. In float32 the result differs from a plain convolution's by 3e-6 to 1e-5 of the largest
-output.
+and whole rows are fast to combine. In float32 the result differs from a plain convolution's by 3e-6
+to 1e-5 of the largest output.
 """
 
 import functools
@@ -40,7 +40,7 @@ _AT_ONCE = 2**21  # numbers in a group of images, whose transforms then stay in 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, padding: int, dilation: int) -> jax.Array:
-    """Convolves x [B, H, W, I], with `padding` zeros on every side, with a kernel [3, 3, I, O]."""
+    """Convolves x [B, H, W, I], zero-padded by `padding` on every side, with [3, 3, I, O]."""
     return _conv(x, kernel, padding, dilation)
 
 
@@ -110,7 +110,7 @@ def _taps(inputs, outputs, dilation):
 
 
 def _inputs(x, height, padding, dilation):
-    """Six combinations of the rows of x, padded: [B, about a fourth of `height`, padded W, I] each."""
+    """Six combinations of rows of x, padded: [B, about a fourth of `height`, padded W, I] each."""
     sixes = _views(x, 6, _tiles(height, dilation), padding, dilation)
     return [_combine(row, sixes) for row in _INPUTS]
 

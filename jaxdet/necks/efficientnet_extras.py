@@ -1,4 +1,4 @@
-"""SSD300's extra maps on an EfficientNet, as lufficc/SSD has them."""
+"""SSD300's extra maps on an EfficientNet, as in lufficc/SSD."""
 
 import flax.linen as nn
 import jax

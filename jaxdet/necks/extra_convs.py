@@ -9,7 +9,7 @@ from jaxdet.layers.norms import batch_norm
 
 
 class ExtraConvs(nn.Module):
-    """The maps of the backbone, and one more, half the size of the last, per channel count."""
+    """The maps of the backbone, and for each of `channels` one more, half the size of the last."""
 
     channels: tuple[int, ...] = ()
     norm: Norm | None = batch_norm

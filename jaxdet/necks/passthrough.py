@@ -1,4 +1,4 @@
-"""YOLOv2's neck: finer features beside the coarse ones (arXiv:1612.08242, section 2)."""
+"""YOLOv2's neck: finer features joined to the coarse ones (arXiv:1612.08242, section 2)."""
 
 from functools import partial
 
@@ -12,17 +12,17 @@ from jaxdet.layers.norms import batch_norm
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
-    """Every 2x2 pixels of x [B, H, W, C] as one [B, H / 2, W / 2, 4 C], row by row."""
+    """Stacks every 2x2 pixels of x [B, H, W, C], row by row: [B, H / 2, W / 2, 4 C]."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).swapaxes(2, 3)
     return x.reshape(batch, height // 2, width // 2, 4 * channels)
 
 
 def darknet_reorg(x: jax.Array) -> jax.Array:
-    """x [B, H, W, C] as [B, H / 2, W / 2, 4 C] by Darknet's `reorg_cpu`; C a multiple of 4.
+    """Darknet's `reorg_cpu`: x [B, H, W, C], C a multiple of 4, to [B, H / 2, W / 2, 4 C].
 
-    It treats the map, in memory by channel, row and column, as one of a quarter of the channels and
-    twice the rows and columns. So pixels end up a row and more from where they were.
+    It reads the map, stored by channel, row and column, as one with a quarter of the channels and
+    twice the rows and columns. So pixels end up a row or more away from where they were.
     """
     batch, height, width, channels = x.shape
     x = x.transpose(0, 3, 1, 2).reshape(batch, channels // 4, 2 * height, 2 * width)
@@ -37,11 +37,11 @@ _REORGS = {"space_to_depth": space_to_depth, "darknet_reorg": darknet_reorg}
 class Passthrough(nn.Module):
     """One map of the coarsest stride, 1024 channels.
 
-    Two 3x3 convolutions of the coarsest map; before these features come those of the map before
-    it, narrowed to 64 channels by a 1x1 convolution and reorganised to half the size; one more 3x3
-    convolution of both. Without `passthrough` there are only the coarse features. `reorg` is
-    "space_to_depth", or "darknet_reorg" as Darknet computes it and its published weights need it.
-    `width` multiplies the channel counts. ValueError unless the finer map has twice the size.
+    The coarsest map goes through two 3x3 convolutions. The next finer map, reduced to 64 channels
+    by a 1x1 convolution and rearranged to half the size, is concatenated before it, and both go
+    through one more 3x3 convolution. Without `passthrough` there are only the coarse features.
+    `reorg` is "space_to_depth", or "darknet_reorg", which Darknet and its published weights use.
+    `width` multiplies the channel counts. ValueError unless the finer map is twice as large.
     """
 
     passthrough: bool = True
@@ -63,7 +63,7 @@ class Passthrough(nn.Module):
             check_doubles(maps[-2], x)
             if self.reorg not in _REORGS:
                 raise ValueError(f"reorg is {self.reorg!r}, expected one of {', '.join(_REORGS)}")
-            # Named so that weights trained with one order of channels do not fit another.
+            # Named after the reorg, so that weights trained with one do not fit the other.
             fine = _REORGS[self.reorg](conv(maps[-2], 64, 1, self.reorg))
             x = jnp.concatenate([fine, x], axis=-1)
         return (conv(x, 1024, 3, "conv3"),)
@@ -74,7 +74,7 @@ def check_doubles(fine: jax.Array, coarse: jax.Array) -> None:
     found, half = fine.shape[1:3], coarse.shape[1:3]
     if found != tuple(2 * side for side in half):
         raise ValueError(
-            f"maps of {found} and {half} cells do not lie on each other: "
+            f"maps of {found} and {half} cells do not align: "
             "the input's sides must be multiples of 32"
         )
 

@@ -1,4 +1,4 @@
-"""SSDLite's coarser maps, as torchvision and mmdetection have them (arXiv:1801.04381, sec. 6.2)."""
+"""SSDLite's coarser maps, as in torchvision and mmdetection (arXiv:1801.04381, section 6.2)."""
 
 import flax.linen as nn
 import jax
@@ -9,10 +9,10 @@ from jaxdet.layers.norms import slow_batch_norm
 
 
 class SeparableDown(nn.Module):
-    """Narrow to half of `features`, halve the map by a depthwise convolution, widen.
+    """Reduce to half of `features`, halve the map by a depthwise convolution, expand.
 
-    Each has an activation. An inverted residual is wide inside and ends without one; this is the
-    opposite.
+    All three have an activation. An inverted residual is wide inside and ends without one; this is
+    the opposite.
     """
 
     features: int

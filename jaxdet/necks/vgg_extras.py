@@ -8,15 +8,15 @@ import jax
 from jaxdet.layers.activations import relu
 from jaxdet.layers.blocks import Activation, Conv, L2Norm
 
-Row = tuple[int, int, int, int, int]  # squeeze channels, channels, kernel side, stride, padding
+Row = tuple[int, int, int, int, int]  # squeeze channels, channels, kernel size, stride, padding
 
 
 def coarser_maps(
     x: jax.Array, rows: tuple[Row, ...], *, width: float, activation: Activation, first: int
 ) -> list[jax.Array]:
-    """A map for every row, each from the one before: a 1x1 convolution, then one of the row's side.
+    """A map for every row, from the one before: a 1x1 convolution, then one of the row's size.
 
-    `activation` follows each; `width` multiplies the channel counts. The layers, called
+    `activation` follows each; `width` multiplies the channel counts. The layers, named
     conv{first}_1 and so on, belong to the module that calls this.
     """
     maps = []
@@ -28,7 +28,7 @@ def coarser_maps(
 
 
 class VGGExtras(nn.Module):
-    """The finest map (conv4_3) at a learnt length, the others, and those `coarser_maps` makes."""
+    """The finest map (conv4_3) after `L2Norm`, the others, and those of `coarser_maps`."""
 
     rows: tuple[Row, ...]
     width: float = 1.0

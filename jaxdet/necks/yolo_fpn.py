@@ -15,9 +15,10 @@ from jaxdet.necks.passthrough import check_doubles
 class YOLOFPN(nn.Module):
     """A map for every map of the backbone, 256, 512 and 1024 channels, fine to coarse.
 
-    From the coarsest on: five convolutions, 1x1 and 3x3 in turn, whose result goes to the next
-    finer level, narrowed and at twice the size, and through a sixth convolution out. `width`
-    multiplies the channel counts. ValueError unless every map has twice the size of the next.
+    Each level, starting with the coarsest, has five convolutions, alternately 1x1 and 3x3. Their
+    result goes through a sixth to the output and, with fewer channels and upsampled by two, to the
+    next finer level. `width` multiplies the channel counts. ValueError unless every map is twice as
+    large as the next.
     """
 
     width: float = 1.0
@@ -43,7 +44,7 @@ class YOLOFPN(nn.Module):
 
 
 def double(x: jax.Array) -> jax.Array:
-    """x [B, H, W, C] with every pixel as 2x2: [B, 2 H, 2 W, C]."""
+    """Repeats every pixel of x [B, H, W, C] as 2x2: [B, 2 H, 2 W, C]."""
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 

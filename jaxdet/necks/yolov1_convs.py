@@ -11,8 +11,8 @@ from jaxdet.layers.norms import batch_norm
 class YOLOv1Convs(nn.Module):
     """The coarsest map after four 3x3 convolutions of 1024 channels.
 
-    All keep the size: the paper's second one halves it, which makes 7x7 cells of 448 pixels where
-    here are 10x10 of 320. The paper has no `norm`, Darknet's later yolov1.cfg has BatchNorm.
+    All keep the size; the paper's second one halves it, which gives 7x7 cells for 448 pixels, where
+    here 320 give 10x10. The paper has no `norm`; Darknet's later yolov1.cfg has BatchNorm.
     `width` multiplies the channel counts.
     """
 

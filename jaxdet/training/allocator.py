@@ -16,7 +16,7 @@ def keep_freed() -> None:
 
     Call it before anything starts a thread, so before numpy is imported: later, threads may already
     have heaps of their own, too small for a step. It does nothing with other C libraries, or if the
-    environment has settings for glibc's (MALLOC_..., GLIBC_TUNABLES).
+    environment already configures glibc's malloc (MALLOC_..., GLIBC_TUNABLES).
     """
     configured = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if configured or platform.libc_ver()[0] != "glibc":

@@ -53,7 +53,7 @@ class Checkpoints:
     def save(self, state: TrainState, iterator: Any, description: dict[str, Any]) -> None:
         """Saves a checkpoint; returns once the arrays are copied and writes in the background.
 
-        OSError, naming the checkpoint to resume from, if this or the previous one failed.
+        OSError, naming the checkpoint to resume from, if this or the previous save failed.
         """
         with self._writing():
             saved = self._manager.save(
@@ -97,7 +97,7 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract),
             data=ocp.args.JsonRestore(),
-            description=ocp.args.JsonRestore(),  # not needed here, but by later loads
+            description=ocp.args.JsonRestore(),  # unused here, but needed by later loads
         )
         restored, damaged = _newest(
             self.folder, lambda path: self._manager.restore(int(path.name), args=args)
@@ -241,7 +241,7 @@ def _steps(folder: epath.Path) -> list[int]:
         paths = ocp.utils.checkpoint_steps_paths(folder)
     except OSError:
         raise
-    except Exception as error:  # gcsfs has its own for missing credentials
+    except Exception as error:  # gcsfs has its own error for missing credentials
         raise OSError(f"cannot list {folder}: {error}") from error
     return sorted(int(path.name) for path in paths if path.name.isdigit())
 

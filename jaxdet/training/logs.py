@@ -22,7 +22,7 @@ class Lines:
     """A file of JSON records, one per line, each with a step.
 
     A line cut short by a crash is dropped; so are records after the step `until`, if given. An
-    object store cannot append: there every record rewrites the file, some hundred kilobytes late in
+    object store cannot append: there every record rewrites the file, hundreds of kilobytes late in
     training. Without `write` the file is left unchanged.
     """
 

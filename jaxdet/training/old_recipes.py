@@ -48,7 +48,7 @@ def successor(key: str) -> str | None:
 
 
 def part_successor(name: str) -> str | None:
-    """What a recipe now has for the old name of a backbone or neck; None if unknown."""
+    """What replaces the old name of a backbone or neck in a recipe; None if unknown."""
     if name not in _PARTS:
         return None
     return f"dict({', '.join(f'{key}={value!r}' for key, value in _PARTS[name].items())})"

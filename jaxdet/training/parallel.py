@@ -1,4 +1,4 @@
-"""Many devices and processes: the batch is split over the devices, the variables are on each."""
+"""Many devices and processes: the batch is split over the devices, the variables replicated."""
 
 import glob
 import importlib.util
@@ -98,7 +98,7 @@ def mesh() -> Mesh:
 def pmap(step: Callable, mesh: Mesh, *, donate: bool = False) -> Callable:
     """Maps `step(state, batch) -> (state, output)` over the devices of `mesh`.
 
-    It replaces `jax.pmap` by one program over global arrays. The state is replicated, the
+    It replaces `jax.pmap` with one program over global arrays. The state is replicated, the
     batch and the output's leading axes are global, and a sum over the batch is a sum over devices,
     so there are no collectives to write. With `donate` the state's memory is reused.
     """

@@ -87,7 +87,7 @@ def programs(
     sizes: tuple[int, ...] = (),
     resize_every: int = 10,
 ) -> Callable[[int], Callable]:
-    """A function from step number, from 1, to compiled step: one per input size and freezing.
+    """Maps step numbers, from 1, to compiled steps; one is compiled per input size and freezing.
 
     Args:
       view_at: the view for an input size in pixels.

@@ -42,7 +42,7 @@ def _reaching(path: epath.Path) -> Iterator[None]:
     """Raises OSError, saying what is needed, if an object store cannot be accessed."""
     try:
         yield
-    except Exception as error:  # gcsfs, the network and Google's login raise their own
+    except Exception as error:  # gcsfs, the network and Google's login have errors of their own
         if is_local(path) or isinstance(error, ImportError):
             raise
         raise OSError(
