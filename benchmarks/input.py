@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxdet import data
 from jaxdet.data import shapes
-from jaxdet.data.check import Picture
+from jaxdet.data.check import Example
 
 CANVAS, BATCH = 512, 32
 
@@ -67,13 +67,13 @@ def open_dataset(dir: pathlib.Path, root: pathlib.Path | None) -> data.Dataset:
     return data.open("bench", dir=dir)
 
 
-def generated(i: int) -> Picture:
+def generated(i: int) -> Example:
     """An image of shapes, 500 x 375."""
     image, boxes_pixels, labels = shapes.draw(np.random.default_rng([7, i]))
     height, width = image.shape[:2]
     image = cv2.resize(image, (500, 375), interpolation=cv2.INTER_CUBIC)
     _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-    return Picture(
+    return Example(
         id=str(i),
         file=str(i),
         encoded=encoded.tobytes(),

@@ -15,18 +15,17 @@ from configs import ssd300_voc
 # gives in cells of 32, and Faster R-CNN's, picked by hand at 600 (arXiv:1506.01497, section 3.3).
 CELLS = ((1.3221, 1.73145), (3.19275, 4.00944), (5.05587, 8.09892), (9.47112, 4.84053))
 CLUSTERED = tuple((32 * w, 32 * h) for w, h in (*CELLS, (11.2364, 10.0071)))
-HAND_PICKED = tuple(
-    (side * 416 / 600 * r**0.5, side * 416 / 600 / r**0.5)
-    for side in (128, 256, 512)
-    for r in (0.5, 1, 2)
-)
+_SIDES = [side * 416 / 600 for side in (128, 256, 512)]
+HAND_PICKED = tuple((side * r**0.5, side / r**0.5) for side in _SIDES for r in (0.5, 1, 2))
 
 
 def get_config() -> ConfigDict:
     """Darknet's recipe, with the augmentation of SSD."""
     config = ssd300_voc.get_config()
     config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3, letterbox=True)
-    config.model.update(backbone=dict(name="darknet19", norm="batch_norm"), head=dict(name="yolov2"))
+    config.model.update(
+        backbone=dict(name="darknet19", norm="batch_norm"), head=dict(name="yolov2")
+    )
     config.model.neck = dict(name="passthrough", reorg="darknet_reorg", passthrough=True)
     config.model.detector = dict(name="yolov2", priors=(CLUSTERED,), direct_location=True)
     config.model.detector.update(box_loss="yolov2", class_loss="cross_entropy")

@@ -48,7 +48,7 @@ class Refused(Exception):
 class Server(ThreadingHTTPServer):
     """Answers each request in its own thread; the detector runs on one image at a time.
 
-    `detector` has `classes` and `detect(images) -> list[Found]`. Port 0 means any free port.
+    `detector` has `classes` and `detect(images) -> list[ImageDetections]`. Port 0 is any free port.
     """
 
     daemon_threads = True

@@ -35,9 +35,9 @@ VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".mkv"}
 class Prediction:
     """Detects objects in the files below `root`; collects detections and unreadable files.
 
-    `detector` has `classes` and `detect(images, batch_size=...) -> list[Found]`. Detections with
-    a score above `score_threshold` are kept. With `numbered`, file names are numbers and become
-    the image ids.
+    `detector` has `classes` and `detect(images, batch_size=...)`, as `engine.inference.Pretrained`.
+    Detections with a score above `score_threshold` are kept. With `numbered`, file names are numbers and
+    become the image ids.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Prediction:
 
     def _detect(
         self, images: Iterable[tuple[Any, np.ndarray]]
-    ) -> Iterator[tuple[Any, np.ndarray, types.Found]]:
+    ) -> Iterator[tuple[Any, np.ndarray, types.ImageDetections]]:
         """Detects in batches; yields each key and image with the detections kept."""
         images = iter(images)
         while batch := list(itertools.islice(images, self._batch_size)):
@@ -118,10 +118,10 @@ class Prediction:
             results = self._detector.detect(pixels, batch_size=self._batch_size)
             for (key, image), each in zip(batch, results, strict=True):
                 keep = each.scores > self._threshold
-                kept = types.Found(each.boxes[keep], each.scores[keep], each.labels[keep])
+                kept = each.select(keep)
                 yield key, image, kept
 
-    def _draw(self, image: np.ndarray, detections: types.Found) -> np.ndarray:
+    def _draw(self, image: np.ndarray, detections: types.ImageDetections) -> np.ndarray:
         return visualize.draw_boxes(
             image,
             detections.boxes,
@@ -130,7 +130,9 @@ class Prediction:
             scores=detections.scores,
         )
 
-    def _record(self, name: Path, image: np.ndarray, detections: types.Found, **where: int) -> None:
+    def _record(
+        self, name: Path, image: np.ndarray, detections: types.ImageDetections, **where: int
+    ) -> None:
         number = int(name.stem) if self._numbered else len(self.images) + 1
         source = {"file_name": name.as_posix(), **where}
         height, width = image.shape[:2]

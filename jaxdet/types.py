@@ -94,12 +94,16 @@ class Annotation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class ImageDetections:
     """The detections in one image on the host, highest score first."""
 
     boxes: np.ndarray  # [m, 4] xyxy in pixels of the image, continuous
     scores: np.ndarray  # [m] float32
     labels: np.ndarray  # [m] int32, 0..K-1
+
+    def select(self, keep: np.ndarray) -> "ImageDetections":
+        """The detections that a mask [m] or indices choose."""
+        return ImageDetections(self.boxes[keep], self.scores[keep], self.labels[keep])
 
 
 class Detector(Protocol):

@@ -60,7 +60,7 @@ def class_colour(label: int) -> tuple[int, int, int]:
 def sheet(images: Sequence[np.ndarray], *, columns: int, cell: int = 320) -> np.ndarray:
     """A contact sheet: images row by row, each resized to fit a square of `cell` pixels.
 
-    Labels shrink with their image; `found_sheet` and `batch_sheet` draw them after resizing.
+    Labels shrink with their image; `detections_sheet` and `batch_sheet` draw them after resizing.
     """
     if not len(images):
         raise ValueError("no images for the sheet, expected at least one")
@@ -75,9 +75,9 @@ def sheet(images: Sequence[np.ndarray], *, columns: int, cell: int = 320) -> np.
     return page
 
 
-def found_sheet(
+def detections_sheet(
     images: Sequence[np.ndarray],
-    detections: Sequence[types.Found],
+    detections: Sequence[types.ImageDetections],
     *,
     classes: tuple[str, ...],
     columns: int = 4,

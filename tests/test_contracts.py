@@ -32,6 +32,8 @@ def made(key, name, **given):
     part = choices.choose(key, name, key, given=given)
     parameters = inspect.signature(part).parameters
     thin = {option: value for option, value in THIN.items() if option in parameters}
+    if key == "neck" and "channels" in thin:
+        thin["channels"] = (8,)  # maps of one pixel, five levels on, have nothing to normalise
     return part(**thin, **given)
 
 

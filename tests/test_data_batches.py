@@ -11,17 +11,17 @@ from tiny_sets import jpeg, picture
 
 from jaxdet import data
 from jaxdet.data.batches import _reader
-from jaxdet.data.check import Picture
+from jaxdet.data.check import Example
 from jaxdet.types import Batch, Objects
 
 N = 23  # pictures, of which 0, 5, 10, ... have no object
 
 
-def unchecked(i: int) -> Picture:
+def unchecked(i: int) -> Example:
     n = 0 if i % 5 == 0 else i % 4 + 1
     low = np.arange(n)[:, None] * np.array([[0.05, 0.1]])
     size = 0.1 + 0.05 * np.arange(n)[:, None]  # the later, the larger
-    return Picture(
+    return Example(
         id=f"{i:03d}",
         file=f"{i:03d}",
         encoded=jpeg(picture(20 + i, 60 - i, i)),
@@ -183,7 +183,7 @@ def test_evaluation_keeps_difficult_objects_and_leaves_out_crowds(dataset):
 
 def test_more_objects_than_places_keeps_the_largest_and_says_so(dataset, caplog):
     batch = next(train(dataset, max_objects=2, batch_size=16, keep_difficult=True))
-    assert "pictures have more than 2 objects (up to 4)" in caplog.text
+    assert "images have more than 2 objects (up to 4)" in caplog.text
     cut = 0
     for slot, i in enumerate(batch.id):
         truth = dataset.annotation(i)
@@ -201,22 +201,22 @@ def test_the_number_of_left_out_objects_is_right(dataset, caplog):
     usable = ~dataset.table.crowd & ~dataset.table.difficult
     counts = np.bincount(dataset.table.image_of_box()[usable], minlength=N)
     pictures, objects = (counts > 3).sum(), np.maximum(counts - 3, 0).sum()
-    assert f"{pictures} pictures have more than 3 objects" in caplog.text
+    assert f"{pictures} images have more than 3 objects" in caplog.text
     assert f"the smallest {objects} are left out" in caplog.text
-    assert f"{(counts == 0).sum()} pictures have no object to train on" in caplog.text
+    assert f"{(counts == 0).sum()} images have no object to train on" in caplog.text
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(dataset):
-    with pytest.raises(ValueError, match="batch of 4 pictures cannot be divided among 3 processes"):
+    with pytest.raises(ValueError, match="batch of 4 images cannot be divided among 3 processes"):
         train(dataset, process_count=3)
-    with pytest.raises(ValueError, match="batch of 0 pictures"):
+    with pytest.raises(ValueError, match="batch of 0 images"):
         data.eval_batches(dataset, batch_size=0, canvas=8, max_objects=1)
 
 
 def test_nothing_to_train_on_is_refused(tmp_path):
     pictures = grain.MapDataset.source([unchecked(0)])
     data.prepare(data.Source("bare", {"root": "here"}, lambda d: (("a",), pictures)), dir=tmp_path)
-    with pytest.raises(ValueError, match="no picture of bare has an object to train on"):
+    with pytest.raises(ValueError, match="no image of bare has an object to train on"):
         train(data.open("bare", dir=tmp_path))
 
 

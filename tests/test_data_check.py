@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from tiny_sets import jpeg, picture, with_orientation
 
-from jaxdet.data.check import Picture, check
+from jaxdet.data.check import Example, check
 from jaxdet.data.decode import decode_full
 
 CLASSES = ("cat", "dog")
 
 
-def unchecked(boxes, *, names=None, encoded=None, size=(20, 40), area=None) -> Picture:
+def unchecked(boxes, *, names=None, encoded=None, size=(20, 40), area=None) -> Example:
     n = len(boxes)
-    return Picture(
+    return Example(
         id="a",
         file="a.xml",
         encoded=jpeg(picture(20, 40)) if encoded is None else encoded,
@@ -61,7 +61,7 @@ def test_bad_boxes_are_left_out_with_a_reason_and_the_rest_keeps_its_columns():
     assert counts == {
         "box is not finite": 2,
         "box is empty (x2 <= x1 or y2 <= y1)": 2,
-        "box lies outside the picture": 2,
+        "box lies outside the image": 2,
     }
 
 
@@ -70,7 +70,7 @@ def test_boxes_over_the_border_are_clipped_and_counted_beyond_one_pixel():
     checked = check(unchecked([[-0.5, 0.2, 0.5, 1.5], one_pixel_over]), CLASSES)
     expected = np.array([[0, 0.2, 0.5, 1], [0, 0, 0.5, 1]], np.float32)
     np.testing.assert_array_equal(checked.annotation.boxes, expected)
-    assert checked.problems == ["box reaches over the border, clipped"]
+    assert checked.problems == ["box crosses the border, clipped"]
 
 
 def test_picture_without_boxes_is_kept():
@@ -85,21 +85,21 @@ def test_unknown_class_names_the_file_the_class_and_the_nearest():
 
 def test_missing_and_broken_pictures_are_skipped_with_a_reason():
     missing = unchecked([[0, 0, 1, 1]])
-    missing = Picture(**{**vars(missing), "encoded": None})
+    missing = Example(**{**vars(missing), "encoded": None})
     assert check(missing, CLASSES).annotation is None
-    assert check(missing, CLASSES).problems == ["picture file is missing"]
+    assert check(missing, CLASSES).problems == ["image file is missing"]
     for broken in (b"", b"text", jpeg(picture(20, 40))[:-30]):
         checked = check(unchecked([[0, 0, 1, 1]], encoded=broken), CLASSES)
         assert checked.annotation is None
-        assert checked.problems[0].startswith("picture cannot be decoded: ")
+        assert checked.problems[0].startswith("image cannot be decoded: ")
 
 
 def test_annotation_of_another_size_is_not_believed():
     checked = check(unchecked([[0, 0, 1, 1]], size=(30, 40)), CLASSES)
-    assert checked.annotation is None and "not of the size" in checked.problems[0]
+    assert checked.annotation is None and "size differs" in checked.problems[0]
     # 40 x 20 is the picture's size on its side, but the picture is not stored so.
     checked = check(unchecked([[0, 0, 1, 1]], size=(40, 20)), CLASSES)
-    assert checked.annotation is None and "not of the size" in checked.problems[0]
+    assert checked.annotation is None and "size differs" in checked.problems[0]
 
 
 def test_unknown_size_is_taken_from_the_picture():
@@ -121,7 +121,7 @@ def test_boxes_of_a_turned_picture_are_turned_with_it(orientation):
     y, x = np.nonzero(red)
     held = [x.min() / 20, y.min() / 40, (x.max() + 1) / 20, (y.max() + 1) / 40]
     np.testing.assert_allclose(annotation.boxes[0], held, atol=1e-6)
-    assert checked.problems == ["picture stored turned (EXIF), its boxes are turned with it"]
+    assert checked.problems == ["image has an EXIF rotation, its boxes are rotated with it"]
 
 
 def test_boxes_made_on_the_upright_picture_stay():

@@ -145,9 +145,9 @@ def test_truncated_and_foreign_bytes_are_refused():
         decode_full(png(picture(64, 64))[:-60])
     with pytest.raises(ValueError, match="empty file"):
         decode_full(b"")
-    with pytest.raises(ValueError, match="not a picture"):
+    with pytest.raises(ValueError, match="not an image"):
         decode_full(b"hello, this is text")
-    with pytest.raises(ValueError, match="not a picture|OpenCV|truncated"):
+    with pytest.raises(ValueError, match="not an image|OpenCV|truncated"):
         decode_full(b"\xff\xd8\xff")
 
 
@@ -169,8 +169,8 @@ def test_read_image(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png(picture(4, 5)[..., ::-1]))
     np.testing.assert_array_equal(data.read_image(path), picture(4, 5))
-    with pytest.raises(ValueError, match="no picture file at .*b.png"):
+    with pytest.raises(ValueError, match="no image file at .*b.png"):
         data.read_image(tmp_path / "b.png")
     path.write_bytes(b"text")
-    with pytest.raises(ValueError, match="a.png: not a picture"):
+    with pytest.raises(ValueError, match="a.png: not an image"):
         data.read_image(str(path))

@@ -146,12 +146,12 @@ def test_a_set_in_a_folder_that_cannot_be_written_is_read_all_the_same(dir, monk
 
     monkeypatch.setattr(table, "save", refuse)
     assert len(data.open("coco_2017_val", dir=dir)) == 1
-    assert "will be checked again at the next start: read-only" in caplog.text
+    assert "will run again next time: read-only" in caplog.text
 
 
 def test_another_file_format_is_refused(dir):
     Coco(data_dir=dir, config="2017", file_format="array_record").download_and_prepare()
     info = dir / "coco/2017/1.1.0/dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    with pytest.raises(ValueError, match="holds tfrecord records; prepare the set with"):
+    with pytest.raises(ValueError, match="holds tfrecord records; prepare the dataset with"):
         data.open("coco_2017_val", dir=dir)

@@ -13,7 +13,7 @@ from tiny_sets import jpeg, picture, voc_xml, write_coco, write_voc
 
 from jaxdet import data
 from jaxdet.data import builder, check, voc
-from jaxdet.data.check import Picture
+from jaxdet.data.check import Example
 
 DOG = ("dog", 11, 7, 20, 18, False)  # of a picture 40 wide and 30 high
 HARD = ("person", 1, 1, 40, 30, True)
@@ -96,7 +96,7 @@ def test_unknown_names_are_refused_with_the_nearest(dir):
 
 
 def test_a_picture_cannot_be_in_a_set_twice(devkit, dir):
-    with pytest.raises(ValueError, match="has more than one picture '000001'"):
+    with pytest.raises(ValueError, match="has more than one image '000001'"):
         data.open("voc_2007_train+voc_2007_trainval", dir=dir, root=devkit)
 
 
@@ -124,15 +124,15 @@ def test_bad_pictures_and_boxes_are_counted_named_and_kept_in_the_summary(devkit
     assert list(dataset.ids) == ["000001"] and len(dataset.annotation(0).labels) == 2
     for text in (caplog.text, data.open("voc_2007_train", dir=dir).summary()):
         assert "box is empty" in text and "box lies outside" in text and "clipped" in text
-        assert "picture file is missing: 1" in text and "000004.xml" in text
+        assert "image file is missing: 1" in text and "000004.xml" in text
         assert "truncated JPEG" in text and "000002.xml" in text
 
 
 def test_summary_counts(devkit, dir):
     text = data.open("voc_2007_trainval", dir=dir, root=devkit).summary()
-    assert "voc_2007_trainval: 3 pictures, 3 boxes (2 difficult)" in text
-    assert "voc_2007_train: 2 pictures, 2 boxes (1 difficult)" in text
-    assert "pictures without boxes: 1" in text
+    assert "voc_2007_trainval: 3 images, 3 boxes (2 difficult)" in text
+    assert "voc_2007_train: 2 images, 2 boxes (1 difficult)" in text
+    assert "images without boxes: 1" in text
     counts = dict(re.findall(r"([a-z]+) +(\d+)", text.split("boxes per class:")[1]))
     assert counts["dog"] == "1" and counts["person"] == "2" and counts["cat"] == "0"
     assert list(counts)[:3] == ["aeroplane", "cat", "person"] and len(counts) == 20
@@ -151,9 +151,9 @@ def test_unknown_class_in_an_annotation(devkit, dir):
     ("text", "message"),
     [
         (None, "no annotation file at .*000003.xml"),
-        ("<annotation>", "000003.xml is not an annotation in VOC's form"),
+        ("<annotation>", "000003.xml is not an annotation in VOC's format"),
         (voc_xml([("dog", "a", 1, 5, 5, 0)], (30, 40)), "000003.xml is not an annotation"),
-        (voc_xml([], (0, 40)), "the size says 40 x 0 pixels"),
+        (voc_xml([], (0, 40)), "the size is 40 x 0 pixels"),
         (voc_xml([("", 1, 1, 5, 5, 0)], (30, 40)), "an object without a name"),
         ('<?xml version="1.0" encoding="none"?><annotation/>', "unknown encoding"),
     ],
@@ -168,17 +168,17 @@ def test_malformed_annotations(devkit, dir, text, message):
 def test_empty_split_is_an_error(devkit, dir):
     main = devkit / "VOC2007/ImageSets/Main"
     (main / "val.txt").write_text("\n")
-    with pytest.raises(ValueError, match="voc_2007_val has no usable picture: an empty list"):
+    with pytest.raises(ValueError, match="voc_2007_val has no usable image: an empty list"):
         data.open("voc_2007_val", dir=dir, root=devkit)
     (main / "val.txt").write_text("000003\n")
     (devkit / "VOC2007/JPEGImages/000003.jpg").unlink()
-    with pytest.raises(ValueError, match="no usable picture: .*picture file is missing"):
+    with pytest.raises(ValueError, match="no usable image: .*image file is missing"):
         data.open("voc_2007_val", dir=dir, root=devkit)
 
 
 def test_a_picture_that_a_list_names_twice(devkit, dir):
     (devkit / "VOC2007/ImageSets/Main/val.txt").write_text("000003\n000003\n")
-    with pytest.raises(ValueError, match="voc_2007_val has two pictures of the name 000003"):
+    with pytest.raises(ValueError, match="voc_2007_val has two images named 000003"):
         data.open("voc_2007_val", dir=dir, root=devkit)
 
 
@@ -231,10 +231,10 @@ def test_coco_contradictions(tmp_path, dir):
     with pytest.raises(ValueError, match=r"25.jpg.* or its annotations: KeyError\('bbox'\)"):
         data.open("coco_2017_val", dir=dir, root=tmp_path)
     json.write_text(json.read_text().replace('"cat"', '"dog"'))
-    with pytest.raises(ValueError, match="two categories of the same"):
+    with pytest.raises(ValueError, match="two categories with the same"):
         data.open("coco_2017_val", dir=dir, root=tmp_path)
     json.write_text("[]")
-    with pytest.raises(ValueError, match="not in COCO's form"):
+    with pytest.raises(ValueError, match="not in COCO's format"):
         data.open("coco_2017_val", dir=dir, root=tmp_path)
 
 
@@ -245,7 +245,7 @@ def test_sets_of_different_classes_cannot_be_joined(tmp_path, devkit, dir):
 
 
 def test_pictures_of_ones_own_go_the_same_way(dir):
-    mine = Picture(
+    mine = Example(
         id="one",
         file="one.jpg",
         encoded=jpeg(picture(20, 40)),

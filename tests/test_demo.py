@@ -41,7 +41,7 @@ class RedFinder:
         rows, columns = np.nonzero((image[..., 0] > 200) & (image[..., 1:].sum(-1) < 100))
         box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         boxes = np.array([box, [0, 0, image.shape[1], image.shape[0]]], np.float32)
-        return types.Found(boxes, np.array([0.8, 0.2], np.float32), np.array([1, 0]))
+        return types.ImageDetections(boxes, np.array([0.8, 0.2], np.float32), np.array([1, 0]))
 
 
 @pytest.fixture

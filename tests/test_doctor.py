@@ -214,7 +214,7 @@ def test_illegal_boxes():
     np.testing.assert_array_equal(dataset_fit.illegal_boxes(set_), [False] + [True] * 6)
     set_.parts[0].records.append({"image": b"no picture"})
     decode, legal = doctor.image_rows(set_, 64)
-    assert decode.fails and "not a picture" in decode.found
+    assert decode.fails and "not an image" in decode.found
     assert legal.fails and legal.found == "6 of 7 in some are invalid, the first in a"
 
 

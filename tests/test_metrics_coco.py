@@ -31,7 +31,7 @@ def truth(name, boxes_pixels, labels, crowd=None, area=None, size=512):
 
 
 def detections(boxes, scores, labels):
-    return types.Found(
+    return types.ImageDetections(
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         scores=np.array(scores, np.float32),
         labels=np.array(labels, np.int32),
@@ -110,7 +110,7 @@ def test_nothing_found_is_zero_and_silent(capsys):
 
 def test_refuses_what_does_not_belong_to_the_annotations():
     truths = [truth("1", [[0, 0, 40, 40]], [0])]
-    with pytest.raises(ValueError, match="not among the 1 annotated ones.*2"):
+    with pytest.raises(ValueError, match="not among the 1 annotated images.*2"):
         coco.evaluate({"2": detections([[0, 0, 4, 4]], [0.9], [0])}, truths, ("a",))
     with pytest.raises(ValueError, match="expected 0..0"):
         coco.evaluate({"1": detections([[0, 0, 4, 4]], [0.9], [1])}, truths, ("a",))

@@ -25,7 +25,7 @@ def found(*detections):
     """Detections (label, score, box), which need not be sorted."""
     labels, scores, boxes = zip(*detections, strict=True) if detections else ((), (), ())
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    return types.Found(boxes, np.array(scores, np.float32), np.array(labels, np.int32))
+    return types.ImageDetections(boxes, np.array(scores, np.float32), np.array(labels, np.int32))
 
 
 # kind: objects, detections, the kind of each detection, mAP, what every kind costs (0 if not said)
@@ -94,23 +94,23 @@ def test_every_kind_has_a_case():
     assert set(CASES) == set(errors.KINDS)
 
 
-def test_the_best_of_two_mends_an_object_and_the_other_goes():
+def test_only_the_best_of_two_is_corrected_and_the_other_is_removed():
     annotation = truth((0, FIRST), (0, SECOND))
     detections = found((0, 0.6, HALF_SECOND), (0, 0.9, FIRST), (0, 0.8, HALF_SECOND))
     verdict = errors.classify(detections, annotation)
-    mended = errors.mend("localisation", detections, annotation, verdict)
-    np.testing.assert_allclose(mended.scores, [0.9, 0.8])
-    np.testing.assert_allclose(mended.boxes, [FIRST, SECOND], rtol=1e-6)
+    corrected = errors.correct("localisation", detections, annotation, verdict)
+    np.testing.assert_allclose(corrected.scores, [0.9, 0.8])
+    np.testing.assert_allclose(corrected.boxes, [FIRST, SECOND], rtol=1e-6)
 
 
-def test_an_object_that_is_found_is_not_mended_again():
+def test_a_detection_of_an_already_detected_object_is_not_corrected():
     annotation = truth((0, SECOND))
     detections = found((0, 0.9, HALF_SECOND), (0, 0.8, SECOND), (1, 0.7, SECOND))
     verdict = errors.classify(detections, annotation)
     assert verdict.kinds.tolist() == ["localisation", "right", "classification"]
     for kind in ("localisation", "classification"):
-        mended = errors.mend(kind, detections, annotation, verdict)
-        assert mended.labels.tolist() == [
+        corrected = errors.correct(kind, detections, annotation, verdict)
+        assert corrected.labels.tolist() == [
             label for label, k in zip((0, 0, 1), verdict.kinds, strict=True) if k != kind
         ]
 

@@ -32,7 +32,7 @@ def truth(name, boxes_pixels, labels, difficult=None, size=64):
 
 
 def detections(boxes, scores, labels):
-    return types.Found(
+    return types.ImageDetections(
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         scores=np.array(scores, np.float32),
         labels=np.array(labels, np.int32),
@@ -172,15 +172,15 @@ def loop_matches(found, truths, label, threshold):
 def test_refuses_what_does_not_belong_to_the_annotations():
     truths = [truth("a", [[0, 0, 8, 8]], [0])]
     one = detections([[0, 0, 8, 8]], [0.9], [0])
-    with pytest.raises(ValueError, match="not among the 1 annotated ones.*b"):
+    with pytest.raises(ValueError, match="not among the 1 annotated images.*b"):
         voc.evaluate({"b": one}, truths, ("cat",))
     with pytest.raises(ValueError, match="annotated twice: a"):
         voc.evaluate({"a": one}, truths * 2, ("cat",))
-    with pytest.raises(ValueError, match="detections of a has labels .1., expected 0..0"):
+    with pytest.raises(ValueError, match="labels in the detections of a are .1., expected 0..0"):
         voc.evaluate({"a": detections([[0, 0, 8, 8]], [0.9], [1])}, truths, ("cat",))
     with pytest.raises(ValueError, match="not finite"):
         voc.evaluate({"a": detections([[0, 0, 8, 8]], [np.nan], [0])}, truths, ("cat",))
-    with pytest.raises(ValueError, match="2 pictures without any object"):
+    with pytest.raises(ValueError, match="2 images without any object"):
         voc.evaluate({}, [truth("a", [], []), truth("b", [], [])], ("cat",))
     with pytest.raises(ValueError, match="all objects are difficult"):
         voc.evaluate({}, [truth("a", [[0, 0, 8, 8]], [0], difficult=[True])], ("cat",))

@@ -34,7 +34,7 @@ class RedFinder:
         if len(rows):
             boxes.insert(0, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
             scores, labels = [0.8, *scores], [1, *labels]
-        return types.Found(
+        return types.ImageDetections(
             np.array(boxes, np.float32), np.array(scores, np.float32), np.array(labels, np.int32)
         )
 

@@ -83,7 +83,7 @@ def test_voc_lists_are_honoured(root, dir, capsys):
     assert list(data.open("mine/val", dir=dir).ids) == ["JPEGImages/2.jpg"]
     assert list(data.open("mine/test", dir=dir).ids) == ["JPEGImages/my photo 1.jpg"]
     assert data.classes("mine/test", dir=dir) == ("cell", "spot")
-    assert re.search(r"left out: name in a list, but without .*: 1 \(first: gone\)", out)
+    assert re.search(r"left out: name in a list without .*: 1 \(first: gone\)", out)
     assert re.search(r"left out: picture in no list .*: 1 \(first: .*/left.jpg\)", out)
     assert "validation" not in out.replace("--val", "")
 
@@ -98,7 +98,7 @@ def test_voc_lists_in_the_devkits_other_forms(root, dir):
     assert sorted(names("test")) == ["JPEGImages/4.jpg", "JPEGImages/photo 1.jpg"]
     write(root / "ImageSets" / "Main" / "train.txt", "one\n")
     write(root / "ImageSets" / "Main" / "test.txt", "two\n")
-    with pytest.raises(SystemExit, match="name none of the 4 annotated pictures .* 'one'"):
+    with pytest.raises(SystemExit, match="name none of the 4 annotated images .* 'one'"):
         run("voc", root, dir)
 
 
@@ -142,11 +142,11 @@ def test_what_cannot_be_used_is_left_out_with_a_reason(root, dir, capsys):
     assert list(boxes(dataset)) == ["JPEGImages/good.jpg"]
     assert [name for name, *_ in boxes(dataset)["JPEGImages/good.jpg"]] == ["cell"]
     for reason in (
-        r"left out: annotation without a picture file: 1 \(first: .*alone.xml\)",
-        r"left out: annotation that could be that of several pictures: 1 \(first: .*twice.xml\)",
-        r"left out: annotation file that is not in VOC's form: 1 \(first: .*unread.xml\)",
-        r"left out: picture without an annotation: 4 \(first: .*twice.jpg\)",
-        r"picture cannot be decoded: a truncated JPEG.*: 1 \(first: .*broken.xml\)",
+        r"left out: annotation without an image file: 1 \(first: .*alone.xml\)",
+        r"left out: annotation that matches several images: 1 \(first: .*twice.xml\)",
+        r"left out: annotation file that is not in VOC's format: 1 \(first: .*unread.xml\)",
+        r"left out: image without an annotation: 4 \(first: .*twice.jpg\)",
+        r"image cannot be decoded: a truncated JPEG.*: 1 \(first: .*broken.xml\)",
         r"box is empty .*: 2 \(first: .*good.xml\)",
     ):
         assert re.search(reason, out), (reason, out)
@@ -187,8 +187,8 @@ def test_yolo_with_folders_and_yaml(root, dir, capsys):
     }
     assert boxes(data.open("mine/test", dir=dir)) == {"images/test2017/1.jpg": []}
     out = capsys.readouterr().out
-    assert re.search(r"not in YOLO's form: 1 \(first: .*labels/train/3.txt\)", out)
-    assert re.search(r"without a picture file: 1 \(first: .*README.txt\)", out)
+    assert re.search(r"not in YOLO's format: 1 \(first: .*labels/train/3.txt\)", out)
+    assert re.search(r"without an image file: 1 \(first: .*README.txt\)", out)
 
 
 def test_yolo_beside_the_pictures_split_by_name(root, dir, capsys):
@@ -249,7 +249,7 @@ def test_yolo_lists_of_paths_are_honoured(root, dir):
 def test_boxes_in_pixels_leave_nothing_to_train_on(root, dir):
     write_yolo(root, {"1": "0 20 15 8 8\n"})
     write(root / "classes.txt", "cell\n")
-    with pytest.raises(SystemExit, match="of 1 boxes none is usable: .*outside"):
+    with pytest.raises(SystemExit, match="none of 1 boxes is usable: .*outside"):
         run("yolo", root, dir)
     assert not list((dir / "mine").rglob("dataset_info.json"))
 
@@ -289,10 +289,10 @@ def test_coco_with_gaps_crowds_and_several_files(root, dir, capsys):
     assert dataset.annotation(0).area.tolist() == [100, 40 * 15]
     for reason in (
         r"object without a box: 1 \(first: .*a/1.jpg\)",
-        r"annotation without a picture file: 1 \(first: 3.jpg\)",
-        r"another annotation of the same picture: 1 \(first: a/2.jpg\)",
-        r"json file that is not in COCO's form: KeyError\('categories'\): 1 \(first: .*notes.json",
-        r"picture that no json file lists: 1 \(first: .*b/1.jpg\)",
+        r"annotation without an image file: 1 \(first: 3.jpg\)",
+        r"another annotation of the same image: 1 \(first: a/2.jpg\)",
+        r"JSON file that is not in COCO's format: KeyError\('categories'\): 1 \(first: .*notes",
+        r"image that no JSON file lists: 1 \(first: .*b/1.jpg\)",
     ):
         assert re.search(reason, out), (reason, out)
 
@@ -302,7 +302,7 @@ def test_coco_images_of_the_same_id_are_no_json_of_coco(root, dir):
     content["images"][1]["id"] = 1
     write(root / "all.json", json.dumps(content))
     photo(root / "1.jpg")
-    with pytest.raises(SystemExit, match=r"lists several images of the same id: \[1\]"):
+    with pytest.raises(SystemExit, match=r"lists several images with the same id: \[1\]"):
         run("coco", root, dir)
 
 
@@ -336,8 +336,8 @@ def test_again_is_nothing_and_a_change_is_noticed(root, dir, capsys):
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ("coco", "no objects in the form of coco, expected a .json file .*found 1 .xml, 1 .jpg"),
-        ("yolo", "no objects in the form of yolo, expected a .txt file .*found 1 .xml, 1 .jpg"),
+        ("coco", "no objects in coco format, expected a .json file .*found 1 .xml, 1 .jpg"),
+        ("yolo", "no objects in yolo format, expected a .txt file .*found 1 .xml, 1 .jpg"),
     ],
 )
 def test_wrong_form_is_named(root, dir, form, message):
@@ -351,7 +351,7 @@ def test_user_mistakes(root, dir):
     with pytest.raises(SystemExit, match="no folder at .*mine"):
         run("voc", root, dir)
     write_voc(root, ["1"])
-    with pytest.raises(SystemExit, match="val is 1, expected a share"):
+    with pytest.raises(SystemExit, match="val is 1, expected a fraction"):
         run("voc", root, dir, "--val=1")
     with pytest.raises(SystemExit, match="the name is 'a/b', expected letters"):
         run("voc", root, dir, "--name=a/b")

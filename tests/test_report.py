@@ -173,7 +173,7 @@ def whole(annotation):
     """What a perfect classifier finds."""
     labels = np.unique(annotation.labels)
     box = np.array([[0, 0, annotation.width, annotation.height]], np.float32)
-    return types.Found(box.repeat(len(labels), axis=0), np.ones(len(labels)), labels)
+    return types.ImageDetections(box.repeat(len(labels), axis=0), np.ones(len(labels)), labels)
 
 
 def guess(annotation, rng):
@@ -183,7 +183,7 @@ def guess(annotation, rng):
     boxes = boxes + rng.normal(0, 6, boxes.shape)
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
     called = np.where(rng.random(there.sum()) < 0.8, annotation.labels[there], 0)
-    return types.Found(boxes, rng.random(there.sum()), called)
+    return types.ImageDetections(boxes, rng.random(there.sum()), called)
 
 
 @pytest.fixture(scope="module")

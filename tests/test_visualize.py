@@ -130,10 +130,10 @@ def test_sheet_places_pictures_row_by_row():
 
 def test_found_sheet_scales_boxes_with_the_picture():
     image = grey(50, 100)
-    found = types.Found(
+    found = types.ImageDetections(
         np.array([[20.0, 10, 80, 40]]), np.array([0.9], np.float32), np.array([2], np.int32)
     )
-    page = visualize.found_sheet([image], [found], classes=CLASSES, columns=1, cell=204)
+    page = visualize.detections_sheet([image], [found], classes=CLASSES, columns=1, cell=204)
     assert page.shape == (204, 204, 3)
     # The picture fills 200 x 100, 2 pixels from the left and 52 from the top.
     colour = visualize.class_colour(2)

@@ -1,4 +1,4 @@
-"""Datasets on disk, and batches of them on the host. Needs neither TensorFlow nor an accelerator.
+"""Datasets on disk, and batches from them on the host. Needs no TensorFlow and no accelerator.
 
 dataset = data.open("voc_2007_trainval+voc_2012_trainval", dir="data", root="VOCdevkit")
 print(dataset.summary())
@@ -8,7 +8,7 @@ for batch in data.train_batches(dataset, batch_size=32, canvas=512, max_objects=
 
 from jaxdet.data.batches import eval_batches, train_batches
 from jaxdet.data.builder import prepare
-from jaxdet.data.check import Picture
+from jaxdet.data.check import Example
 from jaxdet.data.dataset import Dataset, classes, open
 from jaxdet.data.decode import decode, read_image, to_canvas
 from jaxdet.data.folder import IMAGES
@@ -17,7 +17,7 @@ from jaxdet.data.source import Source
 __all__ = [
     "IMAGES",
     "Dataset",
-    "Picture",
+    "Example",
     "Source",
     "classes",
     "decode",

@@ -1,4 +1,4 @@
-"""Checked pictures to `array_record` on disk: one feature spec and one writer for every source."""
+"""Writes checked examples to `array_record` files, with one feature spec for every source."""
 
 import contextlib
 import fcntl
@@ -17,14 +17,16 @@ from jaxdet.data.source import Source
 from jaxdet.types import Annotation
 
 VERSION = "1.0.0"
-SPLIT = "pictures"  # the one split in the folder of a name such as voc_2012_train or cells/train
+# The only split in the folder of a name such as voc_2012_train or cells/train. The word is in the
+# records on disk: changing it makes them unreadable.
+SPLIT = "pictures"
 
 
 class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """The TFDS builder of every dataset here, given its pictures."""
+    """The TFDS builder of every dataset here, given its examples."""
 
-    # It downloads nothing itself. To look for checksums, TFDS 4.9 would import the package
-    # importlib_resources, which it does not require.
+    # The builder downloads nothing. To look for checksums, TFDS 4.9 would import the package
+    # importlib_resources, which is not among its requirements.
     url_infos = {}
 
     def __init__(
@@ -33,20 +35,20 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         *,
         data_dir: pathlib.Path,
         classes: tuple[str, ...],
-        pictures: grain.MapDataset,
+        examples: grain.MapDataset,
         origin: dict[str, str],
     ):
         _check_classes(classes, name)
         self._title, self.name = name, pathlib.Path(name).name
         self.VERSION = tfds.core.Version(VERSION)
-        self._classes, self._pictures, self._origin = classes, pictures, origin
+        self._classes, self._examples, self._origin = classes, examples, origin
         super().__init__(data_dir=(data_dir / name).parent, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = tfds.core.MetadataDict(origin=self._origin, problems={})
         features = {
             "image": tfds.features.Image(),
-            "image/filename": tfds.features.Text(),  # the id, with no ending
+            "image/filename": tfds.features.Text(),  # the id, with no extension
             "image/height": np.int32,
             "image/width": np.int32,
             "objects": tfds.features.Sequence(
@@ -69,67 +71,67 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self):
         problems: Problems = {}
         written, given, kept = set(), 0, 0
-        for checked in check_all(self._pictures, self._classes, self._title):
+        for checked in check_all(self._examples, self._classes, self._title):
             note(problems, checked)
-            given += len(checked.picture.names)
+            given += len(checked.example.names)
             if checked.annotation is not None:
                 kept += len(checked.annotation.labels)
                 id = checked.annotation.id
                 if id in written:
-                    raise ValueError(f"{self._title} has two pictures of the name {id}")
+                    raise ValueError(f"{self._title} has two images named {id}")
                 written.add(id)
-                yield id, _example(checked)
+                yield id, _features(checked)
         warn(problems, self._title)
         if not written:
-            raise ValueError(f"{self._title} has no usable picture: {problems or 'an empty list'}")
+            raise ValueError(f"{self._title} has no usable image: {problems or 'an empty list'}")
         if given and not kept:
-            raise ValueError(f"{self._title}: of {given:,} boxes none is usable: {problems}")
+            raise ValueError(f"{self._title}: none of {given:,} boxes is usable: {problems}")
         self.info.metadata["problems"] = problems
 
 
 def prepare(source: Source, *, dir: pathlib.Path) -> None:
-    """Write the records of a source to `dir / name`, unless they are there already.
+    """Write the records of a source to `dir / name`, unless they exist already.
 
-    A preparation that was interrupted leaves nothing that counts: run it again.
+    An interrupted preparation leaves no usable records: run it again.
 
     Raises:
-        ValueError: a class is unknown, no picture is usable, or what is there was prepared from
-            something else.
+        ValueError: a class is unknown, no image is usable, or the existing records were prepared
+            from another source.
     """
     if is_prepared(dir, source.name):
         _check_origin(source, dir)
         return
-    with _alone(dir):
-        if not is_prepared(dir, source.name):  # another process may have been faster
+    with _locked(dir):
+        if not is_prepared(dir, source.name):  # another process may have got there first
             _write(source, dir)
 
 
 def is_prepared(dir: pathlib.Path, name: str) -> bool:
-    """Whether `dir` holds the complete records of a dataset."""
+    """Return whether `dir` holds the complete records of a dataset."""
     return (dir / name / VERSION / "dataset_info.json").is_file()
 
 
 def prepared(dir: pathlib.Path) -> list[str]:
-    """The names of the datasets whose complete records `dir` holds."""
+    """Return the names of the datasets whose complete records `dir` holds."""
     found = [*dir.glob(f"*/{VERSION}/dataset_info.json")]
     found += dir.glob(f"*/*/{VERSION}/dataset_info.json")  # NAME/train
     return sorted(path.parents[1].relative_to(dir).as_posix() for path in found)
 
 
 def reader(dir: pathlib.Path, name: str) -> tfds.core.DatasetBuilder:
-    """The TFDS builder that reads the complete records of a dataset."""
+    """Return the TFDS builder that reads the complete records of a dataset."""
     return tfds.builder_from_directory(dir / name / VERSION)
 
 
 def _write(source: Source, dir: pathlib.Path) -> None:
     for left_over in (dir / source.name).glob("incomplete.*"):
         shutil.rmtree(left_over)
-    classes, pictures = source.load(dir / "downloads")
+    classes, examples = source.load(dir / "downloads")
     builder = Records(
         source.name,
         data_dir=dir,
         classes=classes,
-        pictures=pictures,
+        examples=examples,
         origin=source.origin or {"root": "downloaded"},
     )
     with _quiet_tfds():
@@ -137,12 +139,12 @@ def _write(source: Source, dir: pathlib.Path) -> None:
 
 
 def _check_classes(classes: tuple[str, ...], title: str) -> None:
-    """ValueError where TFDS, which keeps a name a line, would read other class names back."""
+    """Raise ValueError for class names that TFDS, which stores one per line, would misread."""
     for name in classes:
         if not name or name != name.strip() or len(name.splitlines()) > 1:
             raise ValueError(
-                f"{title} has a class called {name!r}, expected one line that neither is empty "
-                "nor begins or ends with a blank"
+                f"{title} has a class called {name!r}, expected a single line that is not empty "
+                "and does not begin or end with whitespace"
             )
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
         raise ValueError(f"{title} has two classes called {twice[0]!r}")
@@ -152,12 +154,12 @@ def _check_origin(source: Source, dir: pathlib.Path) -> None:
     found = dict(reader(dir, source.name).info.metadata["origin"])
     if source.origin not in (None, found):
         raise ValueError(
-            f"{dir / source.name} was prepared from {found}, asked for is {source.origin}. "
-            "Use another folder for prepared data, or delete this one to prepare it anew."
+            f"{dir / source.name} was prepared from {found}, expected {source.origin}. "
+            "Use another folder for prepared data, or delete this one to prepare it again."
         )
 
 
-def _example(checked: Checked) -> dict[str, Any]:
+def _features(checked: Checked) -> dict[str, Any]:
     annotation: Annotation = checked.annotation
     columns = zip(
         annotation.boxes.tolist(),
@@ -168,7 +170,7 @@ def _example(checked: Checked) -> dict[str, Any]:
         strict=True,
     )
     return {
-        "image": checked.picture.encoded,
+        "image": checked.example.encoded,
         "image/filename": annotation.id,
         "image/height": annotation.height,
         "image/width": annotation.width,
@@ -187,7 +189,7 @@ def _example(checked: Checked) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet_tfds() -> Iterator[None]:
-    """Keep TFDS from announcing a download, and from bars that do not know the number."""
+    """Keep TFDS from announcing a download and from showing progress bars without a total."""
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -197,8 +199,8 @@ def _quiet_tfds() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(dir: pathlib.Path) -> Iterator[None]:
-    """Wait until no other process downloads into a folder or prepares in it."""
+def _locked(dir: pathlib.Path) -> Iterator[None]:
+    """Hold a lock so that only one process at a time downloads and prepares in a folder."""
     dir.mkdir(parents=True, exist_ok=True)
     with (dir / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

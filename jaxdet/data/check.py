@@ -1,4 +1,4 @@
-"""The one place where pictures and annotations are checked, whatever source they come from."""
+"""The one place where images and annotations are checked, whatever their source."""
 
 import dataclasses
 import difflib
@@ -15,10 +15,10 @@ from tqdm import tqdm
 from jaxdet.data.decode import decode_full, decode_stored
 from jaxdet.types import Annotation
 
-Problems = dict[str, dict[str, Any]]  # reason to {"count": ..., "files": the first few}
+Problems = dict[str, dict[str, Any]]  # reason -> {"count": ..., "files": the first few}
 
 _NAMED_FILES = 5  # how many files a warning names
-_TURNS = (  # how a picture was turned upright, and where that takes the corners of a box
+_TURNS = (  # how an image is rotated upright, and what that does to a box
     (lambda image: np.rot90(image, -1), lambda x1, y1, x2, y2: (1 - y2, x1, 1 - y1, x2)),
     (lambda image: np.rot90(image, 1), lambda x1, y1, x2, y2: (y1, 1 - x2, y2, 1 - x1)),
     (lambda image: image.swapaxes(0, 1), lambda x1, y1, x2, y2: (y1, x1, y2, x2)),
@@ -30,69 +30,69 @@ _TURNS = (  # how a picture was turned upright, and where that takes the corners
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """One picture as its source describes it, unchecked."""
+class Example:
+    """An encoded image with its annotation, as the source gives it, unchecked."""
 
     id: str
-    file: str  # what messages name: the annotation's file, or the picture's
-    encoded: bytes | None  # the picture file as it is; None where it is missing
-    size: tuple[int, int] | None  # height and width that the annotation was made at, if known
+    file: str  # named in messages: the file of the annotation, or of the image
+    encoded: bytes | None  # the image file as it is; None where it is missing
+    size: tuple[int, int] | None  # the height and width that the boxes refer to, if known
     boxes: np.ndarray  # [n, 4] xyxy, fractions of that size
     names: list[str]  # n class names
     difficult: np.ndarray  # [n] bool
     crowd: np.ndarray  # [n] bool
-    area: np.ndarray  # [n] square pixels; nan for the area of the box
+    area: np.ndarray  # [n] square pixels; nan stands for the area of the box
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """A picture after `check`: None where it cannot be used, and why, or what was mended."""
+    """An example after `check`, with its valid annotation and the problems found."""
 
-    picture: Picture
-    annotation: Annotation | None
-    problems: list[str]  # one entry per affected picture or box
+    example: Example
+    annotation: Annotation | None  # None where the image cannot be used
+    problems: list[str]  # one entry per affected image or box
 
 
-def check(picture: Picture, classes: tuple[str, ...]) -> Checked:
-    """Check a picture and its boxes, mend what can be mended and name the rest.
+def check(example: Example, classes: tuple[str, ...]) -> Checked:
+    """Check an image and its boxes, fix what can be fixed and list the problems.
 
-    Boxes that are empty, outside the picture or not finite are left out, boxes that reach over
-    the border are clipped, boxes of a picture stored turned (EXIF) are turned with it.
+    Boxes that are empty, outside the image or not finite are left out; boxes that cross the
+    border are clipped; boxes of an image with an EXIF rotation are rotated with it.
 
     Raises:
         ValueError: a class name is not among `classes`.
     """
-    labels = np.array([_label(name, classes, picture.file) for name in picture.names], np.int32)
-    if picture.encoded is None:
-        return Checked(picture, None, ["picture file is missing"])
+    labels = np.array([_label(name, classes, example.file) for name in example.names], np.int32)
+    if example.encoded is None:
+        return Checked(example, None, ["image file is missing"])
     try:
-        image = decode_full(picture.encoded)
+        image = decode_full(example.encoded)
     except ValueError as error:
-        return Checked(picture, None, [f"picture cannot be decoded: {error}"])
+        return Checked(example, None, [f"image cannot be decoded: {error}"])
     size, problems = image.shape[:2], []
-    boxes = np.asarray(picture.boxes, np.float64).reshape(-1, 4)
-    if picture.size not in (None, size):
-        if picture.size != size[::-1] or decode_stored(picture.encoded).shape[:2] != picture.size:
-            return Checked(picture, None, ["picture is not of the size that its annotation says"])
-        boxes = _turn(boxes, picture.encoded, image)
-        problems.append("picture stored turned (EXIF), its boxes are turned with it")
+    boxes = np.asarray(example.boxes, np.float64).reshape(-1, 4)
+    if example.size not in (None, size):
+        if example.size != size[::-1] or decode_stored(example.encoded).shape[:2] != example.size:
+            return Checked(example, None, ["image size differs from the one in its annotation"])
+        boxes = _rotate(boxes, example.encoded, image)
+        problems.append("image has an EXIF rotation, its boxes are rotated with it")
     boxes, usable, box_problems = _check_boxes(boxes, size)
-    annotation = _annotation(picture, size, boxes, labels, usable)
-    return Checked(picture, annotation, problems + box_problems)
+    annotation = _annotation(example, size, boxes, labels, usable)
+    return Checked(example, annotation, problems + box_problems)
 
 
-def check_all(pictures: grain.MapDataset, classes: tuple[str, ...], name: str) -> Iterator[Checked]:
-    """Check pictures on all cores, in order, with a progress bar."""
+def check_all(examples: grain.MapDataset, classes: tuple[str, ...], name: str) -> Iterator[Checked]:
+    """Check examples on all cores, in order, with a progress bar."""
     threads = os.cpu_count() or 1
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-    checked = pictures.map(functools.partial(check, classes=classes)).to_iter_dataset(options)
-    return iter(tqdm(checked, desc=f"Preparing {name}", total=len(pictures), unit=" pictures"))
+    checked = examples.map(functools.partial(check, classes=classes)).to_iter_dataset(options)
+    return iter(tqdm(checked, desc=f"Preparing {name}", total=len(examples), unit=" images"))
 
 
 def note(problems: Problems, checked: Checked) -> None:
-    """Count the problems of a checked picture."""
+    """Count the problems of a checked example."""
     for reason in checked.problems:
-        count(problems, reason, checked.picture.file)
+        count(problems, reason, checked.example.file)
 
 
 def count(problems: Problems, reason: str, file: str) -> None:
@@ -104,7 +104,7 @@ def count(problems: Problems, reason: str, file: str) -> None:
 
 
 def warn(problems: Problems, name: str) -> None:
-    """Say what was found wrong, how often, and in which files first."""
+    """Log each problem, how often it occurs, and the first files that have it."""
     for reason, entry in problems.items():
         files = ", ".join(entry["files"])
         logging.warning("%s: %s: %d times, first in %s", name, reason, entry["count"], files)
@@ -117,40 +117,40 @@ def _label(name: str, classes: tuple[str, ...], file: str) -> int:
     raise ValueError(
         f"{file}: unknown class {name!r}; the nearest known name is {near[0]!r}"
         if near
-        else f"{file}: class {name!r} in a set without classes"
+        else f"{file}: class {name!r} in a dataset without classes"
     )
 
 
-def _turn(boxes: np.ndarray, encoded: bytes, upright: np.ndarray) -> np.ndarray:
-    """Turn boxes [n, 4] of a stored picture as the decoder turned the picture."""
+def _rotate(boxes: np.ndarray, encoded: bytes, upright: np.ndarray) -> np.ndarray:
+    """Rotate boxes [n, 4] of a stored image as the decoder rotated the image."""
     stored = decode_stored(encoded)
-    turn = next(corners for turned, corners in _TURNS if np.array_equal(turned(stored), upright))
-    return np.stack(turn(*boxes.T), axis=-1)
+    rotate = next(corners for turn, corners in _TURNS if np.array_equal(turn(stored), upright))
+    return np.stack(rotate(*boxes.T), axis=-1)
 
 
 def _check_boxes(
     boxes: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Clip boxes [n, 4]; also says which [n] are usable, and what is wrong with the others."""
+    """Clip boxes [n, 4]; returns them, which [n] are usable, and the problems found."""
     finite = np.isfinite(boxes).all(1)
     empty = finite & (boxes[:, :2] >= boxes[:, 2:]).any(1)
     outside = finite & ~empty & ((boxes[:, 2:] <= 0) | (boxes[:, :2] >= 1)).any(1)
     usable = finite & ~empty & ~outside
     clipped = boxes.clip(0, 1)
-    # A pixel over the border is a matter of conventions (counting from 0 or 1), not worth a word.
+    # A pixel over the border only reflects a convention (counting from 0 or 1): not reported.
     pixel = 1.001 / np.array([size[1], size[0], size[1], size[0]])
     moved = usable & (np.abs(np.where(usable[:, None], boxes - clipped, 0)) > pixel).any(1)
     problems = {
         "box is not finite": ~finite,
         "box is empty (x2 <= x1 or y2 <= y1)": empty,
-        "box lies outside the picture": outside,
-        "box reaches over the border, clipped": moved,
+        "box lies outside the image": outside,
+        "box crosses the border, clipped": moved,
     }
     return clipped, usable, [text for text, which in problems.items() for _ in range(which.sum())]
 
 
 def _annotation(
-    picture: Picture,
+    example: Example,
     size: tuple[int, int],
     boxes: np.ndarray,
     labels: np.ndarray,
@@ -158,14 +158,14 @@ def _annotation(
 ) -> Annotation:
     boxes = boxes[usable].astype(np.float32)
     box_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * (size[0] * size[1])
-    area = np.asarray(picture.area, np.float32)[usable]
+    area = np.asarray(example.area, np.float32)[usable]
     return Annotation(
-        id=picture.id,
+        id=example.id,
         height=size[0],
         width=size[1],
         boxes=boxes,
         labels=labels[usable],
-        difficult=np.asarray(picture.difficult, bool)[usable],
-        crowd=np.asarray(picture.crowd, bool)[usable],
+        difficult=np.asarray(example.difficult, bool)[usable],
+        crowd=np.asarray(example.crowd, bool)[usable],
         area=np.where(np.isnan(area), box_area, area).astype(np.float32),
     )

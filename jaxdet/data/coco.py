@@ -11,7 +11,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from jaxdet.data.check import Picture
+from jaxdet.data.check import Example
 from jaxdet.data.source import Foreign, Source, fetch, sha256
 
 CLASSES = (
@@ -31,7 +31,7 @@ _SITE = "http://images.cocodataset.org/"
 
 
 def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
-    """The source of a COCO split; None where the name is not of COCO.
+    """Return the source of a COCO split; None where the name is not a COCO name.
 
     Raises:
         ValueError: the root has no annotations for the split.
@@ -43,28 +43,28 @@ def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
     return [_downloaded(year, split) if root is None else _on_disk(year, split, root)]
 
 
-def pictures(
+def examples(
     annotations: pathlib.Path, folder: pathlib.Path
 ) -> tuple[tuple[str, ...], grain.MapDataset]:
-    """The class names and the pictures of a file in COCO's `instances` form.
+    """Return the class names and the examples of a file in COCO's `instances` format.
 
     Raises:
-        ValueError: the file is not of that form, or its classes or numbers do not agree.
+        ValueError: the file is not in that format, or its classes or ids are inconsistent.
     """
     names, images, things = read(annotations)
-    picture = functools.partial(_picture, things=things, names=names, folder=folder)
-    return tuple(names.values()), grain.MapDataset.source(images).map(picture)
+    example = functools.partial(_example, things=things, names=names, folder=folder)
+    return tuple(names.values()), grain.MapDataset.source(images).map(example)
 
 
 def read(
     annotations: pathlib.Path,
 ) -> tuple[dict[int, str], list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
-    """What a file in COCO's `instances` form lists: classes, images, and annotations by image.
+    """Read the classes, images, and annotations by image of a file in COCO's `instances` format.
 
-    The classes are ordered by their number in the file; gaps between the numbers do not matter.
+    The classes are ordered by their id in the file; gaps between ids do not matter.
 
     Raises:
-        ValueError: the file is not of that form, or its classes or numbers do not agree.
+        ValueError: the file is not in that format, or its classes or ids are inconsistent.
     """
     try:
         content = json.loads(annotations.read_bytes())
@@ -76,49 +76,49 @@ def read(
         images = content["images"]
         listed = collections.Counter(image["id"] for image in images)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{annotations} is not in COCO's form: {error!r}") from error
+        raise ValueError(f"{annotations} is not in COCO's format: {error!r}") from error
     if len(set(names.values())) < len(categories):
-        raise ValueError(f"{annotations} has two categories of the same id or name: {categories}")
+        raise ValueError(f"{annotations} has two categories with the same id or name: {categories}")
     if twice := [id for id, times in listed.items() if times > 1]:
-        raise ValueError(f"{annotations} lists several images of the same id: {twice[:5]}")
+        raise ValueError(f"{annotations} lists several images with the same id: {twice[:5]}")
     if unknown := things.keys() - listed.keys():
         few = sorted(unknown)[:5]
-        raise ValueError(f"{annotations} has annotations of pictures that it does not list: {few}")
+        raise ValueError(f"{annotations} has annotations of images that it does not list: {few}")
     return names, images, things
 
 
-def parse(image: dict[str, Any], mine: list[dict[str, Any]], names: dict[int, str]) -> Picture:
-    """A listed image, whose file is not read yet, with its annotations."""
+def parse(image: dict[str, Any], things: list[dict[str, Any]], names: dict[int, str]) -> Example:
+    """Return the example of a listed image and its annotations; the image file is not read."""
     height, width = image["height"], image["width"]
-    corner_and_size = np.array([thing["bbox"] for thing in mine], np.float64).reshape(-1, 4)
+    corner_and_size = np.array([thing["bbox"] for thing in things], np.float64).reshape(-1, 4)
     corners = corner_and_size + np.pad(corner_and_size[:, :2], ((0, 0), (2, 0)))
-    return Picture(
+    return Example(
         id=str(image["id"]),
         file=image["file_name"],
         encoded=None,
         size=(height, width),
         boxes=corners / [width, height, width, height],
-        names=[_name(names, thing["category_id"], image["file_name"]) for thing in mine],
-        difficult=np.zeros(len(mine), bool),
-        crowd=np.array([thing.get("iscrowd", 0) for thing in mine], bool),
-        area=np.array([thing.get("area", np.nan) for thing in mine], np.float64),
+        names=[_name(names, thing["category_id"], image["file_name"]) for thing in things],
+        difficult=np.zeros(len(things), bool),
+        crowd=np.array([thing.get("iscrowd", 0) for thing in things], bool),
+        area=np.array([thing.get("area", np.nan) for thing in things], np.float64),
     )
 
 
-def _picture(
+def _example(
     image: dict[str, Any],
     *,
     things: dict[int, list[dict[str, Any]]],
     names: dict[int, str],
     folder: pathlib.Path,
-) -> Picture:
+) -> Example:
     file = folder / image["file_name"]
     encoded = file.read_bytes() if file.is_file() else None
     try:
-        picture = parse(image, things.get(image["id"], []), names)
+        example = parse(image, things.get(image["id"], []), names)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{image} or its annotations: {error!r}") from error
-    return dataclasses.replace(picture, file=str(file), encoded=encoded)
+    return dataclasses.replace(example, file=str(file), encoded=encoded)
 
 
 def _name(names: dict[int, str], number: int, file: str) -> str:
@@ -134,7 +134,7 @@ def _on_disk(year: str, split: str, root: pathlib.Path) -> Source:
         raise ValueError(f"no {annotations.name} in {root}/annotations; found {found or 'none'}")
     origin = {"root": str(root.resolve()), f"sha256 of {annotations.name}": sha256(annotations)}
     folder = root / f"{split}{year}"
-    return Source(f"coco_{year}_{split}", origin, lambda downloads: pictures(annotations, folder))
+    return Source(f"coco_{year}_{split}", origin, lambda downloads: examples(annotations, folder))
 
 
 def _downloaded(year: str, split: str) -> Source:
@@ -142,7 +142,7 @@ def _downloaded(year: str, split: str) -> Source:
         archives = ["annotations/annotations_trainval" + year, f"zips/{split}{year}"]
         jsons, images = fetch([f"{_SITE}{archive}.zip" for archive in archives], downloads)
         file = jsons / "annotations" / f"instances_{split}{year}.json"
-        return pictures(file, images / f"{split}{year}")
+        return examples(file, images / f"{split}{year}")
 
     foreign = Foreign(f"coco/{year}", {"val": "validation"}.get(split, split), one_based=False)
     return Source(f"coco_{year}_{split}", None, load, foreign)

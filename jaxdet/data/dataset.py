@@ -1,4 +1,4 @@
-"""A dataset by name: its classes, its annotations, its pictures, and what to say about it."""
+"""A dataset by name: its classes, annotations, images and summary."""
 
 import dataclasses
 import difflib
@@ -19,47 +19,47 @@ _COLUMNS = 3  # of the table of classes
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Prepared pictures and their annotations; pictures are numbered over all parts."""
+    """Prepared images and their annotations; images are numbered over all parts."""
 
     name: str
     classes: tuple[str, ...]
     parts: tuple[part.Part, ...]
     table: table.Table
-    part_of: np.ndarray  # [P] which part a picture is in
+    part_of: np.ndarray  # [P] the part that each image is in
 
     def __len__(self) -> int:
         return len(self.table.ids)
 
     @property
     def ids(self) -> Sequence[str]:
-        """The id of every picture: the file's stem (VOC), the number in decimal (COCO)."""
+        """The id of every image: the file's stem (VOC), or COCO's number in decimal."""
         return self.table.ids
 
     def annotation(self, i: int) -> Annotation:
-        """What is in picture i."""
+        """Return the annotation of image i."""
         return self.table.annotation(i)
 
     def annotations(self) -> list[Annotation]:
-        """What is in every picture; no picture is read."""
+        """Return the annotations of all images, without reading an image."""
         return [self.annotation(i) for i in range(len(self))]
 
     def encoded(self, i: int) -> bytes:
-        """The file of picture i as it came."""
+        """Return the original encoded file of image i."""
         return self.parts[self.part_of[i]].records[int(self.table.rows[i])]["image"]
 
     def image(self, i: int) -> np.ndarray:
-        """Picture i at its own size, [H, W, 3] uint8 RGB."""
+        """Return image i at its own size, [H, W, 3] uint8 RGB."""
         return decode_full(self.encoded(i))
 
     def summary(self) -> str:
-        """What there is, in a few lines: splits, pictures, boxes per class, what was skipped."""
-        lines = [f"{self.name}: {len(self):,} pictures, {_boxes(self.table)}"]
+        """Summarise in a few lines: splits, images, boxes per class, and what was skipped."""
+        lines = [f"{self.name}: {len(self):,} images, {_boxes(self.table)}"]
         if len(self.parts) > 1:
             lines += [
-                f"  {p.name}: {len(p.table.ids):,} pictures, {_boxes(p.table)}" for p in self.parts
+                f"  {p.name}: {len(p.table.ids):,} images, {_boxes(p.table)}" for p in self.parts
             ]
         without = int((np.diff(self.table.starts) == 0).sum())
-        lines += [f"  pictures without boxes: {without:,}"] if without else []
+        lines += [f"  images without boxes: {without:,}"] if without else []
         lines += ["  boxes per class:", *_class_lines(self.classes, self.table.labels)]
         return "\n".join(lines + [line for p in self.parts for line in _problem_lines(p)])
 
@@ -67,15 +67,16 @@ class Dataset:
 def open(
     names: str, *, dir: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Open datasets by name, joined with `+`, and prepare those that are not yet.
+    """Open datasets by name, joined with `+`, and prepare those that are not prepared yet.
 
-    `dir` holds the prepared records, and downloads. `root` is a set that is on disk as published
-    (a VOCdevkit, a COCO folder); without it, what has been prepared under the name is taken, by
-    this package or by TFDS's own builder, else the set is downloaded.
+    `dir` holds the prepared records and the downloads. `root` is a dataset on disk as published
+    (a VOCdevkit, a COCO folder); without it, records already prepared under the name are used,
+    from this package or from TFDS's own builder, and otherwise the dataset is downloaded.
 
     Raises:
-        ValueError: a name, split or root that does not exist, an empty split, sets of different
-            classes or with common pictures, or a preparation in `dir` of something else.
+        ValueError: a name, split or root does not exist, a split is empty, the datasets have
+            different classes or share images, or `dir` has records of the same name that were
+            prepared from another source.
     """
     dir = pathlib.Path(dir).expanduser()
     root = pathlib.Path(root).expanduser() if root is not None else None
@@ -91,16 +92,16 @@ def open(
     columns = table.concatenate([p.table for p in parts])
     ids, counts = np.unique(columns.ids, return_counts=True)
     if (counts > 1).any():
-        raise ValueError(f"{names!r} has more than one picture {str(ids[counts > 1][0])!r}")
+        raise ValueError(f"{names!r} has more than one image {str(ids[counts > 1][0])!r}")
     return Dataset(names, parts[0].classes, parts, columns, part_of)
 
 
 def classes(
     names: str, *, dir: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
 ) -> tuple[str, ...]:
-    """The class names of datasets that `open` knows by the same arguments.
+    """Return the class names of the datasets that `open` opens with the same arguments.
 
-    Those of VOC and COCO as published are known without opening, or downloading, anything.
+    For VOC and COCO as published, nothing is opened or downloaded.
     """
     first = names.split("+")[0].strip()
     if root is None and not builder.is_prepared(pathlib.Path(dir).expanduser(), first):
@@ -123,18 +124,18 @@ def _find(name: str, dir: pathlib.Path, root: pathlib.Path | None) -> list[Sourc
     near = difflib.get_close_matches(name, ["voc_2012_train", "coco_2017_train", *prepared], n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise ValueError(
-        f"no dataset {name!r}{hint}; known are {', '.join(known)}; prepared in {dir}: "
+        f"no dataset {name!r}{hint}; expected {', '.join(known)}; prepared in {dir}: "
         f"{', '.join(prepared) or 'none'}"
     )
 
 
 def _nothing_to_load(downloads: pathlib.Path):
-    raise AssertionError("asked to prepare a set that is prepared already")
+    raise AssertionError("tried to prepare a dataset that is already prepared")
 
 
 def _open_part(source: Source, dir: pathlib.Path) -> part.Part:
-    takes_any = source.origin is None and not builder.is_prepared(dir, source.name)
-    if takes_any and source.foreign and (folder := part.find_foreign(dir, source.foreign)):
+    any_origin = source.origin is None and not builder.is_prepared(dir, source.name)
+    if any_origin and source.foreign and (folder := part.find_foreign(dir, source.foreign)):
         return part.open_foreign(folder, source.name, source.foreign)
     builder.prepare(source, dir=dir)
     return part.open_own(dir, source.name)

@@ -1,4 +1,4 @@
-"""Pictures from bytes and files: always upright, RGB, uint8, whatever they were stored as.
+"""Decodes images from bytes and files: always upright, RGB and uint8, however they are stored.
 
 The one decoder of the project: preparation, training, evaluation and prediction all use it.
 """
@@ -9,7 +9,7 @@ import pathlib
 import cv2
 import numpy as np
 
-_REDUCED = {  # these flags hold only the reduction; the colour is said apart
+_REDUCED = {  # only for their reduction bits; the colour flag is added separately
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -19,19 +19,19 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 
 
 def decode(encoded: bytes, canvas: int) -> tuple[np.ndarray, int, int]:
-    """Decode a picture onto the top left corner of a black canvas; see `to_canvas`.
+    """Decode an image onto the top left corner of a black canvas; see `to_canvas`.
 
     Raises:
-        ValueError: the bytes are no picture, or only a part of one.
+        ValueError: the bytes are not an image, or only part of one.
     """
     return to_canvas(decode_to_fit(encoded, canvas), canvas)
 
 
 def to_canvas(image: np.ndarray, canvas: int) -> tuple[np.ndarray, int, int]:
-    """Lay a picture [H, W, 3] uint8 on the top left corner of a black canvas.
+    """Place an image [H, W, 3] uint8 on the top left corner of a black canvas.
 
-    Returns the canvas [S, S, 3] uint8 and the height and width that the picture fills: its own
-    where it fits, else as large as fits at the same aspect.
+    Returns the canvas [S, S, 3] uint8 and the height and width that the image fills: its own
+    where it fits, else the largest that fit at the same aspect ratio.
     """
     image = _shrink(image, canvas)
     height, width = image.shape[:2]
@@ -41,39 +41,39 @@ def to_canvas(image: np.ndarray, canvas: int) -> tuple[np.ndarray, int, int]:
 
 
 def decode_to_fit(encoded: bytes, canvas: int) -> np.ndarray:
-    """Decode a picture [H, W, 3], shrunk where it is larger than the canvas; see `decode_full`."""
+    """Decode an image [H, W, 3], shrunk where it is larger than the canvas; see `decode_full`."""
     size = jpeg_size(encoded)
     reduction = _reduction(size, canvas) if size else None
     return _shrink(decode_full(encoded, reduction=reduction), canvas)
 
 
 def decode_full(encoded: bytes, *, reduction: int | None = None) -> np.ndarray:
-    """Decode a picture [H, W, 3] uint8 RGB at its own size, or 2, 4 or 8 times smaller.
+    """Decode an image [H, W, 3] uint8 RGB at its own size, or 2, 4 or 8 times smaller.
 
-    Grey, CMYK and 16-bit pictures become 8-bit RGB, transparency is dropped, and a picture that
-    says how it must be turned (EXIF) is turned upright.
+    Grey, CMYK and 16-bit images become 8-bit RGB, transparency is dropped, and an image with an
+    EXIF rotation is rotated upright.
 
     Raises:
-        ValueError: the bytes are no picture, or only a part of one.
+        ValueError: the bytes are not an image, or only part of one.
     """
     flags = cv2.IMREAD_COLOR_RGB | (_REDUCED[reduction] if reduction else 0)
     return _decode(encoded, flags)
 
 
 def decode_stored(encoded: bytes) -> np.ndarray:
-    """Decode a picture [H, W, 3] as it is stored, not turned upright."""
+    """Decode an image [H, W, 3] as it is stored, not rotated upright."""
     return _decode(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a picture file: [H, W, 3] uint8 RGB, upright.
+    """Read an image file: [H, W, 3] uint8 RGB, upright.
 
     Raises:
-        ValueError: there is no such file, or it holds no whole picture.
+        ValueError: there is no such file, or it holds no complete image.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise ValueError(f"no picture file at {path}")
+        raise ValueError(f"no image file at {path}")
     try:
         return decode_full(path.read_bytes())
     except ValueError as error:
@@ -81,7 +81,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def jpeg_size(encoded: bytes) -> tuple[int, int] | None:
-    """Height and width as stored in a JPEG's frame header; None where there is none."""
+    """Return the height and width in a JPEG's frame header; None where there is none."""
     at = next((at for code, at in _jpeg_segments(encoded) if code in _FRAME_HEADERS), None)
     if at is None or at + 9 > len(encoded):
         return None
@@ -90,15 +90,15 @@ def jpeg_size(encoded: bytes) -> tuple[int, int] | None:
 
 def _decode(encoded: bytes, flags: int) -> np.ndarray:
     if not encoded:
-        raise ValueError("an empty file, expected a picture")
-    if encoded.startswith(b"\xff\xd8") and not _jpeg_is_whole(encoded):
+        raise ValueError("an empty file, expected an image")
+    if encoded.startswith(b"\xff\xd8") and not _jpeg_is_complete(encoded):
         raise ValueError("a truncated JPEG: it has no end marker")
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-    except cv2.error as error:  # e.g. more pixels than OpenCV agrees to decode
-        raise ValueError(f"OpenCV cannot decode the picture: {error.err}") from None
+    except cv2.error as error:  # e.g. more pixels than OpenCV allows
+        raise ValueError(f"OpenCV cannot decode the image: {error.err}") from None
     if image is None:
-        raise ValueError("not a picture that OpenCV can decode, or only a part of one")
+        raise ValueError("not an image that OpenCV can decode, or only part of one")
     return image
 
 
@@ -112,22 +112,22 @@ def _shrink(image: np.ndarray, canvas: int) -> np.ndarray:
 
 
 def _reduction(size: tuple[int, int], canvas: int) -> int | None:
-    """The largest reduction while decoding that still leaves the canvas filled."""
+    """Return the largest reduction while decoding that still fills the canvas."""
     return next((factor for factor in _REDUCED if max(size) // factor >= canvas), None)
 
 
-def _jpeg_is_whole(encoded: bytes) -> bool:
-    """Whether the end marker follows the first scan.
+def _jpeg_is_complete(encoded: bytes) -> bool:
+    """Return whether an end marker follows the first scan.
 
-    Some versions of OpenCV fill what a truncated JPEG lacks with grey and say nothing. The search
-    begins at the first scan because the thumbnail in a header has an end marker of its own.
+    Some versions of OpenCV silently fill the missing part of a truncated JPEG with grey. The
+    search begins at the first scan because a thumbnail in the header has its own end marker.
     """
     scan = next((at for code, at in _jpeg_segments(encoded) if code == _START_OF_SCAN), None)
     return scan is not None and encoded.find(_END_OF_IMAGE, scan) >= 0
 
 
 def _jpeg_segments(encoded: bytes):
-    """The marker code and position of a JPEG's segments, up to the first scan."""
+    """Yield the marker code and position of a JPEG's segments, up to the first scan."""
     at = 2
     while at + 4 <= len(encoded) and encoded[at] == 0xFF and encoded[:2] == b"\xff\xd8":
         code = encoded[at + 1]

@@ -1,4 +1,4 @@
-"""A folder of somebody's own pictures: which files are pictures, whose annotation is whose."""
+"""A folder of the user's own images: finds the images and matches annotations to them."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from jaxdet.data.check import Picture, Problems, count
+from jaxdet.data.check import Example, Problems, count
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _TEXTS = {".xml", ".json", ".txt", ".yaml", ".yml", ".names", ".csv", ".md"}
@@ -24,82 +24,83 @@ _SPLITS = {
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A picture file, and its annotation while the file is not read yet."""
+    """An image file that is not read yet, with its annotation."""
 
     path: pathlib.Path
-    split: str | None  # train, val or test, as its list, folder or json says
-    picture: Picture  # `id` is the path below the root, `encoded` is None
+    split: str | None  # train, val or test, from its list, folder or JSON file
+    example: Example  # `id` is the path below the root, `encoded` is None
 
 
 class Folder:
-    """The files below a root; which pictures are taken, and what was left out, so far."""
+    """The files below a root, and which images are matched or skipped so far."""
 
     def __init__(self, root: pathlib.Path):
-        """Lists the files; ValueError where there is no such folder."""
+        """List the files; raise ValueError where there is no such folder."""
         if not root.is_dir():
             raise ValueError(f"no folder at {root}")
         self.root, self.files = root, _files(root)
         self.skipped: Problems = {}
-        self._pictures = [path for path in self.files if _is_picture(path)]
+        self._images = [path for path in self.files if _is_image(path)]
         self._taken: set[pathlib.Path] = set()
         self._named: dict[str, list[pathlib.Path]] = defaultdict(list)
-        for path in self._pictures:
-            for name in {path.name, path.stem}:  # the same without an ending
+        for path in self._images:
+            for name in {path.name, path.stem}:  # the same without an extension
                 self._named[_composed(name)].append(path)
 
     def skip(self, reason: str, file: Any) -> None:
-        """Notes that a file is left out."""
+        """Record that a file is skipped, and why."""
         count(self.skipped, reason, str(file))
 
     def ending(self, ending: str) -> tqdm:
-        """The files of that ending, with a progress bar."""
+        """Iterate over the files with an extension, with a progress bar."""
         found = [path for path in self.files if path.suffix.lower() == ending]
         return tqdm(found, desc=f"Reading {ending}", unit=" files", leave=False)
 
     def take(self, names: Sequence[str], near: pathlib.Path, whose: Any) -> pathlib.Path | None:
-        """The picture by the first of `names` there is, that lies nearest to the folder `near`.
+        """Match the image with the first of `names` that exists, nearest to the folder `near`.
 
-        That is the one whose own folder shares most names with it: `labels/a/1.txt` finds
-        `images/a/1.png`, not `images/b/1.png`. None, and a note, where it is not clear, or taken.
+        Nearest is the one whose path shares most folder names: `labels/a/1.txt` finds
+        `images/a/1.png`, not `images/b/1.png`. Where the image is missing, ambiguous or already
+        matched, `whose` is recorded as skipped and None is returned.
         """
         found = next(filter(None, (self._named.get(_composed(name)) for name in names)), [])
         shared = [len(set(path.parent.parts) & set(near.parts)) for path in found]
         nearest = [path for path, n in zip(found, shared, strict=True) if n == max(shared)]
         if not nearest:
-            self.skip("annotation without a picture file", whose)
+            self.skip("annotation without an image file", whose)
         elif len(nearest) > 1:
-            self.skip("annotation that could be that of several pictures", whose)
+            self.skip("annotation that matches several images", whose)
         elif nearest[0] in self._taken:
-            self.skip("another annotation of the same picture", whose)
+            self.skip("another annotation of the same image", whose)
         else:
             self._taken.add(nearest[0])
             return nearest[0]
         return None
 
     def left(self) -> list[pathlib.Path]:
-        """The pictures that no annotation has taken."""
-        return [path for path in self._pictures if path not in self._taken]
+        """Return the images that no annotation has matched."""
+        return [path for path in self._images if path not in self._taken]
 
-    def item(self, path: pathlib.Path, split: str | None, picture: Picture) -> Item:
-        """A taken picture, its name made text where the bytes of the name are none."""
+    def item(self, path: pathlib.Path, split: str | None, example: Example) -> Item:
+        """Return the item of a matched image; bytes of its path that are not UTF-8 are replaced."""
         id = os.fsencode(path.relative_to(self.root).as_posix()).decode("utf-8", "replace")
-        return Item(path, split, dataclasses.replace(picture, id=id))
+        return Item(path, split, dataclasses.replace(example, id=id))
 
     def split(self, path: pathlib.Path) -> str | None:
-        """The split that a folder on the way to a file names: `valid`, `images/train2017`."""
+        """Return the split that a folder in the path names: `valid`, `images/train2017`."""
         folders = path.relative_to(self.root).parent.parts
         names = [name.lower().rstrip("0123456789") for name in folders]
         return next((_SPLITS[name] for name in reversed(names) if name in _SPLITS), None)
 
 
 def split_of_file(path: pathlib.Path) -> str | None:
-    """The split that a word of a file's name says: `instances_train2017.json`."""
+    """Return the split that a word in the file name gives: `instances_train2017.json`."""
     words = re.findall("[a-z]+", path.stem.lower())
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)
 
 
 def _files(root: pathlib.Path) -> list[pathlib.Path]:
-    """The files at any depth, sorted; hidden ones, and what macOS adds, left out."""
+    """List the files at any depth, sorted, without hidden files and those that macOS adds."""
     found = []
     for folder, below, names in os.walk(root, followlinks=True):
         below[:] = [name for name in below if name[0] != "." and name != "__MACOSX"]
@@ -107,12 +108,12 @@ def _files(root: pathlib.Path) -> list[pathlib.Path]:
     return sorted(found)
 
 
-def _is_picture(path: pathlib.Path) -> bool:
-    """By its ending or, where that says nothing, by how the file begins."""
+def _is_image(path: pathlib.Path) -> bool:
+    """Decide by the extension or, where that is unknown, by the start of the file."""
     ending = path.suffix.lower()
     return ending in IMAGES or (ending not in _TEXTS and cv2.haveImageReader(str(path)))
 
 
 def _composed(name: str) -> str:
-    """A name in one of the two forms in which systems write letters with accents."""
+    """Normalise accented letters, which operating systems encode in two ways."""
     return unicodedata.normalize("NFC", name)

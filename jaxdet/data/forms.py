@@ -1,7 +1,7 @@
-"""The forms in which people keep annotations: VOC-XML, YOLO-txt and COCO json.
+"""Reads a folder of annotations in one of the common formats: VOC XML, YOLO text, COCO JSON.
 
-Each function reads the annotations of a folder, and no picture: the names of the classes, in order,
-and the pictures that can be used. What cannot is noted in the folder.
+Each function reads only annotations, no images, and returns the ordered class names and the usable
+images. What cannot be used is recorded in the folder.
 """
 
 import dataclasses
@@ -12,42 +12,42 @@ from typing import Any
 import numpy as np
 
 from jaxdet.data import coco, voc, yolo
-from jaxdet.data.check import Picture
+from jaxdet.data.check import Example
 from jaxdet.data.folder import IMAGES, Folder, Item, split_of_file
 
 Classes = tuple[str, ...]
 
 
 def read_voc(folder: Folder) -> tuple[Classes, list[Item]]:
-    """An XML file per picture; splits by lists in `ImageSets/Main` where there are any."""
+    """Read one XML file per image; splits come from lists in `ImageSets/Main`, if any."""
     lists, items = _voc_lists(folder), []
     for xml in folder.ending(".xml"):
         try:
-            picture, name = _without_clicks(voc.parse(xml, "", None)), voc.file_name(xml)
+            example, name = _without_clicks(voc.parse(xml, "", None)), voc.file_name(xml)
         except ValueError:
-            folder.skip("annotation file that is not in VOC's form", xml)
+            folder.skip("annotation file that is not in VOC's format", xml)
             continue
-        # The name tells a photo from the mask beside it, but in many sets it is simply wrong.
+        # The name distinguishes an image from a mask beside it, but in many datasets it is wrong.
         names = [name, xml.stem] if pathlib.PurePath(name).stem == xml.stem else [xml.stem]
         path = folder.take(names, xml.parent, xml)
         if path is not None:
             split = folder.split(path) if lists is None else lists.get(xml.stem)
-            items.append(folder.item(path, split, picture))
-    used = {pathlib.Path(item.picture.file).stem for item in items}
+            items.append(folder.item(path, split, example))
+    used = {pathlib.Path(item.example.file).stem for item in items}
     if lists and items and not lists.keys() & used:
         raise ValueError(
-            f"the lists in ImageSets/Main name none of the {len(items):,} annotated pictures of "
+            f"the lists in ImageSets/Main name none of the {len(items):,} annotated images of "
             f"{folder.root}; the first name there is {next(iter(lists))!r}"
         )
     for name in sorted((lists or {}).keys() - used):
-        folder.skip("name in a list, but without a picture to use", name)
+        folder.skip("name in a list without a usable image", name)
     for path in folder.left():
-        folder.skip("picture without an annotation", path)
-    return tuple(sorted({name for item in items for name in item.picture.names})), items
+        folder.skip("image without an annotation", path)
+    return tuple(sorted({name for item in items for name in item.example.names})), items
 
 
 def read_yolo(folder: Folder) -> tuple[Classes, list[Item]]:
-    """A text file per picture; a picture without one has no objects, and is kept as background.
+    """Read one text file per image; an image without one is kept as background, with no objects.
 
     Raises:
         ValueError: an object's class has no name.
@@ -63,32 +63,33 @@ def read_yolo(folder: Folder) -> tuple[Classes, list[Item]]:
         try:
             labels, boxes = yolo.read(text)
         except ValueError:
-            folder.skip("annotation file that is not in YOLO's form", text)
+            folder.skip("annotation file that is not in YOLO's format", text)
             continue
         if unknown := set(labels) - names.keys():
             known = names or "in no data.yaml, classes.txt or *.names"
             raise ValueError(f"{text} has class {min(unknown)}; the names are {known}")
-        picture = _yolo_picture(text, [names[label] for label in labels], boxes)
-        items.append(folder.item(path, splits.get(path.name, folder.split(path)), picture))
+        example = _yolo_example(text, [names[label] for label in labels], boxes)
+        items.append(folder.item(path, splits.get(path.name, folder.split(path)), example))
     for path in folder.left():
-        empty = _yolo_picture(path, [], np.zeros((0, 4)))
+        empty = _yolo_example(path, [], np.zeros((0, 4)))
         items.append(folder.item(path, splits.get(path.name, folder.split(path)), empty))
     return tuple(names.values()), items
 
 
 def read_coco(folder: Folder) -> tuple[Classes, list[Item]]:
-    """Json files in COCO's `instances` form; the split is in their name, their folder, or that of
-    the picture.
+    """Read JSON files in COCO's `instances` format.
+
+    The split comes from the file's name, its folder, or the folder of the image.
 
     Raises:
-        ValueError: a file lists images or annotations without what they must have.
+        ValueError: an image or annotation lacks a required field.
     """
     classes, items = {}, []
     for file in folder.ending(".json"):
         try:
             names, images, things = coco.read(file)
         except ValueError as error:
-            folder.skip(str(error).replace(str(file), "json file that"), file)
+            folder.skip(str(error).replace(str(file), "JSON file that"), file)
             continue
         classes |= dict.fromkeys(names.values())
         for image in images:
@@ -98,17 +99,17 @@ def read_coco(folder: Folder) -> tuple[Classes, list[Item]]:
                 raise ValueError(f"{file}: {image} or its annotations: {error!r}") from error
             items += [item] if item else []
     for path in folder.left():
-        folder.skip("picture that no json file lists", path)
+        folder.skip("image that no JSON file lists", path)
     return tuple(classes), items
 
 
 def _voc_lists(folder: Folder) -> dict[str, str] | None:
-    """The split of every name in the lists; None where there are no lists."""
+    """Return the split of every name in the lists; None where there are no lists."""
     lists = [path for path in folder.files if path.parts[-3:-1] == ("ImageSets", "Main")]
     splits = {"trainval": "train", "train": "train", "val": "val", "test": "test"}
     stems = {xml.stem for xml in folder.files if xml.suffix.lower() == ".xml"}
     found = {}
-    # What two lists name goes to the later split: never train on what tests.
+    # A name in two lists goes to the later split: never train on test images.
     for name, split in splits.items():
         for path in lists:
             if path.name == f"{name}.txt":
@@ -118,8 +119,10 @@ def _voc_lists(folder: Folder) -> dict[str, str] | None:
 
 
 def _listed(row: str, stems: set[str]) -> str:
-    """Which of `stems` a row of a list names: plainly, with an ending, or with the devkit's flag
-    (1, 0 or -1: whether a class is there); the row itself where none."""
+    """Return which of `stems` a row of a list names, or the row itself where it names none.
+
+    The row may have an extension, or the devkit's flag (1, 0 or -1: whether a class is present).
+    """
     plain = re.sub(r"\s+-?[01]$", "", row)
     names = (pathlib.PurePath(each) for each in (row, plain))
     forms = [form for path in names for form in (path.name, path.stem)]
@@ -127,8 +130,10 @@ def _listed(row: str, stems: set[str]) -> str:
 
 
 def _yolo_lists(folder: Folder) -> tuple[dict[str, str], set[pathlib.Path]]:
-    """The split by a picture's file name, as Darknet's lists of paths have it (train.txt), and
-    these lists; of what two name, the later split counts."""
+    """Return the split by image file name from Darknet's lists of paths (train.txt), and the lists.
+
+    An image in two lists goes to the later split.
+    """
     splits, files = {}, set()
     for name in ("train", "val", "valid", "test"):
         for path in folder.files:
@@ -142,21 +147,21 @@ def _yolo_lists(folder: Folder) -> tuple[dict[str, str], set[pathlib.Path]]:
     return splits, files
 
 
-def _without_clicks(picture: Picture) -> Picture:
-    """A picture whose boxes of one pixel are empty, for `check` to leave them out.
+def _without_clicks(example: Example) -> Example:
+    """Make one-pixel boxes empty, so that `check` leaves them out.
 
-    Labelling tools write xmin = xmax where somebody clicked and drew nothing; by VOC's way of
-    counting that is a pixel.
+    Labelling tools write xmin = xmax where somebody clicked without drawing; VOC counts that as
+    one pixel.
     """
-    height, width = picture.size
-    pixels = (picture.boxes[:, 2:] - picture.boxes[:, :2]) * [width, height]
+    height, width = example.size
+    pixels = (example.boxes[:, 2:] - example.boxes[:, :2]) * [width, height]
     clicks = (pixels < 1.5).any(axis=1, keepdims=True)
-    boxes = np.where(clicks, picture.boxes[:, [0, 1, 0, 1]], picture.boxes)
-    return dataclasses.replace(picture, boxes=boxes)
+    boxes = np.where(clicks, example.boxes[:, [0, 1, 0, 1]], example.boxes)
+    return dataclasses.replace(example, boxes=boxes)
 
 
-def _yolo_picture(file: pathlib.Path, names: list[str], boxes: np.ndarray) -> Picture:
-    return Picture(
+def _yolo_example(file: pathlib.Path, names: list[str], boxes: np.ndarray) -> Example:
+    return Example(
         id="",
         file=str(file),
         encoded=None,

@@ -1,4 +1,4 @@
-"""Prepared records, ours or those of TFDS's own builders, opened for reading."""
+"""Opens prepared records for reading, from this package or from TFDS's own builders."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from absl import logging
 from tqdm import tqdm
 
 from jaxdet.data import builder, table
-from jaxdet.data.check import Picture, Problems, check_all, note, warn
+from jaxdet.data.check import Example, Problems, check_all, note, warn
 from jaxdet.data.decode import jpeg_size
 from jaxdet.data.source import Foreign
 from jaxdet.types import Annotation
@@ -21,11 +21,11 @@ from jaxdet.types import Annotation
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One split: its records, its annotations, and what was found wrong in preparing it."""
+    """One split: its records, its annotations, and the problems found when preparing it."""
 
     name: str
     classes: tuple[str, ...]
-    records: Sequence[dict[str, Any]]  # TFDS examples, the picture still encoded
+    records: Sequence[dict[str, Any]]  # TFDS examples, the image still encoded
     table: table.Table
     problems: Problems
 
@@ -42,7 +42,7 @@ def open_own(dir: pathlib.Path, name: str) -> Part:
 
 
 def find_foreign(dir: pathlib.Path, foreign: Foreign) -> pathlib.Path | None:
-    """The newest version that TFDS's own builder left in `dir`, if any."""
+    """Return the folder of the newest version that TFDS's own builder wrote to `dir`, if any."""
     versions = [path.parent for path in (dir / foreign.folder).glob("*/dataset_info.json")]
     return max(versions, key=lambda path: tfds.core.Version(path.name), default=None)
 
@@ -50,7 +50,7 @@ def find_foreign(dir: pathlib.Path, foreign: Foreign) -> pathlib.Path | None:
 def open_foreign(folder: pathlib.Path, name: str, foreign: Foreign) -> Part:
     """Open records that TFDS's own builder wrote, as they are.
 
-    They are checked picture by picture the first time; the result is kept beside them.
+    Every image is checked the first time; the result is saved beside the records.
 
     Raises:
         ValueError: the records are not `array_record`, or the split is not among them.
@@ -69,19 +69,21 @@ def open_foreign(folder: pathlib.Path, name: str, foreign: Foreign) -> Part:
     try:
         table.save(columns, path, note=note)
     except OSError as error:
-        logging.warning("%s: will be checked again at the next start: %s", name, error)
+        logging.warning(
+            "%s: the check cannot be saved and will run again next time: %s", name, error
+        )
     return Part(name, classes, records, columns, problems)
 
 
 def _open(
     reader: tfds.core.DatasetBuilder, split: str
 ) -> tuple[Sequence[dict[str, Any]], tuple[str, ...]]:
-    """The records of a split, with pictures left encoded, and the class names."""
+    """Return the records of a split, with images left encoded, and the class names."""
     info = reader.info
     if info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise ValueError(
-            f"{reader.data_dir} holds {info.file_format.value} records; prepare the set with "
-            "file_format='array_record', or move the folder away and give the set's root"
+            f"{reader.data_dir} holds {info.file_format.value} records; prepare the dataset with "
+            "file_format='array_record', or move the folder away and give the dataset's root"
         )
     if split not in info.splits:
         raise ValueError(f"{reader.data_dir} has no split {split!r}; found {sorted(info.splits)}")
@@ -90,7 +92,7 @@ def _open(
 
 
 def _bar(records: Sequence[dict[str, Any]], text: str) -> tqdm:
-    return tqdm(records, desc=text, total=len(records), unit=" pictures", leave=False)
+    return tqdm(records, desc=text, total=len(records), unit=" images", leave=False)
 
 
 def _annotation(record: dict[str, Any]) -> Annotation:
@@ -113,32 +115,32 @@ def _corners(boxes_yxyx: Sequence[np.ndarray]) -> np.ndarray:
 def _check_foreign(
     records: Sequence[dict[str, Any]], classes: tuple[str, ...], name: str, *, one_based: bool
 ) -> tuple[table.Table, Problems]:
-    def picture(record: dict[str, Any]) -> Picture:
-        return _foreign_picture(record, classes, one_based=one_based)
+    def example(record: dict[str, Any]) -> Example:
+        return _foreign_example(record, classes, one_based=one_based)
 
     annotations, rows, problems = [], [], {}
-    pictures = grain.MapDataset.source(records).map(picture)
-    for row, checked in enumerate(check_all(pictures, classes, name)):
+    examples = grain.MapDataset.source(records).map(example)
+    for row, checked in enumerate(check_all(examples, classes, name)):
         note(problems, checked)
         if checked.annotation is not None:
             annotations.append(checked.annotation)
             rows.append(row)
     warn(problems, name)
     if not rows:
-        raise ValueError(f"{name} has no usable picture: {problems or 'no records'}")
+        raise ValueError(f"{name} has no usable image: {problems or 'no records'}")
     return table.from_annotations(annotations, rows), problems
 
 
-def _foreign_picture(
+def _foreign_example(
     record: dict[str, Any], classes: tuple[str, ...], *, one_based: bool
-) -> Picture:
+) -> Example:
     objects, file = record["objects"], record["image/filename"].decode()
     boxes = _corners(objects["bbox"]).astype(np.float64)
     size = jpeg_size(record["image"])
-    if one_based and size:  # TFDS divides VOC's pixels, counted from 1, as they are
+    if one_based and size:  # TFDS scales VOC's 1-based pixels without subtracting 1
         boxes[:, :2] -= 1 / np.array(size[::-1])
     none = np.zeros(len(boxes), bool)
-    return Picture(
+    return Example(
         id=str(record["image/id"]) if "image/id" in record else pathlib.Path(file).stem,
         file=file,
         encoded=record["image"],

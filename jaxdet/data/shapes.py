@@ -1,7 +1,7 @@
-"""A generated set that needs no download: coloured shapes on textured backgrounds.
+"""A generated dataset that needs no download: coloured shapes on textured backgrounds.
 
-`shapes_train` and `shapes_val`. Every picture follows from the split and its number alone. A
-change of what is drawn needs a new `builder.VERSION`, or old records would be taken for new ones.
+`shapes_train` and `shapes_val`. Every image depends only on its split and index. A change to what
+is drawn needs a new `builder.VERSION`, or old records would be taken for new ones.
 """
 
 import functools
@@ -12,40 +12,40 @@ import cv2
 import grain
 import numpy as np
 
-from jaxdet.data.check import Picture
+from jaxdet.data.check import Example
 from jaxdet.data.source import Source
 
 CLASSES = ("disc", "ring", "square", "triangle", "cross")
 FORMS = "shapes_(train|val)"
 
-_SPLITS = {"train": (0, 1000), "val": (1, 200)}  # seed and number of pictures
-_TRIES = 30  # for an object to find a place
-_MOST_COVERED = 0.35  # share of an object that others may hide
+_SPLITS = {"train": (0, 1000), "val": (1, 200)}  # seed and number of images
+_TRIES = 30  # attempts to place an object
+_MOST_COVERED = 0.35  # fraction of an object that others may hide
 _SHIFT = 4  # fractional bits of the coordinates given to OpenCV
 
 Outline = list[np.ndarray]  # contours [n, 2] x y in pixels; a second one is a hole
 
 
 def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
-    """The source of a split of shapes; None where the name is another set's."""
+    """Return the source of a shapes split; None where the name is not a shapes name."""
     match = re.fullmatch(r"shapes_(train|val)", name)
     if not match:
         return None
     seed, count = _SPLITS[match[1]]
     numbers = grain.MapDataset.range(count)
-    pictures = numbers.map(functools.partial(_picture, split=match[1], seed=seed))
-    return [Source(name, {"root": "generated"}, lambda downloads: (CLASSES, pictures))]
+    examples = numbers.map(functools.partial(_example, split=match[1], seed=seed))
+    return [Source(name, {"root": "generated"}, lambda downloads: (CLASSES, examples))]
 
 
 def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Draw a picture: [H, W, 3] uint8 RGB, boxes in pixels [n, 4] xyxy, and n labels.
+    """Draw an image [H, W, 3] uint8 RGB, with boxes in pixels [n, 4] xyxy and n labels.
 
-    Objects overlap, but none is hidden for more than a third and all are annotated.
+    Objects overlap, but none is more than 35 % hidden, and all are annotated.
     """
     height, width = rng.integers(200, 281), rng.integers(260, 361)
     image = _background(rng, height, width)
     boxes, labels, whole = [], [], []
-    seen = np.full((height, width), -1, np.int8)  # the number of the object that a pixel shows
+    seen = np.full((height, width), -1, np.int8)  # the index of the object that each pixel shows
     for _ in range(rng.integers(1, 8)):
         label = int(rng.integers(len(CLASSES)))
         placed = _place(rng, CLASSES[label], seen, whole)
@@ -60,11 +60,11 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[int]]:
     return image.clip(0, 255).astype(np.uint8), np.array(boxes), labels
 
 
-def _picture(i: int, *, split: str, seed: int) -> Picture:
+def _example(i: int, *, split: str, seed: int) -> Example:
     image, boxes_pixels, labels = draw(np.random.default_rng([seed, i]))
     height, width = image.shape[:2]
     _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
-    return Picture(
+    return Example(
         id=f"{split}_{i:05d}",
         file=f"{split}_{i:05d}",
         encoded=encoded.tobytes(),
@@ -78,7 +78,7 @@ def _picture(i: int, *, split: str, seed: int) -> Picture:
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A soft colour field with stripes or checks and grain on it, [H, W, 3] float32."""
+    """Draw a smooth colour field with stripes or checks and noise on it, [H, W, 3] float32."""
     coarse = rng.normal(rng.uniform(50, 205, 3), 22, (rng.integers(2, 7), rng.integers(2, 9), 3))
     image = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     y, x = np.ogrid[:height, :width]
@@ -96,15 +96,16 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
 def _place(
     rng: np.random.Generator, name: str, seen: np.ndarray, whole: list[int]
 ) -> tuple[np.ndarray, tuple[slice, slice], np.ndarray] | None:
-    """Find a place where a new object hides none too much.
+    """Find a place where a new object does not hide too much of any other.
 
-    Returns how much of every pixel it covers (0..1, in a window), the window, and its box [4].
+    Returns how much of every pixel it covers (0..1, in a window), the window, and its box [4];
+    None where no place was found.
     """
     height, width = seen.shape
     for _ in range(_TRIES):
         outline = _outline(rng, name, size=min(height, width) * np.exp(rng.uniform(-2.2, -0.45)))
         low, high = outline[0].min(0), outline[0].max(0)
-        # Up to a tenth of an object may stick out of the picture.
+        # Up to a tenth of an object may stick out of the image.
         slack = 0.1 * (high - low)
         shift = rng.uniform(-low - slack, [width, height] - high + slack)
         box = np.concatenate([low + shift, high + shift]).clip(0, [width, height, width, height])
@@ -120,7 +121,7 @@ def _place(
 
 
 def _outline(rng: np.random.Generator, name: str, *, size: float) -> Outline:
-    """The contours of a shape about `size` pixels wide, around the origin."""
+    """Return the contours of a shape about `size` pixels wide, centred on the origin."""
     circle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     disc = np.stack([np.cos(circle), np.sin(circle)], axis=-1)
     square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.9
@@ -142,16 +143,16 @@ def _outline(rng: np.random.Generator, name: str, *, size: float) -> Outline:
 
 
 def _rasterise(outline: Outline, height: int, width: int) -> np.ndarray:
-    """How much of every pixel an outline covers, [H, W] float32 in 0..1."""
+    """Compute how much of every pixel an outline covers, [H, W] float32 in 0..1."""
     mask = np.zeros((height, width), np.uint8)
-    # OpenCV's whole numbers are the middles of pixels; here a picture begins at its border.
+    # OpenCV's integer coordinates are pixel centres; here 0 is the border of the image.
     points = [np.round((contour - 0.5) * 2**_SHIFT).astype(np.int32) for contour in outline]
     cv2.fillPoly(mask, points, 255, lineType=cv2.LINE_AA, shift=_SHIFT)
     return mask.astype(np.float32) / 255
 
 
 def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray) -> None:
-    """Paint an object into a window, in a shaded colour that stands out from what is under it."""
+    """Paint an object into a window, in a shaded colour that contrasts with the background."""
     colours = rng.uniform(0, 255, (16, 3))
     under = image[cover > 0.5].mean(axis=0)
     colour = colours[np.argmax(np.abs(colours - under).sum(1) > 170)]

@@ -1,4 +1,4 @@
-"""What a dataset is made from: a name, where it comes from, and its unchecked pictures."""
+"""What a dataset is made from: its name, its origin and its unchecked examples."""
 
 import dataclasses
 import hashlib
@@ -15,13 +15,13 @@ _CHECKSUMS = pathlib.Path(__file__).with_name("checksums.tsv")
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One split of a dataset, as its maker publishes it.
+    """One split of a dataset, as published.
 
-    `origin` says what the pictures come from (folder, checksum of the list) and is stored with
-    the prepared records, so that a preparation of something else is noticed; None where
-    whatever has been prepared under this name will do. `load` is given the folder for downloads
-    and returns the class names and a dataset of `check.Picture`. `foreign` is the folder, the
-    split's name and the box convention of the same pictures prepared by TFDS's own builder.
+    `origin` says where the images come from (folder, checksum of the list) and is stored with the
+    prepared records, so that records from another source are noticed; None where any records
+    prepared under this name will do. `load` takes the folder for downloads and returns the class
+    names and a dataset of `check.Example`. `foreign` describes the same split as prepared by TFDS's
+    own builder: its folder, name and box convention.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Foreign:
 
 
 def sha256(path: pathlib.Path) -> str:
-    """The checksum of a file, in hexadecimal."""
+    """Return the SHA-256 checksum of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(urls: list[str], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Download archives, check their sums and unpack them; returns the unpacked folders.
+    """Download archives, verify their checksums and unpack them; returns the unpacked folders.
 
-    What is there already is not fetched again, so a broken download can simply be run again.
+    Complete files are not fetched again, so after a broken download simply run it again.
     """
-    for left_over in folder.glob("*.tmp.*"):  # TFDS begins a broken file anew, beside the old
+    for left_over in folder.glob("*.tmp.*"):  # TFDS restarts a broken file beside the old one
         shutil.rmtree(left_over)
     manager = tfds.download.DownloadManager(
         download_dir=folder,
@@ -61,7 +61,7 @@ def fetch(urls: list[str], folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-    """Unpack a tar or zip file once; TFDS's own way of doing it needs TensorFlow."""
+    """Unpack a tar or zip file once; TFDS's own unpacking needs TensorFlow."""
     done = folder / "unpacked" / archive.stem
     if not done.is_dir():
         logging.info("unpacking %s", archive)

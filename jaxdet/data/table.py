@@ -1,4 +1,4 @@
-"""The annotations of a dataset as columns, so that they are known without reading a picture."""
+"""The annotations of a dataset as columns, available without reading images."""
 
 import dataclasses
 import os
@@ -14,10 +14,10 @@ _PER_BOX = ("boxes", "labels", "difficult", "crowd", "area")
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """P pictures and their T boxes; the boxes of picture i are rows `starts[i]:starts[i + 1]`."""
+    """P images and their T boxes; the boxes of image i are rows `starts[i]:starts[i + 1]`."""
 
     ids: np.ndarray  # [P] str
-    rows: np.ndarray  # [P] int64, position of the picture among its records
+    rows: np.ndarray  # [P] int64, position of the image in the records of its part
     sizes: np.ndarray  # [P, 2] int32 height and width
     starts: np.ndarray  # [P + 1] int64
     boxes: np.ndarray  # [T, 4] float32, fractions
@@ -27,23 +27,23 @@ class Table:
     area: np.ndarray  # [T] float32 square pixels
 
     def annotation(self, i: int) -> Annotation:
-        """The annotation of picture i."""
-        mine = slice(self.starts[i], self.starts[i + 1])
+        """Return the annotation of image i."""
+        rows = slice(self.starts[i], self.starts[i + 1])
         height, width = self.sizes[i].tolist()
-        columns = {name: getattr(self, name)[mine] for name in _PER_BOX}
+        columns = {name: getattr(self, name)[rows] for name in _PER_BOX}
         return Annotation(id=str(self.ids[i]), height=height, width=width, **columns)
 
     def trained_on(self, *, keep_difficult: bool) -> np.ndarray:
-        """Which boxes are training objects [T]: no crowds, nor difficult ones unless kept."""
+        """Return which boxes [T] to train on: no crowds, and difficult ones only if kept."""
         return ~self.crowd & (keep_difficult | ~self.difficult)
 
     def image_of_box(self) -> np.ndarray:
-        """The picture that each box belongs to: [T]."""
+        """Return the index of the image that each box belongs to, [T]."""
         return np.repeat(np.arange(len(self.ids)), np.diff(self.starts))
 
 
 def from_annotations(annotations: Iterable[Annotation], rows: Sequence[int]) -> Table:
-    """Gather annotations, and where their pictures are, into columns."""
+    """Gather annotations and the record positions `rows` of their images into columns."""
     annotations = list(annotations)
     lengths = [len(annotation.labels) for annotation in annotations]
     return Table(
@@ -60,7 +60,7 @@ def from_annotations(annotations: Iterable[Annotation], rows: Sequence[int]) -> 
 
 
 def concatenate(tables: Sequence[Table]) -> Table:
-    """Put tables one after another; `rows` stay positions in the records of their own part."""
+    """Concatenate tables; `rows` remain positions in the records of their own part."""
     columns = {
         field.name: np.concatenate([getattr(table, field.name) for table in tables])
         for field in dataclasses.fields(Table)

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import grain
 import numpy as np
 
-from jaxdet.data.check import Picture
+from jaxdet.data.check import Example
 from jaxdet.data.source import Foreign, Source, fetch, sha256
 
 CLASSES = (
@@ -29,12 +29,12 @@ _ARCHIVES = {
 
 
 def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
-    """The sources of a VOC split; None where the name is not of VOC.
+    """Return the sources of a VOC split; None where the name is not a VOC name.
 
-    `trainval` is `train` and `val` together, unless the devkit has only a list `trainval`.
+    `trainval` is `train` and `val` together, unless the devkit has only the list `trainval`.
 
     Raises:
-        ValueError: the root is no VOCdevkit, or has no list for the split.
+        ValueError: the root is not a VOCdevkit, or has no list for the split.
     """
     match = re.fullmatch(r"voc_(2007|2012)_(train|val|trainval|test)", name)
     if not match:
@@ -53,21 +53,21 @@ def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
     return [_on_disk(year, split, devkit)]
 
 
-def read(stem: str, folder: pathlib.Path) -> Picture:
-    """Read picture and annotation `stem` of a folder laid out as a VOC year.
+def read(stem: str, folder: pathlib.Path) -> Example:
+    """Read the image and annotation `stem` from a folder laid out as a VOC year.
 
     Raises:
-        ValueError: there is no annotation, or it is not of VOC's form.
+        ValueError: there is no annotation, or it is not in VOC's format.
     """
     xml, jpeg = folder / "Annotations" / f"{stem}.xml", folder / "JPEGImages" / f"{stem}.jpg"
     encoded = jpeg.read_bytes() if jpeg.is_file() else None
     return parse(xml, stem, encoded)
 
 
-def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Picture:
-    """The picture `id` with the objects of an annotation in VOC's XML.
+def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Example:
+    """Return the example of image `id` with the objects of an annotation in VOC's XML.
 
-    VOC counts pixels from 1 and includes the last one: a box from `xmin` to `xmax` covers the
+    VOC counts pixels from 1 and includes the last one, so a box from `xmin` to `xmax` covers the
     continuous range `xmin - 1` to `xmax` (development kit of VOC2012, section 8.1).
     """
     try:
@@ -85,11 +85,11 @@ def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Picture:
     except FileNotFoundError:
         raise ValueError(f"no annotation file at {xml}") from None
     except (ElementTree.ParseError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{xml} is not an annotation in VOC's form: {error}") from error
+        raise ValueError(f"{xml} is not an annotation in VOC's format: {error}") from error
     if height <= 0 or width <= 0:
-        raise ValueError(f"{xml}: the size says {width} x {height} pixels")
+        raise ValueError(f"{xml}: the size is {width} x {height} pixels, expected more than 0")
     boxes = (np.array(pixels).reshape(-1, 4) - [1, 1, 0, 0]) / [width, height, width, height]
-    return Picture(
+    return Example(
         id=id,
         file=str(xml),
         encoded=encoded,
@@ -103,7 +103,7 @@ def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Picture:
 
 
 def file_name(xml: pathlib.Path) -> str:
-    """What an annotation in VOC's form calls its picture; "" where it does not."""
+    """Return the file name that a VOC annotation gives its image; "" where it gives none."""
     return ElementTree.parse(xml).findtext("filename", "").strip()
 
 
@@ -119,22 +119,22 @@ def _devkit(root: pathlib.Path, year: str) -> pathlib.Path:
 def _on_disk(year: str, split: str, devkit: pathlib.Path) -> Source:
     list_file = devkit / "ImageSets" / "Main" / f"{split}.txt"
     origin = {"root": str(devkit.resolve()), f"sha256 of {list_file.name}": sha256(list_file)}
-    return Source(f"voc_{year}_{split}", origin, lambda downloads: (CLASSES, _pictures(list_file)))
+    return Source(f"voc_{year}_{split}", origin, lambda downloads: (CLASSES, _examples(list_file)))
 
 
 def _downloaded(year: str, split: str) -> Source:
     def load(downloads: pathlib.Path):
         [folder] = fetch([_MIRROR + _ARCHIVES[year, split]], downloads)
         main = folder / "VOCdevkit" / f"VOC{year}" / "ImageSets" / "Main"
-        return CLASSES, _pictures(main / f"{split}.txt")
+        return CLASSES, _examples(main / f"{split}.txt")
 
     if (year, split) not in _ARCHIVES:
-        raise ValueError(f"voc_{year}_{split} is not published; known are {FORMS}")
+        raise ValueError(f"voc_{year}_{split} is not published; expected {FORMS}")
     foreign = Foreign(f"voc/{year}", {"val": "validation"}.get(split, split), one_based=True)
     return Source(f"voc_{year}_{split}", None, load, foreign)
 
 
-def _pictures(list_file: pathlib.Path) -> grain.MapDataset:
+def _examples(list_file: pathlib.Path) -> grain.MapDataset:
     stems = [line.split()[0] for line in list_file.read_text().splitlines() if line.strip()]
     folder = list_file.parents[2]
     return grain.MapDataset.source(stems).map(functools.partial(read, folder=folder))

@@ -1,7 +1,7 @@
-"""Annotations in YOLO's form: a text file per picture, a line `class cx cy width height` per box.
+"""Annotations in YOLO's format: a text file per image, a line `class cx cy width height` per box.
 
-The numbers are fractions of the picture. The class counts from 0 in a list of names: `names` in a
-`data.yaml`, or the lines of a `classes.txt` or `*.names`.
+The coordinates are fractions of the image. The class is an index from 0 in a list of names: `names`
+in a `data.yaml`, or the lines of a `classes.txt` or `*.names`.
 """
 
 import pathlib
@@ -12,7 +12,7 @@ import yaml
 
 
 def find_names(files: Sequence[pathlib.Path]) -> tuple[dict[int, str], set[pathlib.Path]]:
-    """The class names by their numbers, none if unknown, and the files that list them.
+    """Return the class names by number, none if unknown, and the files that list them.
 
     Raises:
         ValueError: two files list different names, or one cannot be read.
@@ -26,12 +26,12 @@ def find_names(files: Sequence[pathlib.Path]) -> tuple[dict[int, str], set[pathl
 
 
 def read(text: pathlib.Path) -> tuple[list[int], np.ndarray]:
-    """The class numbers and the boxes [n, 4] xyxy in fractions of an annotation file.
+    """Read the class numbers and the boxes [n, 4] xyxy, in fractions, of an annotation file.
 
-    An empty file is that of a picture without objects.
+    An empty file means an image without objects.
 
     Raises:
-        ValueError: a line is not of YOLO's form.
+        ValueError: a line is not in YOLO's format.
     """
     rows = [line.split() for line in text.read_text("utf-8-sig").splitlines() if line.strip()]
     if uneven := [row for row in rows if len(row) != 5]:
@@ -43,7 +43,7 @@ def read(text: pathlib.Path) -> tuple[list[int], np.ndarray]:
 
 
 def _names(path: pathlib.Path) -> dict[int, str]:
-    """The class names that a file lists, none where it is not such a file."""
+    """Return the class names that a file lists, none where it lists none."""
     is_list = path.name.lower() == "classes.txt" or path.suffix.lower() == ".names"
     if not is_list and path.suffix.lower() not in (".yaml", ".yml"):
         return {}
@@ -56,7 +56,7 @@ def _names(path: pathlib.Path) -> dict[int, str]:
         return dict(enumerate(line.strip() for line in text.splitlines() if line.strip()))
     names = content.get("names") if isinstance(content, dict) else None
     listed = dict(enumerate(names)) if isinstance(names, list) else names or {}
-    # YAML reads `no` and `off` as false: such a name must stand in quotes.
+    # YAML reads `no` and `off` as false: such a name must be in quotes.
     named = isinstance(listed, dict) and all(
         str(number).isdigit() and type(name) in (str, int) for number, name in listed.items()
     )

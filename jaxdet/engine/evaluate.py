@@ -14,7 +14,7 @@ from tqdm import tqdm
 from jaxdet import build, data, visualize
 from jaxdet.augment import views, window
 from jaxdet.training import checkpoint, parallel, workdir
-from jaxdet.types import Array, Batch, Detections, Detector, Found, Variables
+from jaxdet.types import Array, Batch, Detections, Detector, ImageDetections, Variables
 
 RESULT, PREDICTIONS = "evaluation.json", "predictions.png"
 SHEET_SCORE = 0.3  # detections below it are not drawn, but always count in metrics
@@ -47,11 +47,12 @@ def view_and_predict(
     return detections.replace(boxes=jax.vmap(back)(detections.boxes, size))
 
 
-def to_pixels(detections: Detections, width: int, height: int) -> Found:
+def to_pixels(detections: Detections, width: int, height: int) -> ImageDetections:
     """The valid detections [M] of one image, with boxes in its pixels."""
     keep = np.asarray(detections.valid)
     boxes = np.asarray(detections.boxes)[keep] * np.array([width, height] * 2, np.float32)
-    return Found(boxes, np.asarray(detections.scores)[keep], np.asarray(detections.labels)[keep])
+    scores, labels = np.asarray(detections.scores)[keep], np.asarray(detections.labels)[keep]
+    return ImageDetections(boxes, scores, labels)
 
 
 def detect(
@@ -62,12 +63,12 @@ def detect(
     *,
     batch_size: int,
     canvas: int,
-) -> dict[str, Found]:
+) -> dict[str, ImageDetections]:
     """The detections in every image of `dataset`, by image id, boxes in pixels.
 
     Every process reads its share of the images and returns the detections in all of them.
     """
-    found = {}
+    by_image = {}
     batches = data.eval_batches(
         dataset,
         batch_size=batch_size,
@@ -83,8 +84,8 @@ def detect(
         for i in np.flatnonzero(valid):
             annotation = dataset.annotation(int(ids[i]))
             one = jax.tree.map(lambda x, i=i: x[i], detections)
-            found[annotation.id] = to_pixels(one, annotation.width, annotation.height)
-    return found
+            by_image[annotation.id] = to_pixels(one, annotation.width, annotation.height)
+    return by_image
 
 
 def evaluate(
@@ -96,10 +97,10 @@ def evaluate(
     """
     metric, sizes = recipe.evaluation.metric, dict(canvas=recipe.data.canvas)
     sizes["batch_size"] = recipe.evaluation.batch_size
-    found = detect(step, variables, dataset, mesh, **sizes)
-    result = metric.evaluate(found, dataset.annotations(), dataset.classes)
+    detections = detect(step, variables, dataset, mesh, **sizes)
+    result = metric.evaluate(detections, dataset.annotations(), dataset.classes)
     table = metric.table(result, protocol(recipe))
-    return result, f"{recipe.data.eval}: {table}", sheet(dataset, found)
+    return result, f"{recipe.data.eval}: {table}", sheet(dataset, detections)
 
 
 def protocol(recipe: build.Recipe) -> str:
@@ -124,17 +125,15 @@ def main_number(recipe: build.Recipe, result: dict[str, Any]) -> tuple[str, floa
     return name, float(result[name])
 
 
-def sheet(dataset: data.Dataset, found: dict[str, Found], *, count: int = 12) -> np.ndarray:
+def sheet(
+    dataset: data.Dataset, detections: dict[str, ImageDetections], *, count: int = 12
+) -> np.ndarray:
     """A contact sheet of evenly spaced images with their detections: RGB [H, W, 3]."""
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int).tolist()
     images = [dataset.image(i) for i in chosen]
-    shown = [_above(found[dataset.ids[i]], SHEET_SCORE) for i in chosen]
-    return visualize.found_sheet(images, shown, classes=dataset.classes)
-
-
-def _above(found: Found, score: float) -> Found:
-    keep = found.scores >= score
-    return Found(found.boxes[keep], found.scores[keep], found.labels[keep])
+    shown = [detections[dataset.ids[i]] for i in chosen]
+    shown = [each.select(each.scores >= SHEET_SCORE) for each in shown]
+    return visualize.detections_sheet(images, shown, classes=dataset.classes)
 
 
 def evaluate_newest(config: Any, folder: epath.Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from jaxdet import build, data
 from jaxdet.engine.evaluate import to_pixels, view_and_predict
 from jaxdet.training import checkpoint
-from jaxdet.types import Array, Detections, Detector, Found, Variables
+from jaxdet.types import Array, Detections, Detector, ImageDetections, Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,20 +46,20 @@ class Pretrained:
         """The detections in an image: a path, or RGB uint8 [H, W, 3]."""
         if isinstance(image, str | Path):
             image = data.read_image(image)
-        (found,) = self.detect([image])
-        names = [self.classes[label] for label in found.labels]
-        return Result(found.boxes, found.scores, found.labels, names)
+        (detections,) = self.detect([image])
+        names = [self.classes[label] for label in detections.labels]
+        return Result(detections.boxes, detections.scores, detections.labels, names)
 
-    def detect(self, images: Sequence[np.ndarray], *, batch_size: int = 8) -> list[Found]:
+    def detect(self, images: Sequence[np.ndarray], *, batch_size: int = 8) -> list[ImageDetections]:
         """The detections in each of `images`, RGB uint8 [H, W, 3] of any size; boxes in pixels."""
         for image in images:
             _check_image(image)
-        found = []
+        detections = []
         for start in range(0, len(images), batch_size):
-            found += self._detect_batch(images[start : start + batch_size], batch_size)
-        return found
+            detections += self._detect_batch(images[start : start + batch_size], batch_size)
+        return detections
 
-    def _detect_batch(self, images: Sequence[np.ndarray], batch_size: int) -> list[Found]:
+    def _detect_batch(self, images: Sequence[np.ndarray], batch_size: int) -> list[ImageDetections]:
         # A single image gets a program of its own; all other batches share one.
         rows = 1 if len(images) == 1 else batch_size
         canvas = self.recipe.data.canvas
@@ -95,7 +95,7 @@ def _check_image(image: np.ndarray) -> None:
         raise ValueError(f"an image is {image.dtype} {image.shape}, expected uint8, not empty")
 
 
-def _clip(found: Found, image: np.ndarray) -> Found:
+def _clip(detections: ImageDetections, image: np.ndarray) -> ImageDetections:
     height, width = image.shape[:2]
     limits = np.array([width, height] * 2, np.float32)
-    return dataclasses.replace(found, boxes=np.clip(found.boxes, 0, limits))
+    return dataclasses.replace(detections, boxes=np.clip(detections.boxes, 0, limits))

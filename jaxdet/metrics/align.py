@@ -1,4 +1,4 @@
-"""What both evaluators ask of their input: one `Found` for every annotation."""
+"""Checks the input of the evaluators and pairs every annotation with one `ImageDetections`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,45 +6,49 @@ import numpy as np
 
 from jaxdet import types
 
-_NOTHING = types.Found(
+_EMPTY = types.ImageDetections(
     boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), labels=np.zeros(0, np.int32)
 )
 
 
 def align(
-    found: Mapping[str, types.Found],
+    detections: Mapping[str, types.ImageDetections],
     annotations: Sequence[types.Annotation],
     classes: tuple[str, ...],
-) -> list[types.Found]:
-    """The detections of every annotated picture, in the order of `annotations`.
+) -> list[types.ImageDetections]:
+    """The detections of every annotated image, in the order of `annotations`.
 
-    A picture without an entry is one in which nothing was found. Raises `ValueError` for ids that
-    are unknown or given twice, for labels outside the class list, for scores that are not numbers,
-    and where there is no object to be found at all.
+    An image without an entry has no detections. Raises `ValueError` for ids that are unknown or
+    annotated twice, for labels outside the class list, for scores that are not finite, and if the
+    annotations contain no object at all.
     """
     ids = [annotation.id for annotation in annotations]
     if len(set(ids)) < len(ids):
         twice = sorted({name for name in ids if ids.count(name) > 1})
-        raise ValueError(f"these pictures are annotated twice: {', '.join(twice[:5])}")
-    unknown = sorted(found.keys() - set(ids))
+        raise ValueError(f"these images are annotated twice: {', '.join(twice[:5])}")
+    unknown = sorted(detections.keys() - set(ids))
     if unknown:
         raise ValueError(
-            f"detections for {len(unknown)} pictures that are not among the {len(ids)} annotated "
-            f"ones, the first: {', '.join(unknown[:5])}"
+            f"detections for {len(unknown)} images that are not among the {len(ids)} annotated "
+            f"images, starting with: {', '.join(unknown[:5])}"
         )
-    for name, labels in _labels(found, annotations):
+    for name, labels in _labels(detections, annotations):
         if labels.size and not (labels.min() >= 0 and labels.max() < len(classes)):
             raise ValueError(
-                f"{name} has labels {np.unique(labels)}, expected 0..{len(classes) - 1}"
+                f"the labels in {name} are {np.unique(labels)}, expected 0..{len(classes) - 1}"
             )
-    for name, each in found.items():
+    for name, each in detections.items():
         if not np.isfinite(each.scores).all():
-            raise ValueError(f"picture {name} has scores that are not finite: {each.scores}")
+            raise ValueError(
+                f"the detections of {name} have scores that are not finite: {each.scores}"
+            )
     if not sum(len(annotation.labels) for annotation in annotations):
-        raise ValueError(f"nothing to evaluate: {len(annotations)} pictures without any object")
-    return [found.get(name, _NOTHING) for name in ids]
+        raise ValueError(f"nothing to evaluate: {len(annotations)} images without any object")
+    return [detections.get(name, _EMPTY) for name in ids]
 
 
-def _labels(found: Mapping[str, types.Found], annotations: Sequence[types.Annotation]):
+def _labels(
+    detections: Mapping[str, types.ImageDetections], annotations: Sequence[types.Annotation]
+):
     yield from ((f"the annotation of {each.id}", each.labels) for each in annotations)
-    yield from ((f"the detections of {name}", each.labels) for name, each in found.items())
+    yield from ((f"the detections of {name}", each.labels) for name, each in detections.items())

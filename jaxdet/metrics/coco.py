@@ -11,34 +11,34 @@ from pycocotools.cocoeval import COCOeval
 from jaxdet import types
 from jaxdet.metrics.align import align
 
-MAIN = "AP"  # of the numbers, what decides which checkpoint is best
+MAIN = "AP"  # the number that decides which checkpoint is best
 
-_AREAS = ("all", "small", "medium", "large")  # the order of pycocotools: all, < 32^2, < 96^2, rest
+_AREAS = ("all", "small", "medium", "large")  # in pycocotools' order: all, < 32^2, < 96^2, rest
 
 
 def evaluate(
-    found: Mapping[str, types.Found],
+    detections: Mapping[str, types.ImageDetections],
     annotations: Sequence[types.Annotation],
     classes: tuple[str, ...],
     *,
     max_detections: int = 100,
 ) -> dict:
-    """Average precision and recall of the detections of a whole set, in the COCO way.
+    """Average precision and recall of the detections of a whole set, as COCO defines them.
 
-    `found` holds detections by annotation id; a picture without an entry counts as one in which
-    nothing was found. `max_detections` is the number kept per picture and class; the challenge has
-    100, and another number is another protocol. Raises `ValueError` for ids or labels that are not
-    those of the annotations.
+    `detections` is keyed by annotation id; an image without an entry has no detections.
+    `max_detections` is the number kept per image and class; the challenge uses 100, and any other
+    number is a different protocol. Raises `ValueError` for ids or labels that are not those of the
+    annotations.
 
-    Returns `AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl` in 0..1 (`AR100` bears the number
-    given), and `classes`: by name `AP`, `AP50` and `objects` (without crowds). Where no object is
-    of that size or class the value is -1, as pycocotools has it.
+    Returns `AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl` in 0..1 (`AR100` is named after
+    `max_detections`), and `classes`: by name `AP`, `AP50` and `objects` (without crowds). A value
+    is -1 if there is no object of that size or class, as in pycocotools.
     """
     if max_detections <= 10:
         raise ValueError(f"max_detections is {max_detections}, expected more than 10")
-    # By id, numbers in their order: equal scores are ranked in the order of the pictures.
+    # Sorted by id, numbers in numeric order: equal scores are ranked in the order of the images.
     annotations = sorted(annotations, key=lambda each: (len(each.id), each.id))
-    kept = align(found, annotations, classes)
+    kept = align(detections, annotations, classes)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator = COCOeval(_truth(annotations, classes), _results(kept, classes), "bbox")
         evaluator.params.imgIds = list(range(1, len(annotations) + 1))
@@ -61,7 +61,7 @@ def evaluate(
 
 
 def _twelve(precision: np.ndarray, recall: np.ndarray, max_detections: int) -> dict[str, float]:
-    """pycocotools' summarize, which finds its numbers only where 100 detections are kept."""
+    """Replaces pycocotools' `summarize`, which works only if 100 detections are kept."""
     numbers = {
         "AP": _mean(precision[:, :, :, 0, -1]),
         "AP50": _mean(precision[0, :, :, 0, -1]),
@@ -77,13 +77,13 @@ def _twelve(precision: np.ndarray, recall: np.ndarray, max_detections: int) -> d
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean of the values that exist; pycocotools marks with -1 what has no object."""
+    """Mean of the valid values, -1 if there are none; pycocotools marks missing values with -1."""
     values = values[values > -1]
     return float(values.mean()) if values.size else -1.0
 
 
 def _truth(annotations: Sequence[types.Annotation], classes: tuple[str, ...]) -> COCO:
-    """The annotations as COCO has them: pictures and categories are numbered from 1."""
+    """The annotations as a COCO dataset, with images and categories numbered from 1."""
     objects = []
     for image, each in enumerate(annotations, start=1):
         size = np.array([each.width, each.height] * 2, np.float64)
@@ -91,7 +91,7 @@ def _truth(annotations: Sequence[types.Annotation], classes: tuple[str, ...]) ->
         for box, label, area, crowd in rows:
             objects.append(
                 {
-                    "id": len(objects) + 1,  # pycocotools takes a match with id 0 for none
+                    "id": len(objects) + 1,  # pycocotools treats a match with id 0 as no match
                     "image_id": image,
                     "category_id": int(label) + 1,
                     "bbox": box,
@@ -102,10 +102,10 @@ def _truth(annotations: Sequence[types.Annotation], classes: tuple[str, ...]) ->
     return _indexed(len(annotations), classes, objects)
 
 
-def _results(found: Sequence[types.Found], classes: tuple[str, ...]) -> COCO:
-    """The detections as pycocotools wants them; its own `loadRes` refuses an empty list."""
+def _results(detections: Sequence[types.ImageDetections], classes: tuple[str, ...]) -> COCO:
+    """The detections as pycocotools expects them; its own `loadRes` rejects an empty list."""
     results = []
-    for image, each in enumerate(found, start=1):
+    for image, each in enumerate(detections, start=1):
         rows = zip(_xywh(each.boxes), each.scores, each.labels, strict=True)
         for box, score, label in rows:
             results.append(
@@ -118,7 +118,7 @@ def _results(found: Sequence[types.Found], classes: tuple[str, ...]) -> COCO:
                     "score": float(score),
                 }
             )
-    return _indexed(len(found), classes, results)
+    return _indexed(len(detections), classes, results)
 
 
 def _xywh(boxes_pixels: np.ndarray) -> list[list[float]]:
@@ -138,7 +138,7 @@ def _indexed(images: int, classes: tuple[str, ...], objects: list[dict]) -> COCO
 
 
 def table(result: dict, protocol: str) -> str:
-    """The result of `evaluate` as text; `protocol` says how the detections were made and kept."""
+    """The result of `evaluate` as text; `protocol` describes how detections are made and kept."""
     numbers = {name: value for name, value in result.items() if name != "classes"}
     width = max(12, *(len(name) for name in result["classes"]))
     lines = [f"COCO, boxes, IoU 0.50 to 0.95; {protocol}"]

@@ -1,7 +1,7 @@
 """Average precision as the PASCAL VOC devkit computes it (Everingham et al. 2010, section 4.2).
 
-In the devkit a box of pixels 1 to 10 is 10 wide, so it adds one to every difference. Our boxes are
-continuous (0 to 10), and plain differences give the same areas.
+In the devkit, a box covering pixels 1 to 10 is 10 wide, so it adds 1 to every difference. Our boxes
+are continuous (0 to 10), so plain differences give the same areas.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ import numpy as np
 from jaxdet import types
 from jaxdet.metrics.align import align
 
-MAIN = "mAP11"  # of the numbers, what decides which checkpoint is best
+MAIN = "mAP11"  # the number that decides which checkpoint is best
 
 
 def evaluate(
-    found: Mapping[str, types.Found],
+    detections: Mapping[str, types.ImageDetections],
     annotations: Sequence[types.Annotation],
     classes: tuple[str, ...],
     *,
@@ -23,23 +23,23 @@ def evaluate(
 ) -> dict:
     """Average precision of the detections of a whole set.
 
-    `found` holds detections by annotation id; a picture without an entry counts as one in which
-    nothing was found. Raises `ValueError` for ids or labels that are not those of the annotations.
+    `detections` is keyed by annotation id; an image without an entry has no detections. Raises
+    `ValueError` for ids or labels that are not those of the annotations.
 
     Returns:
       `mAP11`, `mAP_area`: mean over the classes that occur, 11-point (VOC2007) and area (VOC2010).
-      `iou_threshold`: the one given.
+      `iou_threshold`: the argument.
       `classes`: by name `ap11`, `ap_area` (None where the class does not occur), `objects` (without
-        the difficult ones), `difficult` (and crowds), `found` (detections) and `right` (those that
-        match).
-      `curves`: by name `scores`, `precision`, `recall`, float arrays by falling score. Detections
-        of difficult objects are not in them.
+        the difficult ones), `difficult` (including crowds), `found` (the number of detections) and
+        `right` (the number of true positives).
+      `curves`: by name `scores`, `precision`, `recall`, float arrays in descending order of score,
+        without the detections of difficult objects.
     """
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold is {iou_threshold}, expected 0 < iou_threshold <= 1")
-    pairs = _pair(align(found, annotations, classes), annotations)
+    pairs = _pair(align(detections, annotations, classes), annotations)
     if pairs["difficult"].all():
-        raise ValueError("nothing to evaluate: all objects are difficult, or crowds")
+        raise ValueError("nothing to evaluate: all objects are difficult or crowds")
     each = {name: _evaluate_class(k, pairs, iou_threshold) for k, name in enumerate(classes)}
     occurring = [numbers for numbers, _ in each.values() if numbers["objects"]]
     return {
@@ -51,39 +51,43 @@ def evaluate(
     }
 
 
-def _pair(found: Sequence[types.Found], annotations: Sequence[types.Annotation]) -> dict:
-    """The detections [D] and truths [T] of the set in flat arrays, and which belong together."""
-    best = [_best_truth(each, truth) for each, truth in zip(found, annotations, strict=True)]
+def _pair(
+    detections: Sequence[types.ImageDetections], annotations: Sequence[types.Annotation]
+) -> dict:
+    """The detections [D] and true objects [T] of the set as flat arrays, matched by IoU."""
+    best = [_best_truth(each, truth) for each, truth in zip(detections, annotations, strict=True)]
     starts = np.cumsum([0] + [len(truth.labels) for truth in annotations])
     return {
-        "scores": np.concatenate([each.scores for each in found]).astype(np.float64),  # [D]
-        "labels": np.concatenate([each.labels for each in found]),  # [D]
+        "scores": np.concatenate([each.scores for each in detections]).astype(np.float64),  # [D]
+        "labels": np.concatenate([each.labels for each in detections]),  # [D]
         "ious": np.concatenate([ious for ious, _ in best]),  # [D]
         "truths": np.concatenate(
             [truth + start for (_, truth), start in zip(best, starts[:-1], strict=True)]
-        ),  # [D] index into the truths
+        ),  # [D] index into the true objects
         "truth_labels": np.concatenate([truth.labels for truth in annotations]),  # [T]
-        # Crowd regions, which VOC does not have, are no objects to be found either.
+        # Crowd regions, which VOC does not have, need not be detected either.
         "difficult": np.concatenate([truth.difficult | truth.crowd for truth in annotations]),
     }
 
 
-def _best_truth(found: types.Found, truth: types.Annotation) -> tuple[np.ndarray, np.ndarray]:
-    """IoU and index of the truth of its class that each detection [m] of a picture covers best.
+def _best_truth(
+    detections: types.ImageDetections, truth: types.Annotation
+) -> tuple[np.ndarray, np.ndarray]:
+    """IoU and index of the object of its class that each detection [m] of one image overlaps most.
 
-    The first of equals; IoU -1 where the picture has no object of that class.
+    The first one in a tie; IoU -1 if the image has no object of that class.
     """
-    if not len(found.labels) or not len(truth.labels):
-        return np.full(len(found.labels), -1.0), np.zeros(len(found.labels), np.int64)
+    if not len(detections.labels) or not len(truth.labels):
+        return np.full(len(detections.labels), -1.0), np.zeros(len(detections.labels), np.int64)
     size = np.array([truth.width, truth.height] * 2, np.float64)
-    ious = _pairwise_iou(found.boxes.astype(np.float64), truth.boxes * size)  # [m, n]
-    ious = np.where(found.labels[:, None] == truth.labels[None, :], ious, -1.0)
+    ious = _pairwise_iou(detections.boxes.astype(np.float64), truth.boxes * size)  # [m, n]
+    ious = np.where(detections.labels[:, None] == truth.labels[None, :], ious, -1.0)
     best = ious.argmax(axis=1)
     return ious[np.arange(len(best)), best], best
 
 
 def _pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of a [m, 4] and b [n, 4]: [m, n]. In numpy: jax would compile for every new m and n."""
+    """IoU of a [m, 4] and b [n, 4]: [m, n]. In NumPy: JAX would compile for every new m and n."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.maximum(high - low, 0).prod(axis=-1)
@@ -93,12 +97,12 @@ def _pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _evaluate_class(label: int, pairs: dict, iou_threshold: float) -> tuple[dict, dict]:
-    """The numbers and the curve of one class."""
-    mine = pairs["labels"] == label
+    """The numbers and the precision-recall curve of one class."""
+    of_class = pairs["labels"] == label
     difficult = pairs["difficult"][pairs["truth_labels"] == label]
     objects = int((~difficult).sum())
 
-    order = np.flatnonzero(mine)[np.argsort(-pairs["scores"][mine], kind="stable")]
+    order = np.flatnonzero(of_class)[np.argsort(-pairs["scores"][of_class], kind="stable")]
     truths = pairs["truths"][order]
     hits = pairs["ious"][order] >= iou_threshold
     ignored = np.zeros_like(hits)
@@ -111,7 +115,7 @@ def _evaluate_class(label: int, pairs: dict, iou_threshold: float) -> tuple[dict
         "ap_area": _ap_area(precision, recall) if objects else None,
         "objects": objects,
         "difficult": int(difficult.sum()),
-        "found": int(mine.sum()),
+        "found": int(of_class.sum()),
         "right": int(right.sum()),
     }
     scores = pairs["scores"][order][~ignored]
@@ -119,7 +123,7 @@ def _evaluate_class(label: int, pairs: dict, iou_threshold: float) -> tuple[dict
 
 
 def _first_of_each(truths: np.ndarray, hits: np.ndarray) -> np.ndarray:
-    """True where a hit [d] is the first of its truth: a second detection of an object is wrong."""
+    """True where a hit [d] is the first on its object: later detections of an object are wrong."""
     first = np.zeros(len(truths), bool)
     where = np.flatnonzero(hits)
     first[where[np.unique(truths[where], return_index=True)[1]]] = True
@@ -127,24 +131,24 @@ def _first_of_each(truths: np.ndarray, hits: np.ndarray) -> np.ndarray:
 
 
 def _ap11(precision: np.ndarray, recall: np.ndarray) -> float:
-    """VOC2007: mean over recall 0, 0.1 .. 1 of the best precision at that recall or above."""
-    # As published numbers have it, in floats: 3 of 10 do not reach 0.1 * 3 = 0.30000000000000004.
+    """VOC2007: mean over recall 0, 0.1 .. 1 of the highest precision at that recall or above."""
+    # In floats, as published numbers are: recall 3/10 does not reach 0.1 * 3 = 0.30000000000000004.
     best = [precision[recall >= point].max(initial=0) for point in np.arange(0, 1.1, 0.1)]
     return float(np.mean(best))
 
 
 def _ap_area(precision: np.ndarray, recall: np.ndarray) -> float:
-    """VOC2010: the area under the curve, made to fall by taking the best precision to the right."""
+    """VOC2010: area under the curve; each precision becomes the highest at that recall or above."""
     falling = np.maximum.accumulate(precision[::-1])[::-1]
     return float((np.diff(recall, prepend=0) * falling).sum())
 
 
 def table(result: dict, protocol: str) -> str:
-    """The result of `evaluate` as text; `protocol` says how the detections were made and kept."""
+    """The result of `evaluate` as text; `protocol` describes how detections are made and kept."""
     width = max(12, *(len(name) for name in result["classes"]))
     lines = [
         f"VOC, IoU {result['iou_threshold']:g}, difficult objects ignored; {protocol}",
-        f"{'class':{width}}  objects     found  AP 11-point   AP area",
+        f"{'class':{width}}  objects  detected  AP 11-point   AP area",
     ]
     for name, each in result["classes"].items():
         lines.append(

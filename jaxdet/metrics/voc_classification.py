@@ -1,7 +1,8 @@
 """Average precision of VOC's classification task (Everingham et al. 2010, section 4.1).
 
-Pictures are ranked by a class's score, and right where the class is in them. That is detection of
-whole pictures: one object per class that is there, difficult where all of its objects are.
+For each class, images are ranked by its score; an image is correct if it contains the class. This
+equals detection of whole images: one object per class present, difficult if all objects of that
+class are.
 """
 
 import dataclasses
@@ -12,25 +13,25 @@ import numpy as np
 from jaxdet import types
 from jaxdet.metrics import voc
 
-MAIN = "mAP11"  # of the numbers, what decides which checkpoint is best
+MAIN = "mAP11"  # the number that decides which checkpoint is best
 
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 
 
 def evaluate(
-    found: Mapping[str, types.Found],
+    detections: Mapping[str, types.ImageDetections],
     annotations: Sequence[types.Annotation],
     classes: tuple[str, ...],
 ) -> dict:
-    """Average precision of the classes found, whose boxes are whole pictures.
+    """Average precision of predicted classes, given as detections whose boxes are whole images.
 
-    Arguments, result and errors are those of `voc.evaluate`; `objects` are pictures.
+    Arguments, result and errors are those of `voc.evaluate`; `objects` counts images.
     """
-    return voc.evaluate(found, [of_image(each) for each in annotations], classes)
+    return voc.evaluate(detections, [of_image(each) for each in annotations], classes)
 
 
 def of_image(truth: types.Annotation) -> types.Annotation:
-    """The same picture with one object a class, as large as the picture."""
+    """The same image with one object per class present, as large as the image."""
     labels = np.unique(truth.labels)
     easy = np.isin(labels, truth.labels[~truth.difficult])
     return dataclasses.replace(
@@ -44,5 +45,5 @@ def of_image(truth: types.Annotation) -> types.Annotation:
 
 
 def table(result: dict, protocol: str) -> str:
-    """The result of `evaluate` as text; `protocol` says how the classes were found."""
-    return voc.table(result, f"of whole pictures (classification); {protocol}")
+    """The result of `evaluate` as text; `protocol` describes how the classes are predicted."""
+    return voc.table(result, f"classification of whole images; {protocol}")

@@ -1,6 +1,6 @@
 """The numbers of a report other than AP, in plain NumPy, from matches at IoU 0.5.
 
-`images` are triples of a `Found`, an `Annotation` without crowds, and the `Verdict` on the two.
+`images` are triples of detections, an `Annotation` without crowds, and the `Verdict` on the two.
 """
 
 import dataclasses
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxdet.metrics import errors, voc
-from jaxdet.types import Annotation, Found
+from jaxdet.types import Annotation, ImageDetections
 
-Image = tuple[Found, Annotation, errors.Verdict]
+Image = tuple[ImageDetections, Annotation, errors.Verdict]
 
 SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # COCO's, pixels
 
@@ -46,7 +46,7 @@ def above(image: Image, score: float) -> Image:
     """The image with only the detections that score at least `score`, matched again."""
     all_, truth, _ = image
     keep = all_.scores >= score
-    detections = Found(all_.boxes[keep], all_.scores[keep], all_.labels[keep])
+    detections = all_.select(keep)
     return detections, truth, errors.classify(detections, truth)
 
 
@@ -88,7 +88,7 @@ def ap_by_size(images: Sequence[Image], classes: tuple[str, ...]) -> dict[str, d
             other = (truth.area < low) | (truth.area >= high)
             size = (each.boxes[:, 2:] - each.boxes[:, :2]).prod(axis=1)
             keep = (verdict.kinds == errors.RIGHT) | ((size >= low) & (size < high))
-            detections[truth.id] = Found(each.boxes[keep], each.scores[keep], each.labels[keep])
+            detections[truth.id] = each.select(keep)
             annotations.append(dataclasses.replace(truth, difficult=truth.difficult | other))
             objects += int((~annotations[-1].difficult).sum())
         result = voc.evaluate(detections, annotations, classes) if objects else {"mAP_area": None}
