@@ -36,8 +36,8 @@ class Prediction:
     """Detects objects in the files below `root`; collects detections and unreadable files.
 
     `detector` has `classes` and `detect(images, batch_size=...)`, as `engine.inference.Pretrained`.
-    Detections with a score above `score_threshold` are kept. With `numbered`, file names are numbers and
-    become the image ids.
+    Detections with a score above `score_threshold` are kept. With `numbered`, file names are
+    numbers and become the image ids.
     """
 
     def __init__(

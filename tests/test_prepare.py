@@ -84,7 +84,7 @@ def test_voc_lists_are_honoured(root, dir, capsys):
     assert list(data.open("mine/test", dir=dir).ids) == ["JPEGImages/my photo 1.jpg"]
     assert data.classes("mine/test", dir=dir) == ("cell", "spot")
     assert re.search(r"left out: name in a list without .*: 1 \(first: gone\)", out)
-    assert re.search(r"left out: picture in no list .*: 1 \(first: .*/left.jpg\)", out)
+    assert re.search(r"left out: image in no list .*: 1 \(first: .*/left.jpg\)", out)
     assert "validation" not in out.replace("--val", "")
 
 

@@ -6,6 +6,7 @@ Each takes logits [..., C] and the target probabilities [..., C], and returns th
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxdet.types import Array
@@ -13,9 +14,26 @@ from jaxdet.types import Array
 ClassLoss = Callable[[Array, Array], Array]
 
 
+@jax.custom_vjp
 def cross_entropy(logits: Array, targets: Array) -> Array:
     """The softmax cross entropy: the classes are mutually exclusive."""
-    return jax.nn.logsumexp(logits, axis=-1) - (logits * targets).sum(axis=-1)
+    return _cross_entropy_forward(logits, targets)[0]
+
+
+def _cross_entropy_forward(logits, targets):
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    loss = normaliser - (logits * targets).sum(axis=-1)
+    return loss, (logits, targets, normaliser)
+
+
+def _cross_entropy_backward(saved, gradient):
+    """Written out, as JAX's own takes half as long again for SSD's loss on a CPU."""
+    logits, targets, normaliser = saved
+    gradient = gradient[..., None]
+    return (jnp.exp(logits - normaliser[..., None]) - targets) * gradient, -logits * gradient
+
+
+cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def bce(logits: Array, targets: Array) -> Array:

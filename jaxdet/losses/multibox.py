@@ -34,7 +34,8 @@ def multibox(
     del objects  # the targets contain all of them
     full = jnp.promote_types(raw.logits.dtype, jnp.float32)
     logits, outputs = raw.logits.astype(full), raw.boxes.astype(full)
-    labels = jnp.where(targets.positive, targets.labels + 1, 0)
+    # The barrier keeps XLA from computing the labels anew for every class.
+    labels = lax.optimization_barrier(jnp.where(targets.positive, targets.labels + 1, 0))
     of_class = class_loss(logits, jax.nn.one_hot(labels, logits.shape[-1], dtype=full))  # [B, A]
     # For negatives this is the loss of the background, by which they are ranked.
     negative = jax.vmap(partial(hard_negatives, ratio=negative_ratio))(
