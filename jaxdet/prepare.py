@@ -82,7 +82,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--format", required=True, choices=sorted(own.FORMS), help="format of the labels"
+        "--format", required=True, choices=sorted(own.FORMATS), help="format of the labels"
     )
     parser.add_argument("--root", type=Path, required=True, help="folder of images and labels")
     parser.add_argument("--name", required=True, help="name of the dataset in recipes")

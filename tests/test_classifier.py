@@ -132,7 +132,7 @@ def test_learns_through_the_command_line(shapes, tmp_path):
         "--config.schedule.steps=60",
         "--config.every.log=20",
     )
-    assert "(classification); input 64x64" in said
+    assert "classification of whole images; input 64x64" in said
     lines = [json.loads(line) for line in (tmp_path / logs.METRICS).read_text().splitlines()]
     losses = [line["class"] for line in lines if line["kind"] == "train"]
     assert len(losses) == 3 and losses[-1] < losses[0]

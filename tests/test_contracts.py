@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_configs import CONFIGS, load
+from test_detectors import drawn
 
 from jaxdet import backend, build, choices
 from jaxdet.augment.window import Window
@@ -69,16 +70,8 @@ def part_and_input(key, name, size, dtype=jnp.float32):
 def variables_of(key, name):
     """Variables of a part, drawn without compiling its initialisers."""
     part, x = part_and_input(key, name, SIZES[key][0])
-    chance = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        if path[-1].key == "kernel":
-            spread = np.sqrt(2 / np.prod(leaf.shape[:-1]))
-            return chance.normal(0, spread, leaf.shape).astype(leaf.dtype)
-        return np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype)
-
     shapes = jax.eval_shape(functools.partial(part.init, train=False), KEY, x)
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    return drawn(shapes)
 
 
 def apply(part, variables, x, *, train):

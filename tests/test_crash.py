@@ -77,7 +77,7 @@ def test_told_to_stop_it_saves_and_says_run_me_again(shapes, untouched, tmp_path
     assert process.returncode == 75, said
     step = checkpoint.steps(tmp_path)[-1]
     assert 1 <= step < STEPS and step != 100  # where it would have been saved anyway
-    assert f"saved at step {step} in {tmp_path}: run the same command again" in said
+    assert f"saved at step {step} in {tmp_path}; run the same command again" in said
     assert f"resumed at step {step}" in train(shapes, tmp_path, *LONG)
     assert_same(untouched, tmp_path)
 

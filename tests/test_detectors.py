@@ -70,11 +70,12 @@ def thin(name):
         if block.name == "efficientnet_b3":
             block.depth = 0.3  # 8 blocks, not 26
     detector = build.recipe(config, CLASSES).detector
-    return detector, drawn(detector) if name in DEEP else detector.init(KEY)
+    deep = name in DEEP
+    return detector, drawn(jax.eval_shape(detector.init, KEY)) if deep else detector.init(KEY)
 
 
-def drawn(detector):
-    """Variables such as `init` makes, which takes up to 7 s to compile for a deep network."""
+def drawn(shapes):
+    """Variables of these shapes such as `init` makes, which takes 7 s to compile for a deep net."""
     chance = np.random.default_rng(0)
 
     def draw(path, leaf):
@@ -83,7 +84,7 @@ def drawn(detector):
             return chance.normal(0, spread, leaf.shape).astype(leaf.dtype)
         return np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(detector.init, KEY))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def objects(boxes, slots=4):

@@ -207,7 +207,7 @@ def test_yolo_beside_the_pictures_split_by_name(root, dir, capsys):
 
 def test_yolo_classes_must_be_known_and_agree(root, dir):
     write_yolo(root, {"1": "2 0.5 0.5 0.2 0.4\n"})
-    with pytest.raises(SystemExit, match="1.txt has class 2; the names are in no data.yaml"):
+    with pytest.raises(SystemExit, match="1.txt has class 2; found no data.yaml"):
         run("yolo", root, dir)
     write(root / "classes.txt", "cell\nspot\n")
     with pytest.raises(SystemExit, match=r"1.txt has class 2; the names are \{0: 'cell', 1:"):

@@ -12,7 +12,7 @@ from jaxdet.data.dataset import Dataset
 from jaxdet.data.decode import decode_to_fit
 from jaxdet.types import Batch, Objects
 
-_MAX_THREADS = 16  # only decoding releases Python's lock, so more threads would just wait
+_MAX_THREADS = 16  # only decoding releases the GIL, so more threads would just wait
 _ENDLESS = 2**40  # steps
 
 

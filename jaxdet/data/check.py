@@ -35,7 +35,7 @@ class Example:
 
     id: str
     file: str  # named in messages: the file of the annotation, or of the image
-    encoded: bytes | None  # the image file as it is; None where it is missing
+    encoded: bytes | None  # the bytes of the image file; None if it is missing
     size: tuple[int, int] | None  # the height and width that the boxes refer to, if known
     boxes: np.ndarray  # [n, 4] xyxy, fractions of that size
     names: list[str]  # n class names
@@ -49,7 +49,7 @@ class Checked:
     """An example after `check`, with its valid annotation and the problems found."""
 
     example: Example
-    annotation: Annotation | None  # None where the image cannot be used
+    annotation: Annotation | None  # None if the image cannot be used
     problems: list[str]  # one entry per affected image or box
 
 

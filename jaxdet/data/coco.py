@@ -26,12 +26,12 @@ CLASSES = (
     "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
     "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
-FORMS = "coco_(2014|2017)_(train|val)"
+NAMES = "coco_(2014|2017)_(train|val)"
 _SITE = "http://images.cocodataset.org/"
 
 
 def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
-    """Return the source of a COCO split; None where the name is not a COCO name.
+    """Return the source of a COCO split; None if the name is not a COCO name.
 
     Raises:
         ValueError: the root has no annotations for the split.
@@ -123,7 +123,7 @@ def _example(
 
 def _name(names: dict[int, str], number: int, file: str) -> str:
     if number not in names:
-        raise ValueError(f"an object of {file} has category {number}; the file lists {names}")
+        raise ValueError(f"an object in {file} has category {number}, expected one of {names}")
     return names[number]
 
 

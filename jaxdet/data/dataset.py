@@ -120,7 +120,7 @@ def _find(name: str, dir: pathlib.Path, root: pathlib.Path | None) -> list[Sourc
     if is_prepared:
         return [Source(name, None, _nothing_to_load)]
     prepared = builder.prepared(dir)
-    known = [module.FORMS for module in _SETS]
+    known = [module.NAMES for module in _SETS]
     near = difflib.get_close_matches(name, ["voc_2012_train", "coco_2017_train", *prepared], n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise ValueError(

@@ -19,7 +19,7 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 
 
 def decode(encoded: bytes, canvas: int) -> tuple[np.ndarray, int, int]:
-    """Decode an image onto the top left corner of a black canvas; see `to_canvas`.
+    """Decode an image into the top left corner of a black canvas; see `to_canvas`.
 
     Raises:
         ValueError: the bytes are not an image, or only part of one.
@@ -28,10 +28,10 @@ def decode(encoded: bytes, canvas: int) -> tuple[np.ndarray, int, int]:
 
 
 def to_canvas(image: np.ndarray, canvas: int) -> tuple[np.ndarray, int, int]:
-    """Place an image [H, W, 3] uint8 on the top left corner of a black canvas.
+    """Place an image [H, W, 3] uint8 in the top left corner of a black canvas.
 
     Returns the canvas [S, S, 3] uint8 and the height and width that the image fills: its own
-    where it fits, else the largest that fit at the same aspect ratio.
+    if it fits, else the largest that fit at the same aspect ratio.
     """
     image = _shrink(image, canvas)
     height, width = image.shape[:2]
@@ -41,7 +41,7 @@ def to_canvas(image: np.ndarray, canvas: int) -> tuple[np.ndarray, int, int]:
 
 
 def decode_to_fit(encoded: bytes, canvas: int) -> np.ndarray:
-    """Decode an image [H, W, 3], shrunk where it is larger than the canvas; see `decode_full`."""
+    """Decode an image [H, W, 3], shrunk if it is larger than the canvas; see `decode_full`."""
     size = jpeg_size(encoded)
     reduction = _reduction(size, canvas) if size else None
     return _shrink(decode_full(encoded, reduction=reduction), canvas)
@@ -81,7 +81,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def jpeg_size(encoded: bytes) -> tuple[int, int] | None:
-    """Return the height and width in a JPEG's frame header; None where there is none."""
+    """Return the height and width in a JPEG's frame header; None if there is none."""
     at = next((at for code, at in _jpeg_segments(encoded) if code in _FRAME_HEADERS), None)
     if at is None or at + 9 > len(encoded):
         return None

@@ -35,13 +35,13 @@ class Folder:
     """The files below a root, and which images are matched or skipped so far."""
 
     def __init__(self, root: pathlib.Path):
-        """List the files; raise ValueError where there is no such folder."""
+        """List the files; raise ValueError if there is no such folder."""
         if not root.is_dir():
             raise ValueError(f"no folder at {root}")
         self.root, self.files = root, _files(root)
         self.skipped: Problems = {}
         self._images = [path for path in self.files if _is_image(path)]
-        self._taken: set[pathlib.Path] = set()
+        self._matched: set[pathlib.Path] = set()
         self._named: dict[str, list[pathlib.Path]] = defaultdict(list)
         for path in self._images:
             for name in {path.name, path.stem}:  # the same without an extension
@@ -51,35 +51,35 @@ class Folder:
         """Record that a file is skipped, and why."""
         count(self.skipped, reason, str(file))
 
-    def ending(self, ending: str) -> tqdm:
-        """Iterate over the files with an extension, with a progress bar."""
-        found = [path for path in self.files if path.suffix.lower() == ending]
-        return tqdm(found, desc=f"Reading {ending}", unit=" files", leave=False)
+    def with_suffix(self, suffix: str) -> tqdm:
+        """Iterate over the files with a suffix, such as `.xml`, with a progress bar."""
+        found = [path for path in self.files if path.suffix.lower() == suffix]
+        return tqdm(found, desc=f"Reading {suffix}", unit=" files", leave=False)
 
-    def take(self, names: Sequence[str], near: pathlib.Path, whose: Any) -> pathlib.Path | None:
-        """Match the image with the first of `names` that exists, nearest to the folder `near`.
+    def match(self, names: Sequence[str], near: pathlib.Path, owner: Any) -> pathlib.Path | None:
+        """Match the image nearest to the folder `near` that has the first existing one of `names`.
 
-        Nearest is the one whose path shares most folder names: `labels/a/1.txt` finds
+        Nearest is the one whose path shares the most folder names: `labels/a/1.txt` finds
         `images/a/1.png`, not `images/b/1.png`. Where the image is missing, ambiguous or already
-        matched, `whose` is recorded as skipped and None is returned.
+        matched, `owner` (the annotation) is recorded as skipped and None is returned.
         """
         found = next(filter(None, (self._named.get(_composed(name)) for name in names)), [])
         shared = [len(set(path.parent.parts) & set(near.parts)) for path in found]
         nearest = [path for path, n in zip(found, shared, strict=True) if n == max(shared)]
         if not nearest:
-            self.skip("annotation without an image file", whose)
+            self.skip("annotation without an image file", owner)
         elif len(nearest) > 1:
-            self.skip("annotation that matches several images", whose)
-        elif nearest[0] in self._taken:
-            self.skip("another annotation of the same image", whose)
+            self.skip("annotation that matches several images", owner)
+        elif nearest[0] in self._matched:
+            self.skip("another annotation of the same image", owner)
         else:
-            self._taken.add(nearest[0])
+            self._matched.add(nearest[0])
             return nearest[0]
         return None
 
-    def left(self) -> list[pathlib.Path]:
+    def unmatched(self) -> list[pathlib.Path]:
         """Return the images that no annotation has matched."""
-        return [path for path in self._images if path not in self._taken]
+        return [path for path in self._images if path not in self._matched]
 
     def item(self, path: pathlib.Path, split: str | None, example: Example) -> Item:
         """Return the item of a matched image; bytes of its path that are not UTF-8 are replaced."""
@@ -109,9 +109,9 @@ def _files(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _is_image(path: pathlib.Path) -> bool:
-    """Decide by the extension or, where that is unknown, by the start of the file."""
-    ending = path.suffix.lower()
-    return ending in IMAGES or (ending not in _TEXTS and cv2.haveImageReader(str(path)))
+    """Decide by the extension or, if that is unknown, by the start of the file."""
+    suffix = path.suffix.lower()
+    return suffix in IMAGES or (suffix not in _TEXTS and cv2.haveImageReader(str(path)))
 
 
 def _composed(name: str) -> str:

@@ -21,7 +21,7 @@ Classes = tuple[str, ...]
 def read_voc(folder: Folder) -> tuple[Classes, list[Item]]:
     """Read one XML file per image; splits come from lists in `ImageSets/Main`, if any."""
     lists, items = _voc_lists(folder), []
-    for xml in folder.ending(".xml"):
+    for xml in folder.with_suffix(".xml"):
         try:
             example, name = _without_clicks(voc.parse(xml, "", None)), voc.file_name(xml)
         except ValueError:
@@ -29,7 +29,7 @@ def read_voc(folder: Folder) -> tuple[Classes, list[Item]]:
             continue
         # The name distinguishes an image from a mask beside it, but in many datasets it is wrong.
         names = [name, xml.stem] if pathlib.PurePath(name).stem == xml.stem else [xml.stem]
-        path = folder.take(names, xml.parent, xml)
+        path = folder.match(names, xml.parent, xml)
         if path is not None:
             split = folder.split(path) if lists is None else lists.get(xml.stem)
             items.append(folder.item(path, split, example))
@@ -41,7 +41,7 @@ def read_voc(folder: Folder) -> tuple[Classes, list[Item]]:
         )
     for name in sorted((lists or {}).keys() - used):
         folder.skip("name in a list without a usable image", name)
-    for path in folder.left():
+    for path in folder.unmatched():
         folder.skip("image without an annotation", path)
     return tuple(sorted({name for item in items for name in item.example.names})), items
 
@@ -55,9 +55,9 @@ def read_yolo(folder: Folder) -> tuple[Classes, list[Item]]:
     names, lists = yolo.find_names(folder.files)
     splits, split_lists = _yolo_lists(folder)
     items = []
-    for text in folder.ending(".txt"):
+    for text in folder.with_suffix(".txt"):
         is_list = text in lists or text in split_lists
-        path = None if is_list else folder.take([text.stem], text.parent, text)
+        path = None if is_list else folder.match([text.stem], text.parent, text)
         if path is None:
             continue
         try:
@@ -66,11 +66,13 @@ def read_yolo(folder: Folder) -> tuple[Classes, list[Item]]:
             folder.skip("annotation file that is not in YOLO's format", text)
             continue
         if unknown := set(labels) - names.keys():
-            known = names or "in no data.yaml, classes.txt or *.names"
-            raise ValueError(f"{text} has class {min(unknown)}; the names are {known}")
+            named = (
+                f"the names are {names}" if names else "found no data.yaml, classes.txt or *.names"
+            )
+            raise ValueError(f"{text} has class {min(unknown)}; {named}")
         example = _yolo_example(text, [names[label] for label in labels], boxes)
         items.append(folder.item(path, splits.get(path.name, folder.split(path)), example))
-    for path in folder.left():
+    for path in folder.unmatched():
         empty = _yolo_example(path, [], np.zeros((0, 4)))
         items.append(folder.item(path, splits.get(path.name, folder.split(path)), empty))
     return tuple(names.values()), items
@@ -85,7 +87,7 @@ def read_coco(folder: Folder) -> tuple[Classes, list[Item]]:
         ValueError: an image or annotation lacks a required field.
     """
     classes, items = {}, []
-    for file in folder.ending(".json"):
+    for file in folder.with_suffix(".json"):
         try:
             names, images, things = coco.read(file)
         except ValueError as error:
@@ -98,13 +100,13 @@ def read_coco(folder: Folder) -> tuple[Classes, list[Item]]:
             except (KeyError, TypeError) as error:
                 raise ValueError(f"{file}: {image} or its annotations: {error!r}") from error
             items += [item] if item else []
-    for path in folder.left():
+    for path in folder.unmatched():
         folder.skip("image that no JSON file lists", path)
     return tuple(classes), items
 
 
 def _voc_lists(folder: Folder) -> dict[str, str] | None:
-    """Return the split of every name in the lists; None where there are no lists."""
+    """Return the split of every name in the lists; None if there are no lists."""
     lists = [path for path in folder.files if path.parts[-3:-1] == ("ImageSets", "Main")]
     splits = {"trainval": "train", "train": "train", "val": "val", "test": "test"}
     stems = {xml.stem for xml in folder.files if xml.suffix.lower() == ".xml"}
@@ -119,7 +121,7 @@ def _voc_lists(folder: Folder) -> dict[str, str] | None:
 
 
 def _listed(row: str, stems: set[str]) -> str:
-    """Return which of `stems` a row of a list names, or the row itself where it names none.
+    """Return which of `stems` a row of a list names, or the row itself if it names none.
 
     The row may have an extension, or the devkit's flag (1, 0 or -1: whether a class is present).
     """
@@ -182,7 +184,7 @@ def _coco_item(
     names: dict[int, str],
 ) -> Item | None:
     name = pathlib.PurePosixPath(image["file_name"].replace("\\", "/"))
-    path = folder.take([name.name, name.stem], file.parent / name.parent, image["file_name"])
+    path = folder.match([name.name, name.stem], file.parent / name.parent, image["file_name"])
     if path is None:
         return None
     boxed = [thing for thing in things if len(thing.get("bbox") or ()) == 4]

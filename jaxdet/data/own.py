@@ -13,7 +13,7 @@ from jaxdet.data.folder import Folder, Item
 from jaxdet.data.forms import Classes, read_coco, read_voc, read_yolo
 from jaxdet.data.source import Source
 
-FORMS = {
+FORMATS = {
     "voc": (read_voc, "an .xml file per image, with `object` elements"),
     "coco": (read_coco, "a .json file with `images`, `annotations` and `categories`"),
     "yolo": (
@@ -35,8 +35,8 @@ class Scan:
     skipped: Problems  # what was left out, and why
 
 
-def scan(form: str, root: pathlib.Path, *, val: float) -> Scan:
-    """Read all annotations of a folder, without reading images; `form` is one of FORMS.
+def scan(format: str, root: pathlib.Path, *, val: float) -> Scan:
+    """Read all annotations of a folder, without reading images; `format` is one of FORMATS.
 
     The folder's own splits are kept; without any, everything is `train`. Where there is no `val`
     split, a fraction `val` (0..1) of `train` is moved to it, chosen by a hash of the names so that
@@ -48,7 +48,7 @@ def scan(form: str, root: pathlib.Path, *, val: float) -> Scan:
     if not 0 <= val < 1:
         raise ValueError(f"val is {val:g}, expected a fraction from 0 to below 1")
     folder = Folder(root)
-    read, expected = FORMS[form]
+    read, expected = FORMATS[format]
     classes, items = read(folder)
     if not any(item.example.names for item in items):
         endings = collections.Counter(
@@ -56,7 +56,7 @@ def scan(form: str, root: pathlib.Path, *, val: float) -> Scan:
         )
         holds = ", ".join(f"{number} {ending}" for ending, number in endings.most_common(5))
         raise ValueError(
-            f"{root} holds no objects in {form} format, expected {expected}; "
+            f"{root} holds no objects in {format} format, expected {expected}; "
             + "; ".join([f"found {holds or 'no files'}", *lines(folder.skipped)])
         )
     splits = _splits(items, folder)

@@ -16,7 +16,7 @@ from jaxdet.data.check import Example
 from jaxdet.data.source import Source
 
 CLASSES = ("disc", "ring", "square", "triangle", "cross")
-FORMS = "shapes_(train|val)"
+NAMES = "shapes_(train|val)"
 
 _SPLITS = {"train": (0, 1000), "val": (1, 200)}  # seed and number of images
 _TRIES = 30  # attempts to place an object
@@ -27,7 +27,7 @@ Outline = list[np.ndarray]  # contours [n, 2] x y in pixels; a second one is a h
 
 
 def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
-    """Return the source of a shapes split; None where the name is not a shapes name."""
+    """Return the source of a shapes split; None if the name is not a shapes name."""
     match = re.fullmatch(r"shapes_(train|val)", name)
     if not match:
         return None
@@ -99,7 +99,7 @@ def _place(
     """Find a place where a new object does not hide too much of any other.
 
     Returns how much of every pixel it covers (0..1, in a window), the window, and its box [4];
-    None where no place was found.
+    None if no place was found.
     """
     height, width = seen.shape
     for _ in range(_TRIES):

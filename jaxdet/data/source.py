@@ -18,7 +18,7 @@ class Source:
     """One split of a dataset, as published.
 
     `origin` says where the images come from (folder, checksum of the list) and is stored with the
-    prepared records, so that records from another source are noticed; None where any records
+    prepared records, so that records from another source are noticed; None if any records
     prepared under this name will do. `load` takes the folder for downloads and returns the class
     names and a dataset of `check.Example`. `foreign` describes the same split as prepared by TFDS's
     own builder: its folder, name and box convention.
@@ -48,7 +48,7 @@ def sha256(path: pathlib.Path) -> str:
 def fetch(urls: list[str], folder: pathlib.Path) -> list[pathlib.Path]:
     """Download archives, verify their checksums and unpack them; returns the unpacked folders.
 
-    Complete files are not fetched again, so after a broken download simply run it again.
+    Complete files are not fetched again, so an interrupted download can simply be repeated.
     """
     for left_over in folder.glob("*.tmp.*"):  # TFDS restarts a broken file beside the old one
         shutil.rmtree(left_over)

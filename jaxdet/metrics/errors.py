@@ -34,7 +34,7 @@ class Verdict:
 
     kinds: np.ndarray  # [m] str, RIGHT, IGNORED (on a difficult object), or one of KINDS
     objects: np.ndarray  # [m] index of the object that a detection refers to, -1 for none
-    found: np.ndarray  # [n] bool, True for objects with a correct detection
+    detected: np.ndarray  # [n] bool, True for objects with a correct detection
     missed: np.ndarray  # [n] bool; False for difficult objects
 
 
@@ -118,7 +118,7 @@ def correct(
     labels, boxes = detections.labels.copy(), detections.boxes.copy()
     keep = verdict.kinds != kind
     if kind in ("classification", "localisation"):
-        wrong = wrong[~verdict.found[verdict.objects[wrong]]]
+        wrong = wrong[~verdict.detected[verdict.objects[wrong]]]
         wrong = wrong[np.argsort(-detections.scores[wrong], kind="stable")]
         objects, first = np.unique(verdict.objects[wrong], return_index=True)
         best = wrong[first]

@@ -21,7 +21,7 @@ def evaluate(
     *,
     iou_threshold: float = 0.5,
 ) -> dict:
-    """Average precision of the detections of a whole set.
+    """Average precision of the detections of a whole dataset.
 
     `detections` is keyed by annotation id; an image without an entry has no detections. Raises
     `ValueError` for ids or labels that are not those of the annotations.
@@ -29,7 +29,7 @@ def evaluate(
     Returns:
       `mAP11`, `mAP_area`: mean over the classes that occur, 11-point (VOC2007) and area (VOC2010).
       `iou_threshold`: the argument.
-      `classes`: by name `ap11`, `ap_area` (None where the class does not occur), `objects` (without
+      `classes`: by name `ap11`, `ap_area` (None if the class does not occur), `objects` (without
         the difficult ones), `difficult` (including crowds), `found` (the number of detections) and
         `right` (the number of true positives).
       `curves`: by name `scores`, `precision`, `recall`, float arrays in descending order of score,
@@ -54,7 +54,7 @@ def evaluate(
 def _pair(
     detections: Sequence[types.ImageDetections], annotations: Sequence[types.Annotation]
 ) -> dict:
-    """The detections [D] and true objects [T] of the set as flat arrays, matched by IoU."""
+    """The detections [D] and true objects [T] of the dataset as flat arrays, matched by IoU."""
     best = [_best_truth(each, truth) for each, truth in zip(detections, annotations, strict=True)]
     starts = np.cumsum([0] + [len(truth.labels) for truth in annotations])
     return {

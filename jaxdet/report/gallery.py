@@ -74,7 +74,7 @@ def _missed(evidence: Evidence, i: int, n: int) -> str:
 def all_marks(evidence: Evidence, i: int) -> list[Mark]:
     """The undetected objects of image i, then its detections, all at the report's threshold."""
     (detections, truth, verdict), classes = evidence.confident[i], evidence.dataset.classes
-    undetected = ~verdict.found & ~truth.difficult
+    undetected = ~verdict.detected & ~truth.difficult
     boxes = truth.boxes * _size(truth)
     marks = [("missed", boxes[n], classes[truth.labels[n]]) for n in np.flatnonzero(undetected)]
     for box, score, label, kind in zip(
