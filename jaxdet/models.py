@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxdet import build, cli, data
-from jaxdet.engine import setup, step_cost
+from jaxdet.engine import step_cost
 from jaxdet.types import Detector
 
 COLUMNS = ("config", "parameters", "MB", "GFLOPs", "anchors", "ms", "published", "measured here")
@@ -67,7 +67,7 @@ def row(path: Path) -> tuple[str, ...]:
         f"{parameters:,}",
         f"{parameters * 4 / 2**20:.1f}",
         f"{step_cost.multiply_adds(detector) / 1e9:.2f}",
-        f"{setup.anchor_count(detector, detector.size):,}",
+        f"{init_from.anchor_count(detector, detector.size):,}",
         f"{milliseconds(detector):.0f}",
         published,
         measured,

@@ -47,6 +47,7 @@ class Anchors:
 
     boxes: Array  # [A, 4] cx cy w h in 0..1
     cell: Array  # [A, 4] x0 y0 w h in 0..1, the grid cell of each anchor
+    reach: Array | None = None  # [A, 4] as `cell`: where a centre can be decoded to, if not there
 
 
 @flax.struct.dataclass
@@ -67,6 +68,7 @@ class Targets:
     positive: Array  # [A] bool
     ignore: Array  # [A] bool, neither positive nor negative
     weight: Array  # [A] float32, weight of that object
+    classes: Array | None = None  # [A, K] bool, of all objects of an anchor that can have several
 
 
 @flax.struct.dataclass

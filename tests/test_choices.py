@@ -61,7 +61,7 @@ def test_names_are_those_that_a_file_defines_itself(key):
     ("key", "offered", "withheld"),
     [
         ("optimiser", {"adamw", "sgd"}, {"optax"}),
-        ("window", {"expand_and_crop"}, {"pairwise_iou", "eval_window", "Window"}),
+        ("window", {"expand_and_crop"}, {"pairwise_iou", "uncropped_window", "Window"}),
         ("activation", {"relu", "hard_swish"}, {"jax", "jnp", "nn"}),
         ("norm", {"batch_norm", "slow_batch_norm"}, {"BatchNorm", "maths", "functools"}),
         ("attention", {"squeeze_excite"}, {"hard_sigmoid", "full", "SqueezeExcite"}),

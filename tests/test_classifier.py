@@ -12,7 +12,7 @@ from thin_recipe import get_config as thin
 
 from jaxdet import build
 from jaxdet.detectors.classifier import classifier
-from jaxdet.engine import setup
+from jaxdet.engine import init_from
 from jaxdet.metrics import voc_classification
 from jaxdet.training import checkpoint, logs
 from jaxdet.types import Objects, Raw
@@ -98,8 +98,8 @@ def test_detector_takes_the_backbone_and_nothing_else(trained, capsys):
     folder, theirs = trained
     config = thin(YOLO)
     recipe = build.recipe(config, ("x", "y"))
-    fresh = setup.initial_variables(recipe, init_from="")
-    ours = setup.initial_variables(recipe, init_from=str(folder))
+    fresh = init_from.initial_variables(recipe, "")
+    ours = init_from.initial_variables(recipe, str(folder))
     assert f"weights from {folder}; fresh: head, neck" in capsys.readouterr().out
     same = lambda *trees: jax.tree.map(np.testing.assert_array_equal, *trees)
     for kind in ("params", "batch_stats"):
@@ -113,7 +113,7 @@ def test_a_run_with_another_backbone_is_refused(trained):
     config.model.backbone.norm = "none"
     recipe = build.recipe(config, CLASSES)
     with pytest.raises(ValueError, match="left over: params/backbone/.*missing: params/backbone/"):
-        setup.initial_variables(recipe, init_from=str(trained[0]))
+        init_from.initial_variables(recipe, str(trained[0]))
 
 
 def test_recipe_is_the_detectors_backbone_at_its_size_of_pixels():

@@ -112,16 +112,32 @@ def test_only_a_tpu_uses_products(target, uses, not_):
 
 def test_padding_without_pixels_stays_finite():
     image, size = np.zeros((16, 16, 3), np.uint8), np.zeros(2, np.int32)
-    for window in (window_.whole_window(), window_.letterbox_window(jnp.array(size))):
+    letterboxed = window_.eval_window(jnp.array(size), letterbox=True, output=8)
+    for window in (window_.whole_window(), letterboxed):
         pixels, _ = resample(image, size, window, output=8)
         assert jnp.isfinite(pixels).all()
 
 
 def test_letterbox_puts_the_image_in_the_middle_of_a_square():
-    wide = window_.letterbox_window(jnp.array([50, 100]))
+    wide, tall = (
+        window_.uncropped_window(jnp.array(size), letterbox=True) for size in ([50, 100], [80, 20])
+    )
     np.testing.assert_allclose(wide.box, [0, -0.5, 1, 1.5], atol=1e-6)
-    tall = window_.letterbox_window(jnp.array([80, 20]))
     np.testing.assert_allclose(tall.box, [-1.5, 0, 2.5, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(427, 640), (480, 361), (333, 500), (416, 416), (7, 640)])
+def test_letterbox_fills_whole_pixels_as_darknet_does(size):
+    """The sides are rounded down, the odd pixel of the padding is right or below."""
+    output = 416
+    window = window_.eval_window(jnp.array(size), letterbox=True, output=output)
+    image = make_canvas(*size, side=640)
+    _, inside = resample(image, jnp.array(size), window, output=output)
+    height, width = (output * side // max(size) for side in size)
+    top, left = (output - height) // 2, (output - width) // 2
+    expected = np.zeros((output, output), bool)
+    expected[top : top + height, left : left + width] = True
+    np.testing.assert_array_equal(inside, expected)
 
 
 def test_boxes_move_with_the_window():

@@ -7,7 +7,7 @@ letterboxed, and returns the window that a view shows.
 import jax
 import jax.numpy as jnp
 
-from jaxdet.augment.window import Window, centre_inside, eval_window, to_image
+from jaxdet.augment.window import Window, centre_inside, to_image, uncropped_window
 from jaxdet.boxes.iou import pairwise_iou
 from jaxdet.types import Array, Objects
 
@@ -42,7 +42,7 @@ def expand_and_crop(
         raise ValueError(f"expand_max is {expand_max}, expected at least 1")
     expand_key, crop_key, mirror_key = jax.random.split(key, 3)
     frame = _expand(expand_key, expand_probability, expand_max)
-    frame = to_image(frame[None], eval_window(size, letterbox=letterbox))[0]
+    frame = to_image(frame[None], uncropped_window(size, letterbox=letterbox))[0]
     box = _crop(crop_key, frame, size, objects, jnp.array(crop_min_ious), square=letterbox)
     return Window(box=box, mirror=jax.random.bernoulli(mirror_key, mirror_probability))
 

@@ -59,7 +59,7 @@ def eval_view(
 ) -> Array:
     """The whole image, stretched to a square (SSD) or letterboxed (YOLO), as float32 pixels
     [output, output, 3] in 0..255. `window.to_image` maps boxes in it back to the image."""
-    seen = window_.eval_window(size, letterbox=letterbox)
+    seen = window_.eval_window(size, letterbox=letterbox, output=output)
     return _filled(*window_.resample(image, size, seen, output=output), fill)
 
 

@@ -26,16 +26,29 @@ def whole_window() -> Window:
     return Window(box=jnp.array([0.0, 0.0, 1.0, 1.0]), mirror=jnp.array(False))
 
 
-def eval_window(size: Array, *, letterbox: bool) -> Window:
-    """The window for evaluation of an image of `size` [2]: the square around it, or the image."""
-    return letterbox_window(size) if letterbox else whole_window()
-
-
-def letterbox_window(size: Array) -> Window:
-    """The smallest square around an image of `size` [2] (height, width), centred on it."""
+def uncropped_window(size: Array, *, letterbox: bool) -> Window:
+    """The window of an image of `size` [2] that crops start from: the square around it, centred,
+    or the image itself."""
+    if not letterbox:
+        return whole_window()
     extent = size.max() / jnp.maximum(size, 1)[::-1]  # [2] x, y
     corner = (1 - extent) / 2
     return Window(box=jnp.concatenate([corner, corner + extent]), mirror=jnp.array(False))
+
+
+def eval_window(size: Array, *, letterbox: bool, output: int) -> Window:
+    """The window for evaluation of an image of `size` [2]: the square around it, or the image.
+
+    In the square of `output` pixels the image fills whole pixels, as in Darknet: its sides are
+    rounded down, and an odd pixel of the padding goes to the right and below.
+    """
+    if not letterbox:
+        return whole_window()
+    filled = output * size // jnp.maximum(size.max(), 1)
+    filled = jnp.maximum(filled, 1)[::-1]  # [2] x, y in pixels of the view
+    before = (output - filled) // 2
+    ends = jnp.concatenate([-before, output - before])
+    return Window(box=ends / jnp.tile(filled, 2), mirror=jnp.array(False))
 
 
 def move_objects(objects: Objects, window: Window) -> Objects:

@@ -70,25 +70,31 @@ def prior_boxes(
     size: int,
     *,
     priors: Sequence[Sequence[tuple[float, float]]],
+    sensitivity: Sequence[float] | None = None,
 ) -> Anchors:
     """YOLO's priors (YOLO9000, section 2), by level, row, column and prior; float32 numpy.
 
     One entry per level: `grids` are (rows, columns), which divide the image evenly; `priors`
     are the (width, height) of the boxes centred in every cell, in pixels of an input of `size` x
-    `size`. Raises ValueError if the lists differ in length.
+    `size`; `sensitivity` stretches the part of the image that a cell's centres can lie in (YOLOv4,
+    section 3.4, "eliminate grid sensitivity"). Raises ValueError if the lists differ in length.
     """
     if len(grids) != len(priors):
         raise ValueError(f"{len(priors)} levels of priors for {len(grids)} maps")
-    boxes, cells = [], []
-    for grid, of_level in zip(grids, priors, strict=True):
+    if sensitivity is not None and len(sensitivity) != len(priors):
+        raise ValueError(f"sensitivity has {len(sensitivity)} levels, priors have {len(priors)}")
+    boxes, cells, reaches = [], [], []
+    for level, (grid, of_level) in enumerate(zip(grids, priors, strict=True)):
         step = 1 / np.array(grid[::-1])  # x, y
         corners = _cell_corners(grid) * step  # [cells, 2]
         boxes += [_cross(corners + step / 2, np.array(of_level) / size)]
         cells += [np.repeat(_cross(corners, step[None]), len(of_level), axis=0)]
-    return Anchors(
-        boxes=np.concatenate(boxes).astype(np.float32),
-        cell=np.concatenate(cells).astype(np.float32),
-    )
+        if sensitivity is not None:
+            wide = sensitivity[level] * step
+            reach = _cross(corners - (wide - step) / 2, wide[None])
+            reaches += [np.repeat(reach, len(of_level), axis=0)]
+    join = lambda arrays: np.concatenate(arrays).astype(np.float32)
+    return Anchors(join(boxes), join(cells), join(reaches) if reaches else None)
 
 
 def _shapes(min_size, max_size, ratios):

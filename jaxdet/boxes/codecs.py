@@ -66,24 +66,28 @@ def decode_from_anchor(
 
 
 def encode_in_cell(boxes: Array, anchors: Anchors) -> Array:
-    """The centre of a box within its cell, in 0..1, and the log ratios of its sides.
+    """The centre of a box within its anchor's reach, 0..1, and the log ratios of its sides.
 
-    The first two are targets for the sigmoid of the network's outputs (YOLO9000, section 2, direct
-    location prediction).
+    The reach is the cell, or a little more in YOLOv4. The first two are targets for the sigmoid of
+    the network's outputs (YOLO9000, section 2, direct location prediction).
     """
     boxes_cxcywh = to_cxcywh(boxes)
-    cell, prior = _like(anchors.cell, boxes), _like(anchors.boxes, boxes)
-    centre = (boxes_cxcywh[..., :2] - cell[..., :2]) / cell[..., 2:]
+    reach, prior = _like(_reach(anchors), boxes), _like(anchors.boxes, boxes)
+    centre = (boxes_cxcywh[..., :2] - reach[..., :2]) / reach[..., 2:]
     sides = jnp.maximum(boxes_cxcywh[..., 2:], SMALLEST_SIDE)
     return jnp.concatenate([centre, jnp.log(sides / prior[..., 2:])], axis=-1)
 
 
 def decode_in_cell(outputs: Array, anchors: Anchors) -> Array:
     """The boxes that a network's outputs represent; the first two outputs are logits."""
-    cell, prior = _like(anchors.cell, outputs), _like(anchors.boxes, outputs)
-    centre = jax.nn.sigmoid(outputs[..., :2]) * cell[..., 2:] + cell[..., :2]
+    reach, prior = _like(_reach(anchors), outputs), _like(anchors.boxes, outputs)
+    centre = jax.nn.sigmoid(outputs[..., :2]) * reach[..., 2:] + reach[..., :2]
     sides = jnp.exp(outputs[..., 2:]) * prior[..., 2:]
     return from_cxcywh(jnp.concatenate([centre, sides], axis=-1))
+
+
+def _reach(anchors: Anchors) -> Array:
+    return anchors.cell if anchors.reach is None else anchors.reach
 
 
 def _sigmoid_of_centre(outputs: Array) -> Array:

@@ -94,6 +94,39 @@ def by_shape(anchors: Anchors, objects: Objects, *, ignore_iou: float = math.inf
     return _in_cells(anchors, objects, choose)
 
 
+def by_shapes(
+    anchors: Anchors,
+    objects: Objects,
+    *,
+    priors: tuple[tuple[tuple[float, float], ...], ...],
+    classes: int,
+    spare_priors: tuple[tuple[float, float], ...] = (),
+    match_iou: float = 1.0,
+) -> Targets:
+    """Assign the objects of one image to anchors as Darknet does for YOLOv3 and v4.
+
+    Of the cells, one per level, that contain its centre, an object gets the anchors whose shape is
+    the one that fits best (IoU with both at the same place; equal IoU: the first), and all others
+    with an IoU above `match_iou` (YOLOv4, section 3.4, "using multiple anchors for a single ground
+    truth"). Shapes are the `priors` of all levels, in pixels as in `anchors.prior_boxes`, and
+    `spare_priors`, which no level has: an object that they fit best has no best anchor. If objects
+    share an anchor, the last one gives its box, and `Targets.classes` has the classes of all. An
+    object without area, or with its centre outside the image, is left out.
+    """
+    listed = jnp.array([shape for level in (spare_priors, *priors) for shape in level])
+    shapes = listed * (anchors.boxes[0, 2] / priors[0][0][0])  # as fractions of the image
+
+    def choose(inside: Array, sides: Array) -> tuple[Array, Array]:
+        truth = _at_origin(sides)[None]
+        best = shapes[pairwise_iou(_at_origin(shapes), truth)[:, 0].argmax()]
+        fits = jnp.isclose(anchors.boxes[:, 2:], best, rtol=1e-5, atol=0).all(axis=-1)
+        if match_iou < 1:
+            fits |= pairwise_iou(_at_origin(anchors.boxes[:, 2:]), truth)[:, 0] > match_iou
+        return inside & fits, inside & fits
+
+    return _in_cells(anchors, objects, choose, classes=classes)
+
+
 def by_cell(anchors: Anchors, objects: Objects) -> Targets:
     """Assign an object to every anchor in the cell that contains its centre (YOLO, section 2).
 
@@ -102,11 +135,11 @@ def by_cell(anchors: Anchors, objects: Objects) -> Targets:
     return _in_cells(anchors, objects, lambda inside, sides: (inside, inside))
 
 
-def _in_cells(anchors: Anchors, objects: Objects, choose: Choice) -> Targets:
+def _in_cells(anchors: Anchors, objects: Objects, choose: Choice, *, classes: int = 0) -> Targets:
     """The targets if every object chooses among the anchors in the cells that contain its centre.
 
     The last object that claims an anchor owns it; an anchor that its owner did not choose is
-    ignored.
+    ignored. With a number of `classes`, the targets have those of all objects that chose an anchor.
     """
     objects = jax.tree.map(jnp.asarray, objects)
     boxes_cxcywh = to_cxcywh(objects.boxes)
@@ -124,17 +157,24 @@ def _in_cells(anchors: Anchors, objects: Objects, choose: Choice) -> Targets:
     if backend.target() == "cpu":
 
         def visit(n, state):
-            owner, positive = state
+            owner, positive, seen = state
             chosen, claimed = claims(boxes_cxcywh[n], usable[n])
-            return jnp.where(claimed, n, owner), jnp.where(claimed, chosen, positive)
+            if classes:
+                label = objects.labels[n]
+                seen = seen.at[:, label].set(seen[:, label] | chosen)
+            return jnp.where(claimed, n, owner), jnp.where(claimed, chosen, positive), seen
 
-        start = jnp.full(len(cell), -1), jnp.zeros(len(cell), bool)
-        owner, positive = lax.fori_loop(0, _end(objects.mask), visit, start)
+        none = jnp.zeros(len(cell), bool)
+        start = jnp.full(len(cell), -1), none, jnp.zeros((len(cell), classes), bool)
+        owner, positive, seen = lax.fori_loop(0, _end(objects.mask), visit, start)
     else:
         chosen, claimed = jax.vmap(claims)(boxes_cxcywh, usable)  # [N, A] each
         owner = jnp.where(claimed, jnp.arange(len(claimed))[:, None], -1).max(axis=0)
         positive = jnp.take_along_axis(chosen, jnp.maximum(owner, 0)[None], axis=0)[0]
-    return _targets(objects, owner, positive=positive, ignore=(owner >= 0) & ~positive)
+        one_hot = jax.nn.one_hot(objects.labels, classes)  # [N, K]
+        seen = chosen.T.astype(one_hot.dtype) @ one_hot > 0
+    targets = _targets(objects, owner, positive=positive, ignore=(owner >= 0) & ~positive)
+    return targets.replace(classes=seen) if classes else targets
 
 
 def highest_iou(boxes: Array, objects: Objects) -> Array:

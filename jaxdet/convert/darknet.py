@@ -29,12 +29,16 @@ for stage, count in enumerate((1, 2, 8, 8, 4), start=1):
     blocks = [f"block{stage}_{i}" for i in range(1, count + 1)]
     _darknet53 += [f"down{stage}", *(f"{b}/{part}" for b in blocks for part in ("narrow", "widen"))]
 
-BACKBONES = {"darknet19": _darknet19, "darknet53": _darknet53}
+_darknet_tiny = [f"conv{i}" for i in range(1, 8)]
+
+BACKBONES = {"darknet19": _darknet19, "darknet53": _darknet53, "darknet_tiny": _darknet_tiny}
 
 _passthrough = ["neck/conv1", "neck/conv2", "neck/darknet_reorg", "neck/conv3", "head/level0"]
 _coarse, _middle, _fine = (
     [*(f"neck/conv{i}_{j}" for j in range(1, 7)), f"head/level{i}"] for i in (2, 1, 0)
 )
+# The neck and head of YOLOv3-tiny and YOLOv4-tiny.
+_tiny = ["neck/conv1_1", "neck/conv1_2", "head/level1", "neck/up0", "neck/conv0_1", "head/level0"]
 
 MODELS = {  # by the recipe's family, neck and backbone
     ("yolov2", "passthrough", "darknet19"): [
@@ -44,6 +48,10 @@ MODELS = {  # by the recipe's family, neck and backbone
     ("yolov3", "yolo_fpn", "darknet53"): [
         *(f"backbone/{name}" for name in _darknet53),
         *(*_coarse, "neck/up1", *_middle, "neck/up0", *_fine),
+    ],
+    ("yolov3", "yolo_fpn", "darknet_tiny"): [
+        *(f"backbone/{name}" for name in _darknet_tiny),
+        *_tiny,
     ],
 }
 

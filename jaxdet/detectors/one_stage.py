@@ -31,11 +31,12 @@ class OneStage:
     losses: Callable[[Raw, Targets, Objects, Anchors], Losses]  # of a batch
     decode: Callable[[Raw, Anchors], tuple[jax.Array, jax.Array]]  # boxes [B,A,4], scores [B,A,K]
     nms: Callable[[jax.Array, jax.Array], Detections]  # (boxes [A,4], scores [A,K]) of one image
+    colour: tuple[float, float, float] | None = None  # around a letterboxed image; None: the mean
 
     @property
     def fill(self) -> tuple[float, float, float]:
-        """The colour around a letterboxed image: the mean, which the network sees as zero."""
-        return self.net.mean
+        """The colour around a letterboxed image; the mean is what the network sees as zero."""
+        return self.net.mean if self.colour is None else self.colour
 
     def init(self, key: jax.Array) -> Variables:
         """Freshly initialised variables: {"params": ..., "batch_stats": ...}."""

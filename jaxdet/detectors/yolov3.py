@@ -23,6 +23,8 @@ def yolov3(
     nms: Callable,
     priors: tuple[tuple[tuple[float, float], ...], ...],
     ignore_iou: float = 0.5,
+    ignore_score: float = 0.0,
+    fill: tuple[float, float, float] | None = None,
     label_smoothing: float = 0.0,
     box_loss: BoxLoss = box.yolov3,
     class_loss: ClassLoss = bce,
@@ -32,7 +34,9 @@ def yolov3(
     `net` makes the network from the number of priors per level; `nms` is a function of
     `boxes/nms.py` with its thresholds. `priors` are widths and heights in pixels of the input,
     whatever its size, per level, fine to coarse. A box that overlaps any object by more than
-    `ignore_iou` is not a negative; `label_smoothing` as in `losses.yolo.yolov3`.
+    `ignore_iou`, and has a class score above `ignore_score`, is not a negative; `label_smoothing`
+    as in `losses.yolo.yolov3`. `fill` is the colour around a letterboxed image, by default the
+    mean.
     """
     return OneStage(
         net=net(tuple(len(of_level) for of_level in priors)),
@@ -40,19 +44,22 @@ def yolov3(
         classes=classes,
         letterbox=letterbox,
         anchors=partial(anchors.prior_boxes, priors=priors),
-        assign=matching.by_shape,
+        assign=partial(matching.by_shapes, priors=priors, classes=len(classes)),
         losses=partial(
             yolo.yolov3,
             ignore_iou=ignore_iou,
+            ignore_score=ignore_score,
             label_smoothing=label_smoothing,
             box_loss=box_loss,
             class_loss=class_loss,
         ),
-        decode=partial(_decode, class_loss=class_loss),
+        decode=partial(decode, class_loss=class_loss),
         nms=nms,
+        colour=fill,
     )
 
 
-def _decode(raw: Raw, anchors: Anchors, *, class_loss) -> tuple[jax.Array, jax.Array]:
+def decode(raw: Raw, anchors: Anchors, *, class_loss: ClassLoss) -> tuple[jax.Array, jax.Array]:
+    """Boxes [B, A, 4], and scores [B, A, K]: objectness times the score of the class."""
     scores = jax.nn.sigmoid(raw.objectness)[..., None] * class_scores(raw.logits, class_loss)
     return codecs.in_cell.decode(raw.boxes, anchors), scores

@@ -96,7 +96,7 @@ def _padded(boxes, labels, place, shape) -> Objects:
 
 def _match(detector: Detector, size: Array, objects: Objects) -> tuple[Array, Array, Array]:
     """Sides [B, N, 2] in the views, best IoU [B, N], and which are assigned an anchor [B, N]."""
-    windows = jax.vmap(partial(window_.eval_window, letterbox=detector.letterbox))(size)
+    windows = jax.vmap(partial(window_.uncropped_window, letterbox=detector.letterbox))(size)
     objects = jax.vmap(window_.move_objects)(objects, windows)
     anchors, targets = detector.matched(objects, detector.size)
     best_iou, assigned = jax.vmap(partial(_of_image, anchors))(objects, targets)

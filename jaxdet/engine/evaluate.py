@@ -38,12 +38,10 @@ def view_and_predict(
     detector: Detector, variables: Variables, image: Array, size: Array
 ) -> Detections:
     """Detections [B, M] in images that fill size [B, 2] of their canvases [B, S, S, 3]."""
-    letterbox = detector.letterbox
-    view = partial(views.eval_view, output=detector.size, letterbox=letterbox, fill=detector.fill)
+    shape = dict(letterbox=detector.letterbox, output=detector.size)
+    view = partial(views.eval_view, **shape, fill=detector.fill)
     detections = detector.predict(variables, jax.vmap(view)(image, size))
-    if not letterbox:
-        return detections
-    back = lambda boxes, filled: window.to_image(boxes, window.letterbox_window(filled))
+    back = lambda boxes, filled: window.to_image(boxes, window.eval_window(filled, **shape))
     return detections.replace(boxes=jax.vmap(back)(detections.boxes, size))
 
 

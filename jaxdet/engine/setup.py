@@ -1,21 +1,16 @@
 """Sets up a run: builds everything that a recipe describes, and restores a checkpoint if any."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Any
 
 import jax
-import jax.numpy as jnp
-from clu import parameter_overview
 from etils import epath
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
 from jaxdet import build, data
-from jaxdet.convert import weights
-from jaxdet.engine import evaluate
+from jaxdet.engine import evaluate, init_from
 from jaxdet.training import (
     checkpoint,
     freezing,
@@ -25,7 +20,7 @@ from jaxdet.training import (
     workdir,
 )
 from jaxdet.training.step import View
-from jaxdet.types import Batch, Detector, Variables
+from jaxdet.types import Batch, Detector
 
 PREVIEW = 12  # images of a batch that TensorBoard shows
 
@@ -66,7 +61,7 @@ def start(config: Any, folder: epath.Path) -> Run:
     recipe = build.recipe(config, train_set.classes)
     check_truth(recipe, eval_set)
     resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
-    variables = initial_variables(recipe, init_from="" if resumes else recipe.init_from)
+    variables = init_from.initial_variables(recipe, "" if resumes else recipe.init_from)
     freezing.frozen_mask(variables["params"], recipe.step.frozen)  # raises if a pattern is wrong
     mesh = parallel.mesh()
     program = recipe.programs(mesh)
@@ -130,7 +125,7 @@ def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
         recipe.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
     for size in recipe.step.sizes:
-        anchor_count(recipe.detector, size)
+        init_from.anchor_count(recipe.detector, size)
     if recipe.every.keep < 1:
         raise ValueError(f"config.every.keep is {recipe.every.keep}, expected at least 1")
     if recipe.step.unfreeze_at and recipe.optimiser_name == "adamw":
@@ -138,14 +133,6 @@ def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
             "config.step.unfreeze_at needs config.optimiser.name='sgd': AdamW, whose moments would "
             "start late, moves unfrozen weights up to six times as fast as config.schedule intends"
         )
-
-
-def anchor_count(detector: Detector, size: int) -> int:
-    """How many boxes the detector predicts at `size` pixels; ValueError for an impossible size."""
-    variables = jax.eval_shape(detector.init, jax.random.key(0))
-    pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    boxes, _ = jax.eval_shape(detector.forward, variables, pixels)
-    return boxes.shape[1]
 
 
 def train_batches(recipe: build.Recipe, dataset: data.Dataset) -> Iterator[Batch]:
@@ -186,51 +173,6 @@ def check_truth(recipe: build.Recipe, dataset: data.Dataset) -> None:
             f"images ({len(ignored):,} difficult objects or crowds); config.every.evaluation=0 "
             "trains without evaluating"
         )
-
-
-def initial_variables(recipe: build.Recipe, *, init_from: str) -> Variables:
-    """Freshly initialised variables, replaced by those in `init_from` where that is not empty.
-
-    It is an ImageNet classifier (a file), for the backbone, or another run (its workdir), as far as
-    its model is the same, except head layers for another number of classes.
-    """
-    variables = recipe.detector.init(jax.random.key(recipe.seed))
-    if init_from and epath.Path(init_from).is_dir():
-        variables, fresh = _with_run(recipe, variables, epath.Path(init_from))
-        print(f"weights from {init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
-    elif init_from:
-        variables = weights.load_backbone(init_from, variables, backbone=recipe.model[-1])
-        print(f"backbone weights from {init_from}", flush=True)
-    size = recipe.detector.size
-    print(
-        f"{' + '.join(recipe.model[::-1])}: "
-        f"{parameter_overview.count_parameters(variables['params']):,} parameters, "
-        f"{anchor_count(recipe.detector, size):,} anchors at {size} pixels",
-        flush=True,
-    )
-    return variables
-
-
-def _with_run(
-    recipe: build.Recipe, variables: Variables, folder: epath.Path
-) -> tuple[Variables, list[str]]:
-    """`variables` with those of the run in `folder`, and the names of what stays fresh.
-
-    The first part (the backbone) must fit; later parts are loaded up to the first that differs
-    between the two recipes.
-    """
-    description, loaded, _ = checkpoint.read(folder)
-    theirs = description["config"]["model"]
-    first, *others = recipe.parts
-    same = itertools.takewhile(lambda part: theirs.get(part) == recipe.parts[part], others)
-    taken = (first, *same)
-    is_taken = lambda path: path[1] in taken  # paths are params/backbone/...
-    flat = flatten_dict(variables)
-    given = [("/".join(p), p, array) for p, array in flatten_dict(loaded).items() if is_taken(p)]
-    wanted = unflatten_dict({path: array for path, array in flat.items() if is_taken(path)})
-    filled, fresh = weights.fill(given, wanted, class_parts=recipe.class_parts)
-    rest = sorted({path[1] for path in flat if not is_taken(path)})
-    return unflatten_dict({**flat, **flatten_dict(filled)}), rest + fresh
 
 
 def _preview(detector: Detector, view: View, key: jax.Array, batch: Batch):

@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jaxdet import backend, build
-from jaxdet.engine import setup
 from jaxdet.training import parallel, state
 from jaxdet.types import Batch, Detector, Objects
 
@@ -53,7 +52,7 @@ def device_bytes() -> float:
 
 def initial_state(recipe: build.Recipe, mesh: Mesh) -> state.TrainState:
     """The state before the first step, on every device."""
-    variables = setup.initial_variables(recipe, init_from=recipe.init_from)
+    variables = init_from.initial_variables(recipe, recipe.init_from)
     first = state.create(variables, recipe.optimiser, ema=recipe.step.ema_decay > 0)
     return parallel.replicate(first, mesh)
 

@@ -10,19 +10,25 @@ from jaxdet import backend
 
 
 def max_pool(
-    x: jax.Array, size: int, *, stride: int, padding: int = 0, round_up: bool = False
+    x: jax.Array,
+    size: int,
+    *,
+    stride: int,
+    padding: int | tuple[int, int] = 0,
+    round_up: bool = False,
 ) -> jax.Array:
     """The maximum of every size x size window of x [B, H, W, C].
 
-    There are `padding` pixels of -inf on every side. A window that does not fit whole is left
-    out, or kept if `round_up` (PyTorch's ceil_mode). Of equal maxima the first, row by row, gets
-    the gradient.
+    There are `padding` pixels of -inf on every side, or (before, after) in each direction. A window
+    that does not fit whole is left out, or kept if `round_up` (PyTorch's ceil_mode). Of equal
+    maxima the first, row by row, gets the gradient.
     """
+    before, after = (padding, padding) if isinstance(padding, int) else padding
     edges = [(0, 0, 0)] * 4
     for axis in (1, 2):
-        over = (x.shape[axis] + 2 * padding - size) % stride
+        over = (x.shape[axis] + before + after - size) % stride
         more = stride - over if round_up and over else -over
-        edges[axis] = (padding, padding + more, 0)
+        edges[axis] = (before, after + more, 0)
     if backend.target() in ("tpu", "portable"):  # ours would move more memory on a TPU
         # `reduce_window` leaves out windows that do not fit: edges need no cropping here.
         around = [(low, max(low, high)) for low, high, _ in edges]

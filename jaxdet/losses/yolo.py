@@ -1,9 +1,11 @@
-"""The losses of YOLOv1, v2 and v3: sums over a batch; the count is the number of images.
+"""The losses of YOLOv1 to v4: sums over a batch; the count is the number of images.
 
 Each takes the raw predictions [B, A, ...], the targets [B, A, ...], the objects [B, N, ...] and the
 anchors [A, ...]. The loss of an object is multiplied by its weight (less than 1 under mixup).
 At least float32, whatever the network's dtype.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +93,7 @@ def yolov3(
     anchors: Anchors,
     *,
     ignore_iou: float,
+    ignore_score: float = 0.0,
     label_smoothing: float = 0.0,
     box_loss: BoxLoss,
     class_loss: ClassLoss,
@@ -98,24 +101,55 @@ def yolov3(
     """YOLOv3's losses (section 2; that of boxes as in darknet).
 
     Objectness: the target is 1 for positives and 0 for the others, except those whose decoded box
-    overlaps any object by more than `ignore_iou`, which are ignored. Classes: the target is
+    overlaps any object by more than `ignore_iou` and whose highest class score is above
+    `ignore_score`, which are ignored. Classes: the target is
     1 - `label_smoothing` for the object's, `label_smoothing` for each of the others (Zhang et al.
     2019, arXiv:1902.04103). Boxes: `box_loss` times (2 - area of the object).
     """
     raw = _full(raw)
-    predicted = lax.stop_gradient(codecs.in_cell.decode(raw.boxes, anchors))
-    overlap = jax.vmap(highest_iou)(predicted, objects)  # [B, A]
-    negative = ~targets.positive & (overlap <= ignore_iou)
     weight = jnp.where(targets.positive, targets.weight, 0.0)
-    of_positives = weight * binary_cross_entropy(raw.objectness, jnp.ones_like(raw.objectness))
-    of_negatives = binary_cross_entropy(raw.objectness, jnp.zeros_like(raw.objectness))
-    classes = _one_hot(targets, raw) * (1 - 2 * label_smoothing) + label_smoothing
+    classes = _shares(targets, raw) * (1 - 2 * label_smoothing) + label_smoothing
     of_box = box_loss(raw.boxes, targets.boxes, anchors, codecs.in_cell)
     return _per_image(
         box=weight * _emphasise_small(of_box, targets),
-        objectness=of_positives + jnp.where(negative, of_negatives, 0.0),
+        objectness=_of_objectness(raw, targets, objects, anchors, ignore_iou, ignore_score),
         classes=weight * class_loss(raw.logits, classes),
     )
+
+
+def yolov4(
+    raw: Raw,
+    targets: Targets,
+    objects: Objects,
+    anchors: Anchors,
+    *,
+    ignore_iou: float,
+    ignore_score: float,
+    box_weight: float,
+    box_loss: BoxLoss,
+    class_loss: ClassLoss,
+) -> Losses:
+    """As `yolov3`, with `box_weight` times `box_loss` for boxes of any area (Darknet)."""
+    raw = _full(raw)
+    weight = jnp.where(targets.positive, targets.weight, 0.0)
+    of_box = box_loss(raw.boxes, targets.boxes, anchors, codecs.in_cell)
+    return _per_image(
+        box=box_weight * weight * of_box,
+        objectness=_of_objectness(raw, targets, objects, anchors, ignore_iou, ignore_score),
+        classes=weight * class_loss(raw.logits, _shares(targets, raw)),
+    )
+
+
+def _of_objectness(raw, targets, objects, anchors, ignore_iou, ignore_score) -> Array:
+    """The loss [B, A] of YOLOv3's objectness; see there."""
+    predicted = lax.stop_gradient(codecs.in_cell.decode(raw.boxes, anchors))
+    ignored = jax.vmap(highest_iou)(predicted, objects) > ignore_iou  # [B, A]
+    if ignore_score > 0:
+        ignored &= raw.logits.max(axis=-1) > math.log(ignore_score / (1 - ignore_score))
+    weight = jnp.where(targets.positive, targets.weight, 0.0)
+    of_positives = weight * binary_cross_entropy(raw.objectness, jnp.ones_like(raw.objectness))
+    of_negatives = binary_cross_entropy(raw.objectness, jnp.zeros_like(raw.objectness))
+    return of_positives + jnp.where(targets.positive | ignored, 0.0, of_negatives)
 
 
 def _best_of_cell(predicted: Array, target: Array, per_cell: int) -> Array:
@@ -131,6 +165,13 @@ def _best_of_cell(predicted: Array, target: Array, per_cell: int) -> Array:
 def _one_hot(targets: Targets, raw: Raw) -> Array:
     """The targets' classes, one-hot [B, A, K], with as many classes as logits."""
     return jax.nn.one_hot(targets.labels, raw.logits.shape[-1], dtype=raw.logits.dtype)
+
+
+def _shares(targets: Targets, raw: Raw) -> Array:
+    """As `_one_hot`, with a 1 for every class of an anchor that has several objects."""
+    if targets.classes is None:
+        return _one_hot(targets, raw)
+    return targets.classes.astype(raw.logits.dtype)
 
 
 def _emphasise_small(loss: Array, targets: Targets) -> Array:

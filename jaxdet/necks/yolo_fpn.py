@@ -17,29 +17,35 @@ class YOLOFPN(nn.Module):
 
     Each level, starting with the coarsest, has five convolutions, alternately 1x1 and 3x3. Their
     result goes through a sixth to the output and, with fewer channels and upsampled by two, to the
-    next finer level. `width` multiplies the channel counts. ValueError unless every map is twice as
-    large as the next.
+    next finer level. `convs` is another number than five, or one for every level, fine to coarse:
+    (0, 1) on two maps is YOLOv3-tiny's and YOLOv4-tiny's neck, (5, 5, 0) after the neck `spp`
+    YOLOv3-SPP's. `width` multiplies the channel counts. ValueError unless every map is twice as
+    large as the next, and has its number of convolutions.
     """
 
     width: float = 1.0
+    convs: int | tuple[int, ...] = 5
     norm: Norm | None = batch_norm
     activation: Activation = leaky_relu
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, ...]:
         conv = partial(ConvBlock, norm=self.norm, activation=self.activation, kernel_init=he_fan_in)
+        counts = (self.convs,) * len(maps) if isinstance(self.convs, int) else self.convs
+        if len(counts) != len(maps):
+            raise ValueError(f"convs has {len(counts)} numbers for {len(maps)} maps")
         levels, coarse = [], None
-        for i, x in reversed(list(enumerate(maps))):
+        for i, (x, count) in reversed(list(enumerate(zip(maps, counts, strict=True)))):
             channels = int(128 * 2**i * self.width)
             if coarse is not None:
                 check_doubles(x, coarse)
                 coarse = conv(channels, name=f"up{i}")(coarse, train=train)
                 x = jnp.concatenate([double(coarse), x], axis=-1)
-            for j in range(1, 6):
+            for j in range(1, count + 1):
                 features, size = (channels, 1) if j % 2 else (2 * channels, 3)
                 x = conv(features, size, name=f"conv{i}_{j}")(x, train=train)
             coarse = x
-            levels.append(conv(2 * channels, 3, name=f"conv{i}_6")(x, train=train))
+            levels.append(conv(2 * channels, 3, name=f"conv{i}_{count + 1}")(x, train=train))
         return tuple(reversed(levels))
 
 
