@@ -16,10 +16,10 @@ def get_config() -> ConfigDict:
     """A short schedule for a network that has seen the classes before: an hour on two CPU cores."""
     config = yolov3_tiny_416_coco.get_config()
     config.data.update(train="voc_2012_train", eval="voc_2012_val", canvas=500, batch_size=16)
-    config.schedule = dict(name="cosine", steps=1_500, peak=1e-3, end=0.0)
+    config.schedule = dict(name="cosine", steps=1_200, peak=1e-3, end=0.0)
     config.schedule.update(warmup=100, warmup_start=0.1)
     config.augment.window.update(expand_probability=0.3, expand_max=2.0)
     config.step.update(sizes=(), ema_decay=0.99)
     config.evaluation.metric = "voc"
-    config.every.update(log=10, picture=500, checkpoint=250, evaluation=250)
+    config.every.update(log=10, picture=400, checkpoint=200, evaluation=200)
     return config
