@@ -13,17 +13,17 @@ BLOCKS = (1, 2, 8, 8, 4)  # residual blocks of every stage
 
 
 class Residual(nn.Module):
-    """1x1 to half the channels, 3x3 back to all, and the input added after the activation."""
+    """1x1 to `narrow` channels, 3x3 back to all, and the input added after the activation."""
 
+    narrow: int
     norm: Norm | None = batch_norm
     activation: Activation = leaky_relu
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        channels = x.shape[-1]
         options = dict(norm=self.norm, activation=self.activation, kernel_init=he_fan_in)
-        y = ConvBlock(channels // 2, **options, name="narrow")(x, train=train)
-        return x + ConvBlock(channels, 3, **options, name="widen")(y, train=train)
+        y = ConvBlock(self.narrow, **options, name="narrow")(x, train=train)
+        return x + ConvBlock(x.shape[-1], 3, **options, name="widen")(y, train=train)
 
 
 class Darknet53(nn.Module):
@@ -47,7 +47,7 @@ class Darknet53(nn.Module):
             channels *= 2
             x = conv(channels, 3, 2, name=f"down{stage}")(x, train=train)
             for i in range(1, count + 1):
-                x = Residual(**options, name=f"block{stage}_{i}")(x, train=train)
+                x = Residual(channels // 2, **options, name=f"block{stage}_{i}")(x, train=train)
             maps[2**stage] = x
         return maps_at(maps, self.strides)
 

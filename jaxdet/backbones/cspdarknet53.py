@@ -1,0 +1,70 @@
+"""CSPDarknet-53, YOLOv4's backbone (Wang et al. 2019, arXiv:1911.11929; arXiv:2004.10934)."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdet.backbones.darknet53 import BLOCKS, Residual
+from jaxdet.layers.activations import mish
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, he_fan_in, maps_at
+from jaxdet.layers.norms import batch_norm
+
+
+class CSPStage(nn.Module):
+    """A stage of residual blocks on one of two parallel 1x1 convolutions of the map.
+
+    `features` are the channels of each part, `narrow` those within a block; what leaves the blocks
+    is joined with the other part, the processed one first, and merged by a 1x1 convolution.
+    """
+
+    blocks: int
+    features: int
+    narrow: int
+    norm: Norm | None = batch_norm
+    activation: Activation = mish
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        options = dict(norm=self.norm, activation=self.activation)
+        conv = partial(ConvBlock, **options, kernel_init=he_fan_in)
+        channels = x.shape[-1]
+        aside = conv(self.features, name="aside")(x, train=train)
+        x = conv(self.features, name="enter")(x, train=train)
+        for i in range(1, self.blocks + 1):
+            x = Residual(self.narrow, **options, name=f"block{i}")(x, train=train)
+        x = conv(self.features, name="leave")(x, train=train)
+        joined = jnp.concatenate([x, aside], axis=-1)
+        return conv(channels, name="merge")(joined, train=train)
+
+
+class CSPDarknet53(nn.Module):
+    """Maps of strides 2 to 32; by default 8, 16 and 32, with 256, 512 and 1024 channels.
+
+    The first stage keeps all its channels in both parts, the others halve them. `width` multiplies
+    the channel counts.
+    """
+
+    width: float = 1.0
+    norm: Norm | None = batch_norm
+    activation: Activation = mish
+    strides: tuple[int, ...] = (8, 16, 32)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
+        options = dict(norm=self.norm, activation=self.activation)
+        conv = partial(ConvBlock, **options, kernel_init=he_fan_in)
+        channels, maps = int(32 * self.width), {}
+        x = conv(channels, 3, name="stem")(x, train=train)
+        for stage, blocks in enumerate(BLOCKS, start=1):
+            channels *= 2
+            x = conv(channels, 3, 2, name=f"down{stage}")(x, train=train)
+            features = channels if stage == 1 else channels // 2
+            each = CSPStage(blocks, features, channels // 2, **options, name=f"stage{stage}")
+            x = each(x, train=train)
+            maps[2**stage] = x
+        return maps_at(maps, self.strides)
+
+
+cspdarknet53 = CSPDarknet53
