@@ -7,10 +7,11 @@ import jax
 
 from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
-from jaxdet.detectors.one_stage import OneStage, class_scores
+from jaxdet.detectors.one_stage import OneStage
 from jaxdet.losses import box, yolo
 from jaxdet.losses.box import BoxLoss
 from jaxdet.losses.classes import ClassLoss, bce
+from jaxdet.losses.scores import class_scores
 from jaxdet.types import Anchors, Raw
 
 
@@ -23,7 +24,6 @@ def yolov3(
     nms: Callable,
     priors: tuple[tuple[tuple[float, float], ...], ...],
     ignore_iou: float = 0.5,
-    label_smoothing: float = 0.0,
     box_loss: BoxLoss = box.yolov3,
     class_loss: ClassLoss = bce,
 ) -> OneStage:
@@ -32,7 +32,7 @@ def yolov3(
     `net` makes the network from the number of priors per level; `nms` is a function of
     `boxes/nms.py` with its thresholds. `priors` are widths and heights in pixels of the input,
     whatever its size, per level, fine to coarse. A box that overlaps any object by more than
-    `ignore_iou` is not a negative; `label_smoothing` as in `losses.yolo.yolov3`.
+    `ignore_iou` is not a negative.
     """
     return OneStage(
         net=net(tuple(len(of_level) for of_level in priors)),
@@ -44,7 +44,6 @@ def yolov3(
         losses=partial(
             yolo.yolov3,
             ignore_iou=ignore_iou,
-            label_smoothing=label_smoothing,
             box_loss=box_loss,
             class_loss=class_loss,
         ),

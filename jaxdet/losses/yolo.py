@@ -91,16 +91,14 @@ def yolov3(
     anchors: Anchors,
     *,
     ignore_iou: float,
-    label_smoothing: float = 0.0,
     box_loss: BoxLoss,
     class_loss: ClassLoss,
 ) -> Losses:
     """YOLOv3's losses (section 2; that of boxes as in darknet).
 
     Objectness: the target is 1 for positives and 0 for the others, except those whose decoded box
-    overlaps any object by more than `ignore_iou`, which are ignored. Classes: the target is
-    1 - `label_smoothing` for the object's, `label_smoothing` for each of the others (Zhang et al.
-    2019, arXiv:1902.04103). Boxes: `box_loss` times (2 - area of the object).
+    overlaps any object by more than `ignore_iou`, which are ignored. Boxes: `box_loss` times
+    (2 - area of the object).
     """
     raw = _full(raw)
     predicted = lax.stop_gradient(codecs.in_cell.decode(raw.boxes, anchors))
@@ -109,12 +107,11 @@ def yolov3(
     weight = jnp.where(targets.positive, targets.weight, 0.0)
     of_positives = weight * binary_cross_entropy(raw.objectness, jnp.ones_like(raw.objectness))
     of_negatives = binary_cross_entropy(raw.objectness, jnp.zeros_like(raw.objectness))
-    classes = _one_hot(targets, raw) * (1 - 2 * label_smoothing) + label_smoothing
     of_box = box_loss(raw.boxes, targets.boxes, anchors, codecs.in_cell)
     return _per_image(
         box=weight * _emphasise_small(of_box, targets),
         objectness=of_positives + jnp.where(negative, of_negatives, 0.0),
-        classes=weight * class_loss(raw.logits, classes),
+        classes=weight * class_loss(raw.logits, _one_hot(targets, raw)),
     )
 
 
