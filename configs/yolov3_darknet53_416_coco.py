@@ -15,7 +15,8 @@ from configs import yolov3_darknet53_416_voc
 def get_config() -> ConfigDict:
     """The VOC recipe for 280 epochs, with the ignore threshold of yolov3.cfg."""
     config = yolov3_darknet53_416_voc.get_config()
-    config.model.detector.update(ignore_iou=0.7, label_smoothing=1 / 80)
+    config.model.detector.ignore_iou = 0.7
+    config.model.detector.class_loss.label_smoothing = 2 / 80
     config.data.update(train="coco_2017_train", eval="coco_2017_val", canvas=640, max_objects=100)
     config.schedule.steps = 513_000
     config.evaluation.metric = "coco"

@@ -27,7 +27,9 @@ def get_config() -> ConfigDict:
     config.model.neck = dict(name="yolo_fpn")
     config.model.head = dict(name="yolov3")
     config.model.detector = dict(name="yolov3", priors=PRIORS, ignore_iou=0.5)
-    config.model.detector.update(label_smoothing=1 / 40, box_loss="yolov3", class_loss="bce")
+    config.model.detector.update(
+        box_loss="yolov3", class_loss=dict(name="bce", label_smoothing=2 / 40)
+    )
     config.data.batch_size = 64
     config.augment.mix = (dict(name="mixup", alpha=1.5),)
     config.schedule = dict(name="cosine", steps=51_800, peak=1e-3, end=0.0)

@@ -17,6 +17,10 @@ from jaxdet.types import Anchors, Array
 # logarithm.
 SMALLEST_SIDE = 1e-6
 
+# exp of a wild output would be infinite, and the gradient of a box with infinite sides NaN. Boxes
+# of nine million times the anchor's sides overlap nothing all the same.
+LARGEST_LOG_RATIO = 16.0
+
 
 def _unchanged(outputs: Array) -> Array:
     return outputs
@@ -61,7 +65,7 @@ def decode_from_anchor(
     """The boxes that codes represent; see `from_anchor`."""
     anchor = _like(anchors.boxes, codes)
     centre = codes[..., :2] * variances[0] * anchor[..., 2:] + anchor[..., :2]
-    sides = jnp.exp(codes[..., 2:] * variances[1]) * anchor[..., 2:]
+    sides = _exp(codes[..., 2:] * variances[1]) * anchor[..., 2:]
     return from_cxcywh(jnp.concatenate([centre, sides], axis=-1))
 
 
@@ -82,7 +86,7 @@ def decode_in_cell(outputs: Array, anchors: Anchors) -> Array:
     """The boxes that a network's outputs represent; the first two outputs are logits."""
     reach, prior = _like(_reach(anchors), outputs), _like(anchors.boxes, outputs)
     centre = jax.nn.sigmoid(outputs[..., :2]) * reach[..., 2:] + reach[..., :2]
-    sides = jnp.exp(outputs[..., 2:]) * prior[..., 2:]
+    sides = _exp(outputs[..., 2:]) * prior[..., 2:]
     return from_cxcywh(jnp.concatenate([centre, sides], axis=-1))
 
 
@@ -116,6 +120,10 @@ def decode_roots(codes: Array, anchors: Anchors) -> Array:
 
 
 roots = Codec(encode_roots, decode_roots)
+
+
+def _exp(log_ratio: Array) -> Array:
+    return jnp.exp(jnp.minimum(log_ratio, LARGEST_LOG_RATIO))
 
 
 def _like(anchors: Array, boxes: Array) -> Array:

@@ -1,10 +1,12 @@
-"""Greedy non-maximum suppression with fixed shapes: exact, with no limit on the candidates.
+"""Non-maximum suppression with fixed shapes: exact, with no limit on the candidates.
 
 The greedy rule: visit the candidates by descending score, and keep one unless a kept one covers it.
 Only the first `max_kept` survivors are needed, so the candidates are processed in chunks, best
 first, up to the chunk that fills the quota. Within a chunk the rule is a fixed-point iteration:
 keep what no better, kept candidate covers, until nothing changes.
 """
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import lax
@@ -27,20 +29,27 @@ def nms(boxes: Array, scores: Array, *, iou_threshold: float, max_kept: int) -> 
 
 
 def greedy_places(
-    boxes: Array, scores: Array, *, floor: float, iou_threshold: float, max_kept: int
+    boxes: Array,
+    scores: Array,
+    *,
+    floor: float,
+    iou_threshold: float,
+    max_kept: int,
+    overlap: Callable[[Array, Array], Array] = pairwise_iou,
 ) -> tuple[Array, Array]:
     """The indices into the flattened scores [A, K] of what greedy NMS keeps, class by class.
 
     Returns the indices [max_kept], zero beyond the last, and which of them are valid [max_kept].
-    Scores not above `floor` do not count.
+    Scores not above `floor` do not count. `overlap` is what `iou_threshold` is compared with, of
+    boxes [N, 4] and [M, 4]: [N, M].
     """
     boxes, scores = jnp.asarray(boxes), jnp.asarray(scores)
     classes = scores.shape[1]
 
     def covers(first, second):  # places [n] and [m] -> which overlap too much, in one class [n, m]
         same_class = (first % classes)[:, None] == (second % classes)[None]
-        ious = pairwise_iou(boxes[first // classes], boxes[second // classes])
-        return same_class & (ious > iou_threshold)
+        overlaps = overlap(boxes[first // classes], boxes[second // classes])
+        return same_class & (overlaps > iou_threshold)
 
     def unfinished(state):
         _, count, _, (worst, _) = state
@@ -72,6 +81,46 @@ def greedy_places(
     start = jnp.zeros(max_kept, jnp.int32), jnp.int32(0), scores.max(axis=1), first
     kept, count, _, _ = lax.while_loop(unfinished, walk, start)
     return kept, jnp.arange(max_kept) < count
+
+
+def soft_places(
+    boxes: Array,
+    scores: Array,
+    *,
+    floor: float,
+    max_kept: int,
+    decay: Callable[[Array], Array],
+) -> tuple[Array, Array, Array]:
+    """The indices into the flattened scores [A, K] that soft NMS picks, class by class.
+
+    The highest score is picked, and `decay` of the IoU [A] multiplies the other scores of its
+    class; then the highest of what is left, `max_kept` times. Returns the indices, zero beyond the
+    last that is valid, the scores that they had when picked, and which of them are valid, that is,
+    above `floor`, [max_kept] each.
+    """
+    boxes, scores = jnp.asarray(boxes), jnp.asarray(scores)
+    classes = scores.shape[1]
+
+    def pick(state, _):
+        left, best, anchors = state  # [K, A]; the highest of each class and where it is, [K]
+        places = anchors * classes + jnp.arange(classes, dtype=anchors.dtype)
+        place = jnp.where(best == best.max(), places, scores.size).min()
+        anchor, label = jnp.divmod(place, classes)
+        factor = decay(pairwise_iou(boxes[anchor][None], boxes)[0])
+        of_class = left[label]
+        of_class = jnp.where(of_class > -jnp.inf, of_class * factor, -jnp.inf)  # not -inf x 0
+        of_class = of_class.at[anchor].set(-jnp.inf)
+        state = (
+            left.at[label].set(of_class),
+            best.at[label].set(of_class.max()),
+            anchors.at[label].set(of_class.argmax()),
+        )
+        return state, (place, best.max())
+
+    start = scores.T, scores.max(axis=0), scores.argmax(axis=0)
+    _, (places, picked) = lax.scan(pick, start, length=max_kept)
+    valid = picked > floor
+    return jnp.where(valid, places, 0), picked, valid
 
 
 def _after(last, scores, places):

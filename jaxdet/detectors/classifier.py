@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
-from jaxdet.detectors.one_stage import OneStage, class_scores
+from jaxdet.detectors.one_stage import OneStage
 from jaxdet.losses.classes import ClassLoss, bce
+from jaxdet.losses.scores import class_scores
 from jaxdet.types import Anchors, Losses, Objects, Raw, Targets
 
 

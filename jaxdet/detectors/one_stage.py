@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from jaxdet import backend
 from jaxdet.detectors.net import Net
-from jaxdet.losses import classes
 from jaxdet.types import Anchors, Array, Detections, Losses, Objects, Raw, Targets, Variables
 
 Grids = tuple[tuple[int, int], ...]  # rows and columns of every map
@@ -93,10 +92,3 @@ def _anchors_at(detector: OneStage, size: int) -> Anchors:
     found, expected = len(anchors.boxes), raw.boxes.shape[1]
     assert found == expected, f"{found} anchors for {expected} predictions at {size} pixels"
     return anchors
-
-
-def class_scores(logits: jax.Array, class_loss: classes.ClassLoss) -> jax.Array:
-    """The scores [..., C] of logits [..., C] that are trained with `class_loss`."""
-    function = getattr(class_loss, "func", class_loss)  # if it is a partial
-    softmaxed = function is classes.cross_entropy
-    return jax.nn.softmax(logits) if softmaxed else jax.nn.sigmoid(logits)

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 
 from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
-from jaxdet.detectors.one_stage import OneStage, class_scores
+from jaxdet.detectors.one_stage import OneStage
 from jaxdet.losses.box import BoxLoss, smooth_l1
 from jaxdet.losses.classes import ClassLoss, cross_entropy
 from jaxdet.losses.multibox import multibox
+from jaxdet.losses.scores import class_scores
 from jaxdet.types import Anchors, Raw
 
 
@@ -40,6 +41,7 @@ def ssd(
     as fractions of the image, one per level and one more for the last level's large square (section
     2.2); `strides` in pixels; `ratios` the aspect ratios besides 1; `clip_anchors` as `clip` in
     `anchors.default_boxes`; `clip_detections` clips boxes to the image, before NMS.
+    `negative_ratio` as in `multibox`: 0 is right for the focal loss, which needs no mining.
     """
     codec = codecs.from_anchor(variances)
     return OneStage(

@@ -7,10 +7,11 @@ import jax
 
 from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
-from jaxdet.detectors.one_stage import OneStage, class_scores
+from jaxdet.detectors.one_stage import OneStage
 from jaxdet.losses import box, yolo
 from jaxdet.losses.box import BoxLoss
 from jaxdet.losses.classes import ClassLoss, cross_entropy
+from jaxdet.losses.scores import class_scores
 from jaxdet.types import Anchors, Raw
 
 

@@ -7,10 +7,11 @@ import jax
 
 from jaxdet.boxes import anchors, codecs, matching
 from jaxdet.detectors.net import Net
-from jaxdet.detectors.one_stage import OneStage, class_scores
+from jaxdet.detectors.one_stage import OneStage
 from jaxdet.losses import box, yolo
 from jaxdet.losses.box import BoxLoss
 from jaxdet.losses.classes import ClassLoss, bce
+from jaxdet.losses.scores import class_scores
 from jaxdet.types import Anchors, Raw
 
 
@@ -25,7 +26,6 @@ def yolov3(
     ignore_iou: float = 0.5,
     ignore_score: float = 0.0,
     fill: tuple[float, float, float] | None = None,
-    label_smoothing: float = 0.0,
     box_loss: BoxLoss = box.yolov3,
     class_loss: ClassLoss = bce,
 ) -> OneStage:
@@ -34,9 +34,8 @@ def yolov3(
     `net` makes the network from the number of priors per level; `nms` is a function of
     `boxes/nms.py` with its thresholds. `priors` are widths and heights in pixels of the input,
     whatever its size, per level, fine to coarse. A box that overlaps any object by more than
-    `ignore_iou`, and has a class score above `ignore_score`, is not a negative; `label_smoothing`
-    as in `losses.yolo.yolov3`. `fill` is the colour around a letterboxed image, by default the
-    mean.
+    `ignore_iou`, and has a class score above `ignore_score`, is not a negative. `fill` is the
+    colour around a letterboxed image, by default the mean.
     """
     return OneStage(
         net=net(tuple(len(of_level) for of_level in priors)),
@@ -49,7 +48,6 @@ def yolov3(
             yolo.yolov3,
             ignore_iou=ignore_iou,
             ignore_score=ignore_score,
-            label_smoothing=label_smoothing,
             box_loss=box_loss,
             class_loss=class_loss,
         ),

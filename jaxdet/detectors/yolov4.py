@@ -9,8 +9,7 @@ from jaxdet.detectors.net import Net
 from jaxdet.detectors.one_stage import OneStage
 from jaxdet.detectors.yolov3 import decode
 from jaxdet.losses import yolo
-from jaxdet.losses.box import BoxLoss
-from jaxdet.losses.box import mse as ciou
+from jaxdet.losses.box import BoxLoss, ciou
 from jaxdet.losses.classes import ClassLoss, bce
 
 

@@ -7,7 +7,7 @@ import jax
 
 from jaxdet.heads.ssd import predict_levels
 from jaxdet.layers.activations import relu6
-from jaxdet.layers.blocks import Activation, Conv, DepthwiseConv, Norm
+from jaxdet.layers.blocks import Activation, Conv, DepthwiseConv, Initializer, Norm
 from jaxdet.layers.norms import batch_norm
 
 
@@ -17,12 +17,13 @@ class SeparableConv(nn.Module):
     features: int
     norm: Norm = batch_norm
     activation: Activation = relu6
+    bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = DepthwiseConv(use_bias=True, name="depthwise")(x)
         x = self.activation(self.norm(name="norm")(x, train=train))
-        return Conv(self.features, 1, name="pointwise")(x)
+        return Conv(self.features, 1, bias_init=self.bias_init, name="pointwise")(x)
 
 
 class SSDLiteHead(nn.Module):
@@ -32,18 +33,20 @@ class SSDLiteHead(nn.Module):
     num_anchors: tuple[int, ...]
     norm: Norm = batch_norm
     activation: Activation = relu6
+    initial_probability: float = 0.0
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, jax.Array]:
         last = len(self.num_anchors) - 1
 
-        def layer(level: int, features: int, name: str):
+        def layer(level: int, features: int, name: str, bias: Initializer):
             if level == last:
-                return Conv(features, 1, name=name)
-            separable = SeparableConv(features, self.norm, self.activation, name=name)
+                return Conv(features, 1, bias_init=bias, name=name)
+            separable = SeparableConv(features, self.norm, self.activation, bias, name=name)
             return partial(separable, train=train)
 
-        return predict_levels(maps, self.num_anchors, self.num_classes, layer)
+        options = dict(initial_probability=self.initial_probability)
+        return predict_levels(maps, self.num_anchors, self.num_classes, layer, **options)
 
 
 ssdlite = SSDLiteHead

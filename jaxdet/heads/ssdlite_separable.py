@@ -7,7 +7,7 @@ import jax
 
 from jaxdet.heads.ssd import predict_levels
 from jaxdet.layers.activations import relu6
-from jaxdet.layers.blocks import Activation, Conv, DepthwiseBlock, Norm
+from jaxdet.layers.blocks import Activation, Conv, DepthwiseBlock, Initializer, Norm
 from jaxdet.layers.norms import slow_batch_norm
 
 
@@ -17,12 +17,13 @@ class SeparableConv(nn.Module):
     features: int
     norm: Norm | None = slow_batch_norm
     activation: Activation = relu6
+    bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         options = dict(norm=self.norm, activation=self.activation)
         x = DepthwiseBlock(**options, name="depthwise")(x, train=train)
-        return Conv(self.features, 1, name="pointwise")(x)
+        return Conv(self.features, 1, bias_init=self.bias_init, name="pointwise")(x)
 
 
 class SSDLiteSeparableHead(nn.Module):
@@ -32,14 +33,16 @@ class SSDLiteSeparableHead(nn.Module):
     num_anchors: tuple[int, ...]
     norm: Norm | None = slow_batch_norm
     activation: Activation = relu6
+    initial_probability: float = 0.0
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, jax.Array]:
-        def layer(level: int, features: int, name: str):
-            separable = SeparableConv(features, self.norm, self.activation, name=name)
+        def layer(level: int, features: int, name: str, bias: Initializer):
+            separable = SeparableConv(features, self.norm, self.activation, bias, name=name)
             return partial(separable, train=train)
 
-        return predict_levels(maps, self.num_anchors, self.num_classes, layer)
+        options = dict(initial_probability=self.initial_probability)
+        return predict_levels(maps, self.num_anchors, self.num_classes, layer, **options)
 
 
 ssdlite_separable = SSDLiteSeparableHead

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdet.heads.ssd import check_levels, flatten_levels
+from jaxdet.heads.ssd import check_levels, class_bias, flatten_levels
 from jaxdet.layers.activations import leaky_relu
 from jaxdet.layers.blocks import Activation, Conv, Initializer, xavier_uniform
 
@@ -14,23 +14,26 @@ class Prediction(nn.Module):
 
     With `fully_connected` it uses YOLO's two fully connected layers instead, with that many units
     between them and dropout of one half (arXiv:1506.02640, sections 2.1 and 2.2): every cell sees
-    the whole map, and only maps of one size fit. `kernel_init` is for the last layer.
+    the whole map, and only maps of one size fit. `kernel_init` and `bias_init` are for the last
+    layer.
     """
 
     outputs: int
     fully_connected: int = 0
     kernel_init: Initializer = xavier_uniform
+    bias_init: Initializer = nn.initializers.zeros
     activation: Activation = leaky_relu
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        last = dict(kernel_init=self.kernel_init, bias_init=self.bias_init)
         if not self.fully_connected:
-            return Conv(self.outputs, 1, kernel_init=self.kernel_init, name="conv")(x)
+            return Conv(self.outputs, 1, **last, name="conv")(x)
         batch, rows, columns, _ = x.shape
         hidden = Conv(self.fully_connected, 1, name="hidden")(x.reshape(batch, 1, 1, -1))
         hidden = nn.Dropout(0.5)(self.activation(hidden), deterministic=not train)
         outputs = rows * columns * self.outputs
-        out = Conv(outputs, 1, kernel_init=self.kernel_init, name="out")(hidden)
+        out = Conv(outputs, 1, **last, name="out")(hidden)
         return out.reshape(batch, rows, columns, self.outputs)
 
 
@@ -39,12 +42,14 @@ class YOLOHead(nn.Module):
 
     Anchors are in the order level, row, column, anchor of the cell. The outputs of a cell are box,
     objectness and classes, anchor by anchor, as in Darknet. `num_anchors` has the number of anchors
-    per cell for every level; `fully_connected` as in `Prediction`.
+    per cell for every level; `fully_connected` as in `Prediction`, `initial_probability` is that of
+    every class, see `class_bias`.
     """
 
     num_classes: int
     num_anchors: tuple[int, ...]
     fully_connected: int = 0
+    initial_probability: float = 0.0
 
     @nn.compact
     def __call__(
@@ -52,8 +57,10 @@ class YOLOHead(nn.Module):
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         check_levels(maps, self.num_anchors)
         fields = 5 + self.num_classes
+        bias = class_bias(self.initial_probability, self.num_classes, before=5)
+        options = dict(fully_connected=self.fully_connected, bias_init=bias)
         levels = [
-            Prediction(count * fields, self.fully_connected, name=f"level{i}")(x, train=train)
+            Prediction(count * fields, **options, name=f"level{i}")(x, train=train)
             for i, (x, count) in enumerate(zip(maps, self.num_anchors, strict=True))
         ]
         boxes, objectness, logits = jnp.split(flatten_levels(levels, fields), (4, 5), axis=-1)

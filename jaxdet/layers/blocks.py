@@ -41,6 +41,7 @@ class Conv(nn.Module):
     dilation: int = 1
     use_bias: bool = True
     kernel_init: Initializer = xavier_uniform
+    bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -53,7 +54,7 @@ class Conv(nn.Module):
         x = convolve.conv(
             x, kernel.astype(x.dtype), stride=self.stride, padding=padding, dilation=self.dilation
         )
-        return _add_bias(self, x) if self.use_bias else x
+        return _add_bias(self, x, self.bias_init) if self.use_bias else x
 
 
 class DepthwiseConv(nn.Module):
@@ -89,8 +90,10 @@ def _same(x: jax.Array, reach: int, stride: int) -> convolve.Padding:
     return tuple((m // 2, m - m // 2) for m in more)
 
 
-def _add_bias(module: nn.Module, x: jax.Array) -> jax.Array:
-    return plus(x, module.param("bias", nn.initializers.zeros, (x.shape[-1],)))
+def _add_bias(
+    module: nn.Module, x: jax.Array, init: Initializer = nn.initializers.zeros
+) -> jax.Array:
+    return plus(x, module.param("bias", init, (x.shape[-1],)))
 
 
 @jax.custom_vjp

@@ -10,9 +10,13 @@ import jax.numpy as jnp
 from optax import sigmoid_binary_cross_entropy
 
 from jaxdet.boxes.codecs import Codec
+from jaxdet.boxes.iou import paired_ciou, paired_diou, paired_giou, paired_smooth_iou
 from jaxdet.types import Anchors, Array
 
 BoxLoss = Callable[[Array, Array, Anchors, Codec], Array]
+
+# In sides of the image: the squares of areas of boxes as far away still fit into a float32.
+FAR = 1e7
 
 
 def smooth_l1(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
@@ -38,6 +42,34 @@ def yolov2(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Arra
 def yolov3(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
     """As `yolov2` with half the squared error, whose gradient is the plain difference (darknet)."""
     return _in_cell(outputs, codec.encode(boxes, anchors), share_of_sides=0.5)
+
+
+def iou(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
+    """1 - IoU (Yu et al. 2016, arXiv:1608.01471, which takes its logarithm).
+
+    There is no gradient for boxes that do not overlap.
+    """
+    return 1 - paired_smooth_iou(_decoded(outputs, anchors, codec), boxes)
+
+
+def giou(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
+    """1 - generalised IoU (Rezatofighi et al. 2019, arXiv:1902.09630, algorithm 1)."""
+    return 1 - paired_giou(_decoded(outputs, anchors, codec), boxes)
+
+
+def diou(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
+    """1 - distance IoU (Zheng et al. 2020, arXiv:1911.08287, equation 7)."""
+    return 1 - paired_diou(_decoded(outputs, anchors, codec), boxes)
+
+
+def ciou(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
+    """1 - complete IoU (arXiv:1911.08287, equation 10), of points as in `paired_ciou`."""
+    return 1 - paired_ciou(_decoded(outputs, anchors, codec), boxes)
+
+
+def _decoded(outputs: Array, anchors: Anchors, codec: Codec) -> Array:
+    """The boxes [B, A, 4] that outputs of any size represent, near enough for finite gradients."""
+    return jnp.clip(codec.decode(outputs, anchors), -FAR, FAR)
 
 
 def _in_cell(outputs: Array, codes: Array, *, share_of_sides: float) -> Array:

@@ -10,6 +10,7 @@ from jaxdet.boxes.codecs import Codec
 from jaxdet.losses.box import BoxLoss, smooth_l1
 from jaxdet.losses.classes import ClassLoss, cross_entropy
 from jaxdet.losses.mining import hard_negatives
+from jaxdet.losses.scores import is_softmax
 from jaxdet.types import Anchors, Losses, Objects, Raw, Targets
 
 
@@ -28,19 +29,26 @@ def multibox(
 
     raw.logits [B, A, K + 1] have the background in column 0, targets are [B, A, ...]. Boxes: the
     `box_loss` of positive anchors. Classes: the `class_loss` of positive anchors and of
-    `negative_ratio` times as many hard negatives, chosen per image. A positive is weighted by
-    its object's weight. At least float32, whatever the network's dtype.
+    `negative_ratio` times as many hard negatives, chosen per image; with 0 there is no mining and
+    all negatives count. Only to a softmax the background is a class; for other losses column 0 is
+    left out, and a negative is of no class. A positive is weighted by its object's weight. At least
+    float32, whatever the network's dtype.
     """
     del objects  # the targets contain all of them
     full = jnp.promote_types(raw.logits.dtype, jnp.float32)
     logits, outputs = raw.logits.astype(full), raw.boxes.astype(full)
+    first = 1  # the column of class 0
+    if not is_softmax(class_loss):
+        logits, first = logits[..., 1:], 0
     # The barrier keeps XLA from computing the labels anew for every class.
-    labels = lax.optimization_barrier(jnp.where(targets.positive, targets.labels + 1, 0))
+    labels = lax.optimization_barrier(jnp.where(targets.positive, targets.labels, -1) + first)
     of_class = class_loss(logits, jax.nn.one_hot(labels, logits.shape[-1], dtype=full))  # [B, A]
-    # For negatives this is the loss of the background, by which they are ranked.
-    negative = jax.vmap(partial(hard_negatives, ratio=negative_ratio))(
-        lax.stop_gradient(of_class), targets.positive, targets.ignore
-    )
+    if negative_ratio:  # for negatives of_class is the loss of the background, which ranks them
+        negative = jax.vmap(partial(hard_negatives, ratio=negative_ratio))(
+            lax.stop_gradient(of_class), targets.positive, targets.ignore
+        )
+    else:
+        negative = ~targets.positive & ~targets.ignore
     weight = jnp.where(targets.positive, targets.weight, 0.0)  # [B, A]
     of_box = box_loss(outputs, targets.boxes, anchors, codec)  # [B, A]
     count = targets.positive.sum()

@@ -94,7 +94,6 @@ def yolov3(
     *,
     ignore_iou: float,
     ignore_score: float = 0.0,
-    label_smoothing: float = 0.0,
     box_loss: BoxLoss,
     class_loss: ClassLoss,
 ) -> Losses:
@@ -102,18 +101,15 @@ def yolov3(
 
     Objectness: the target is 1 for positives and 0 for the others, except those whose decoded box
     overlaps any object by more than `ignore_iou` and whose highest class score is above
-    `ignore_score`, which are ignored. Classes: the target is
-    1 - `label_smoothing` for the object's, `label_smoothing` for each of the others (Zhang et al.
-    2019, arXiv:1902.04103). Boxes: `box_loss` times (2 - area of the object).
+    `ignore_score`, which are ignored. Boxes: `box_loss` times (2 - area of the object).
     """
     raw = _full(raw)
     weight = jnp.where(targets.positive, targets.weight, 0.0)
-    classes = _shares(targets, raw) * (1 - 2 * label_smoothing) + label_smoothing
     of_box = box_loss(raw.boxes, targets.boxes, anchors, codecs.in_cell)
     return _per_image(
         box=weight * _emphasise_small(of_box, targets),
         objectness=_of_objectness(raw, targets, objects, anchors, ignore_iou, ignore_score),
-        classes=weight * class_loss(raw.logits, classes),
+        classes=weight * class_loss(raw.logits, _shares(targets, raw)),
     )
 
 

@@ -18,6 +18,7 @@ _SUCCESSORS = {
     **{f"augment.{key}": f"augment.colour.{key}" for key in _COLOUR},
     "model.backbone.batch_norm": "model.backbone.norm",
     "model.neck.batch_norm": "model.neck.norm",
+    "model.detector.label_smoothing": "model.detector.class_loss.label_smoothing, twice the number",
 }
 
 # Parts that used to be separate files and are now options of other parts.
@@ -62,6 +63,8 @@ def translated(config: dict[str, Any]) -> dict[str, Any]:
         model["letterbox"] = evaluation.pop("letterbox")
         evaluation["nms"] = "greedy"
         model["detector"] = _translated_detector(model["detector"])
+    if "label_smoothing" in model.get("detector", {}):
+        model["detector"] = _with_smoothed_classes(model["detector"])
     for part in ("backbone", "neck"):
         if part in model:
             model[part] = _translated_part(model[part])
@@ -84,6 +87,16 @@ def _translated_detector(block: dict[str, Any]) -> dict[str, Any]:
     if block["name"] == "yolov2" and not block.get("direct_location", True):
         losses["box_loss"] = "mse"
     return {**losses, **block}
+
+
+def _with_smoothed_classes(block: dict[str, Any]) -> dict[str, Any]:
+    """YOLOv3's targets were 1 - `label_smoothing` and `label_smoothing`."""
+    block = dict(block)
+    amount, loss = 2 * block.pop("label_smoothing"), block.get("class_loss", "bce")
+    if amount:
+        options = loss if isinstance(loss, dict) else {"name": loss}
+        block["class_loss"] = {**options, "label_smoothing": amount}
+    return block
 
 
 def _translated_augment(augment: dict[str, Any]) -> dict[str, Any]:
