@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxdet import build, cli, data
-from jaxdet.engine import step_cost
+from jaxdet.engine import init_from, step_cost
 from jaxdet.types import Detector
 
 COLUMNS = ("config", "parameters", "MB", "GFLOPs", "anchors", "ms", "published", "measured here")

@@ -119,7 +119,8 @@ def by_shapes(
     def choose(inside: Array, sides: Array) -> tuple[Array, Array]:
         truth = _at_origin(sides)[None]
         best = shapes[pairwise_iou(_at_origin(shapes), truth)[:, 0].argmax()]
-        fits = jnp.isclose(anchors.boxes[:, 2:], best, rtol=1e-5, atol=0).all(axis=-1)
+        off = jnp.abs(anchors.boxes[:, 2:] - best[None])
+        fits = (off < 1e-5 * best[None]).all(axis=-1)
         if match_iou < 1:
             fits |= pairwise_iou(_at_origin(anchors.boxes[:, 2:]), truth)[:, 0] > match_iou
         return inside & fits, inside & fits

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from jaxdet import backend, build
+from jaxdet.engine import init_from
 from jaxdet.training import parallel, state
 from jaxdet.types import Batch, Detector, Objects
 
