@@ -101,7 +101,7 @@ class Recipe:
     data: Data
     optimiser: optax.GradientTransformation
     optimiser_name: str
-    view_at: Callable[[int], View]  # the augmentation for an input size in pixels
+    view_at: Callable[..., View]  # (input size in pixels, number of the step = 1) -> augmentation
     step: Step
     evaluation: Evaluation
     every: Every
@@ -269,14 +269,34 @@ def _names(block: Any) -> list[str]:
     return [block if isinstance(block, str) else block["name"]]
 
 
-def _view_at(config: Any, detector: Detector) -> Callable[[int], View]:
+_WHEN = ("probability", "until")  # keys that every mix has
+
+
+def _view_at(config: Any, detector: Detector) -> Callable[..., View]:
+    """The views by input size and step; the same one while nothing changes, to compile it once."""
     augment = config.augment
-    mixes = augment.mix if isinstance(augment.mix, list | tuple) else (augment.mix,)
+    blocks = augment.mix if isinstance(augment.mix, list | tuple) else (augment.mix,)
+    mixes = tuple(_mixing(block, fill=detector.fill) for block in blocks)
     options = dict(
         letterbox=detector.letterbox,
         fill=detector.fill,
         window=choose("window", augment.window, "augment.window"),
         colour=choose("colour", augment.colour, "augment.colour"),
-        mix=tuple(choose("mix", each, "augment.mix") for each in mixes),
     )
-    return lambda size: functools.partial(views.train_view, output=size, **options)
+
+    @functools.cache
+    def view(size: int, active: tuple[views.Mixing, ...]) -> View:
+        return functools.partial(views.train_view, output=size, mix=active, **options)
+
+    return lambda size, number=1: view(size, tuple(m for m in mixes if m.active(number)))
+
+
+def _mixing(block: Any, **known: Any) -> views.Mixing:
+    """A mix with what it takes of `known`, and when it is done."""
+    mix = choose("mix", block, "augment.mix", given=known, also=_WHEN)
+    given = {key: known[key] for key in known if key in inspect.signature(mix).parameters}
+    when = {} if isinstance(block, str) else {key: block[key] for key in _WHEN if key in block}
+    return views.Mixing(
+        functools.partial(mix, **given) if given else mix,
+        **arguments(views.Mixing, when, "augment.mix", given=("mix",)),
+    )

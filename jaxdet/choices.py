@@ -43,13 +43,20 @@ def names(key: str) -> list[str]:
 
 
 def choose(
-    key: str, value: Any, where: str, *, given: Iterable[str] = (), optional: bool = False
+    key: str,
+    value: Any,
+    where: str,
+    *,
+    given: Iterable[str] = (),
+    also: Iterable[str] = (),
+    optional: bool = False,
 ) -> Any:
     """Looks up what `value` names for a `key` of `CHOICES`, and binds its options.
 
     `value` is a name, or a mapping with `name` and options. `where` is its path in the config, for
-    messages; `given` are the arguments that the caller binds. If it is `optional`, "none" gives
-    None. ValueError, suggesting the closest name, if a name is unknown or a type is wrong.
+    messages; `given` are the arguments that the caller binds, `also` the other keys of the block,
+    which it reads. If it is `optional`, "none" gives None. ValueError, suggesting the closest name,
+    if a name is unknown or a type is wrong.
     """
     block = dict(value) if hasattr(value, "keys") else {"name": value}
     if "name" not in block:
@@ -65,7 +72,7 @@ def choose(
     check_name(name, known, f"config.{where}.name")
     if isinstance(known[name], ModuleType):
         return known[name]
-    options = arguments(known[name], block, where, given=given)
+    options = arguments(known[name], block, where, given=given, also=also)
     return _bound(known[name], **options) if options else known[name]
 
 
@@ -108,12 +115,13 @@ def arguments(
     where: str,
     *,
     given: Iterable[str] = (),
+    also: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The keyword arguments in `block` for a function or class, with their names resolved.
 
     A recipe can set every argument that is not `given`, except the inputs of a function: its
-    positional arguments without a default. ValueError, suggesting the closest name, if a name is
-    unknown, a type is wrong or an argument is missing.
+    positional arguments without a default. Keys that are `also` allowed are skipped. ValueError,
+    suggesting the closest name, if a name is unknown, a type is wrong or an argument is missing.
     """
     parameters = inspect.signature(function).parameters
     is_class = isinstance(getattr(function, "func", function), type)
@@ -121,8 +129,8 @@ def arguments(
     open_names = [name for name in parameters if name not in hidden]
     result = {}
     for key, value in dict(block).items():
-        if key != "name":
-            check_name(key, open_names, f"config.{where}", old=where)
+        if key not in ("name", *also):
+            check_name(key, (*open_names, *also), f"config.{where}", old=where)
             result[key] = _argument(parameters[key], as_tuples(value), f"{where}.{key}")
     for name in open_names:
         if parameters[name].default is inspect.Parameter.empty and name not in result:

@@ -1,5 +1,6 @@
 """The step on a network small enough to reason about: what is divided, and what is frozen."""
 
+import functools
 import types as python_types
 from functools import partial
 
@@ -184,18 +185,20 @@ def test_a_frozen_part_is_as_new_when_it_thaws():
     assert any(not leaf.any() for leaf in traces) and any(leaf.any() for leaf in traces)
 
 
-def programs_of(**options):
+def programs_of(mixes_until=0, **options):
     """What `step.programs` makes of each size and freezing: (the view's size, frozen)."""
     detector, variables = toy_detector()
     tx = optimisers.sgd(schedules.constant(steps=9, peak=0.1))
     seen = []
 
-    def view_at(size):
+    @functools.cache
+    def view_at(size, stopped):
         seen.append(size)
-        return view
+        return partial(view)
 
     mesh = parallel.mesh()
-    return step_.programs(detector, tx, view_at, mesh, seed=0, **options), seen
+    views = lambda size, number: view_at(size, 0 < mixes_until < number)
+    return step_.programs(detector, tx, views, mesh, seed=0, **options), seen
 
 
 def test_one_program_for_every_size_made_once():
@@ -232,6 +235,13 @@ def test_thaws_after_the_step_named():
     assert program(1) is program(3) and program(3) is not program(4) and program(4) is program(99)
     program, _ = programs_of(frozen=("backbone",))
     assert program(1) is program(99)
+
+
+def test_another_view_is_another_program():
+    program, seen = programs_of(mixes_until=5, frozen=("backbone",), unfreeze_at=3)
+    made = [program(number) for number in range(1, 10)]
+    assert len(set(made)) == 3 and seen == [8, 8]
+    assert made[0] is made[2] and made[3] is made[4] and made[5] is made[8]
 
 
 def test_frozen_pattern_without_a_match_is_an_error_that_names_the_parts():

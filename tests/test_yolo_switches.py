@@ -83,7 +83,9 @@ def test_freebies_are_keys():
     assert config.schedule.name == "cosine" and config.schedule.warmup == 1_000
     (mix,) = config.augment.mix
     assert mix == dict(name="mixup", alpha=1.5)
-    assert build.recipe(config, CLASSES).view_at(416).keywords["mix"][0].keywords["alpha"] == 1.5
+    assert (
+        build.recipe(config, CLASSES).view_at(416).keywords["mix"][0].mix.keywords["alpha"] == 1.5
+    )
     assert config.step.sizes == (320, 352, 384, 416, 448, 480, 512, 544, 576, 608)
     for smoothing in (1 / 40, 0.0):
         config.model.detector.label_smoothing = smoothing

@@ -1,5 +1,6 @@
 """The views of an image that a detector trains on and is evaluated on, computed on the device."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -15,6 +16,37 @@ WindowSampler = Callable[[jax.Array, Array, Objects, bool], Window]
 ColourChange = Callable[[jax.Array, Array], Array]
 # (key, pixels [B, H, W, 3], objects [B, N]) -> the same for the mixed batch
 Mix = Callable[[jax.Array, Array, Objects], tuple[Array, Objects]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+    """A `Mix` of some images, until some step; ValueError for an impossible number."""
+
+    mix: Mix
+    probability: float = 1.0  # for every image by itself
+    until: int = 0  # the last step, counted from 1, that mixes; 0: it never stops
+
+    def __post_init__(self):
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability is {self.probability}, expected 0 to 1")
+        if self.until < 0:
+            raise ValueError(f"until is {self.until}, expected a step, or 0 for all")
+
+    def active(self, number: int) -> bool:
+        """Whether step `number` mixes."""
+        return not self.until or number <= self.until
+
+    def __call__(self, key: jax.Array, pixels: Array, objects: Objects) -> tuple[Array, Objects]:
+        """Mixes; images that are not chosen stay as they are, with as many slots as the others."""
+        if self.probability == 1:
+            return self.mix(key, pixels, objects)
+        key, choice_key = jax.random.split(key)
+        mixed = self.mix(key, pixels, objects)
+        chosen = jax.random.bernoulli(choice_key, self.probability, (len(pixels),))
+        slots = mixed[1].mask.shape[1] - objects.mask.shape[1]
+        pad = lambda x: jnp.pad(x, [(0, 0), (0, slots)] + [(0, 0)] * (x.ndim - 2))
+        choose = lambda a, b: jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+        return jax.tree.map(choose, mixed, (pixels, jax.tree.map(pad, objects)))
 
 
 def train_view(

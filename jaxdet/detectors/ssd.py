@@ -42,6 +42,9 @@ def ssd(
     2.2); `strides` in pixels; `ratios` the aspect ratios besides 1; `clip_anchors` as `clip` in
     `anchors.default_boxes`; `clip_detections` clips boxes to the image, before NMS.
     `negative_ratio` as in `multibox`: 0 is right for the focal loss, which needs no mining.
+
+    `strides` are those at `size`. At any other, as in multi-scale training, a level's stride is the
+    input's side divided by its number of cells, so that the cells cover the input evenly.
     """
     codec = codecs.from_anchor(variances)
     return OneStage(
@@ -50,7 +53,12 @@ def ssd(
         classes=classes,
         letterbox=letterbox,
         anchors=partial(
-            _default_boxes, strides=strides, scales=scales, ratios=ratios, clip=clip_anchors
+            _default_boxes,
+            own_size=size,
+            strides=strides,
+            scales=scales,
+            ratios=ratios,
+            clip=clip_anchors,
         ),
         assign=partial(matching.match, iou_threshold=match_iou),
         losses=partial(
@@ -65,12 +73,12 @@ def ssd(
     )
 
 
-def _default_boxes(grids, size, *, strides, scales, ratios, clip) -> Anchors:
+def _default_boxes(grids, size, *, own_size, strides, scales, ratios, clip) -> Anchors:
     sides = [scale * size for scale in scales]
     return anchors.default_boxes(
         grids,
         size=size,
-        strides=strides,
+        strides=strides if size == own_size else None,
         min_sizes=sides[:-1],
         max_sizes=sides[1:],
         ratios=ratios,

@@ -1,8 +1,8 @@
 """Sets up a run: builds everything that a recipe describes, and restores a checkpoint if any."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import IO, Any
 
 import jax
@@ -20,9 +20,10 @@ from jaxdet.training import (
     workdir,
 )
 from jaxdet.training.step import View
-from jaxdet.types import Batch, Detector
+from jaxdet.types import Batch
 
 PREVIEW = 12  # images of a batch that TensorBoard shows
+MIXED_IN = 6  # images after these, for mixes: a mosaic, cutmix and mixup in sequence read as many
 
 
 @dataclasses.dataclass
@@ -37,7 +38,7 @@ class Run:
     iterator: Iterator[Batch]
     program: Callable  # step number -> compiled (state, batch) -> (state, scalars)
     predict: Callable  # (variables, batch) -> Detections, compiled for the mesh
-    preview: Callable  # (key, batch) -> what the network sees of it, and the anchors that match
+    preview: Callable  # step number -> compiled (key, batch) -> what the network sees; see below
     state: state.TrainState
     checkpoints: checkpoint.Checkpoints
     log: logs.Log
@@ -84,7 +85,7 @@ def start(config: Any, folder: epath.Path) -> Run:
         iterator=iterator,
         program=program,
         predict=evaluate.predict_step(recipe.detector, mesh),
-        preview=jax.jit(partial(_preview, recipe.detector, recipe.view_at(recipe.detector.size))),
+        preview=preview(recipe),
         state=first,
         checkpoints=checkpoints,
         log=logs.Log(folder, resumed_at=int(first.step), write=parallel.is_first()),
@@ -175,9 +176,20 @@ def check_truth(recipe: build.Recipe, dataset: data.Dataset) -> None:
         )
 
 
-def _preview(detector: Detector, view: View, key: jax.Array, batch: Batch):
-    """Pixels, objects, anchors and which of them match [b, A], of the first images of a batch."""
-    few = jax.tree.map(lambda x: x[: PREVIEW + 1], batch)  # one more, for mixup with the last
-    pixels, objects = jax.tree.map(lambda x: x[:PREVIEW], view(key, few))
-    anchors, targets = detector.matched(objects, detector.size)
-    return pixels, objects, anchors, targets.positive
+def preview(recipe: build.Recipe) -> Callable[[int], Callable]:
+    """Maps step numbers to what the network sees at that step, as a compiled function.
+
+    It maps a step's key and batch to pixels, objects, anchors and which of them match [b, A], of
+    the first images, at the detector's own size. `MIXED_IN` more are mixed in, as in the step.
+    """
+    detector = recipe.detector
+
+    @functools.cache
+    def compiled(view: View) -> Callable:
+        def see(key: jax.Array, batch: Batch):
+            few = jax.tree.map(lambda x: x[: PREVIEW + MIXED_IN], batch)
+            pixels, objects = jax.tree.map(lambda x: x[:PREVIEW], view(key, few))
+            anchors, targets = detector.matched(objects, detector.size)
+            return pixels, objects, anchors, targets.positive
+
+        return jax.jit(see)

@@ -211,5 +211,5 @@ def run_evaluation(run: Run, number: int) -> None:
 def training_sheet(run: Run, batch: Batch, number: int) -> np.ndarray:
     """What the network saw at step `number`: images, objects and the anchors they match."""
     view_key, _ = step_keys(run.recipe.seed, number - 1)
-    pixels, objects, anchors, positive = jax.device_get(run.preview(view_key, batch))
+    pixels, objects, anchors, positive = jax.device_get(run.preview(number)(view_key, batch))
     return visualize.batch_sheet(pixels, objects, anchors, positive, classes=run.train_set.classes)

@@ -75,7 +75,7 @@ def step_keys(seed: int, step: int | jax.Array) -> tuple[jax.Array, jax.Array]:
 def programs(
     detector: Detector,
     tx: optax.GradientTransformation,
-    view_at: Callable[[int], View],
+    view_at: Callable[[int, int], View],
     mesh: Mesh,
     *,
     seed: int,
@@ -87,10 +87,11 @@ def programs(
     sizes: tuple[int, ...] = (),
     resize_every: int = 10,
 ) -> Callable[[int], Callable]:
-    """Maps step numbers, from 1, to compiled steps; one is compiled per input size and freezing.
+    """Maps step numbers, from 1, to compiled steps; one is compiled per view and freezing.
 
     Args:
-      view_at: the view for an input size in pixels.
+      view_at: the view for an input size in pixels and a step number; the same object for steps
+        that augment alike.
       synchronised: whether BatchNorm sees the batch of all devices, or only that of its own.
       frozen: as in `train_step`, but only until step `unfreeze_at` if that is not 0.
       sizes: input sides, of which one is drawn every `resize_every` steps; empty for the
@@ -102,14 +103,14 @@ def programs(
     options = dict(seed=seed, accumulate=accumulate, ema_decay=ema_decay, norm_groups=groups)
 
     @functools.cache
-    def compiled(size: int, frozen: tuple[str, ...]) -> Callable:
-        step = train_step(detector, tx, view_at(size), frozen=frozen, **options)
+    def compiled(view: View, frozen: tuple[str, ...]) -> Callable:
+        step = train_step(detector, tx, view, frozen=frozen, **options)
         return parallel.pmap(step, mesh, donate=True)
 
     def program(number: int) -> Callable:
         size = size_at(number, sizes, every=resize_every, seed=seed) or detector.size
         thawed = unfreeze_at and number > unfreeze_at
-        return compiled(size, () if thawed else frozen)
+        return compiled(view_at(size, number), () if thawed else frozen)
 
     return program
 
