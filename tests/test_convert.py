@@ -117,7 +117,7 @@ def test_imagenet_mobilenet_v2(shared):
 
 def test_unknown_backbone_is_refused(tmp_path):
     with pytest.raises(ValueError, match="for .*mobilenet_v2, .*vgg16.*, not for 'nothing'"):
-        weights.load_backbone(tmp_path / "x", {}, backbone="nothing")
+        weights.load_backbone(tmp_path / "x", {}, model=("nothing",))
 
 
 def vgg_classifier():
@@ -144,7 +144,7 @@ def vgg_classifier():
 def test_vgg16_classifier_becomes_fc6_and_fc7(tmp_path):
     safetensors.numpy.save_file(vgg_classifier(), tmp_path / "vgg16.safetensors")
     variables = weights.load_backbone(
-        tmp_path / "vgg16.safetensors", whole(vgg16()), backbone="vgg16"
+        tmp_path / "vgg16.safetensors", whole(vgg16()), model=("vgg16",)
     )
     fc6, fc7 = (variables["params"]["backbone"][name] for name in ("fc6", "fc7"))
     assert fc6["kernel"].shape == (3, 3, 512, 1024)

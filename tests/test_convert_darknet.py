@@ -145,15 +145,15 @@ def test_backbones_begin_from_darknets(name, file, tmp_path):
     variables, (*_, backbone) = shapes(net(name, 2, NARROW)), MODELS[name]
     numbers = size({kind: tree["backbone"] for kind, tree in variables.items()})
     file = write(tmp_path / file, np.arange(numbers), (0, 1, 0))
-    loaded = weights.load_backbone(file, variables, backbone=backbone)
+    loaded = weights.load_backbone(file, variables, model=(backbone,))
     assert loaded["params"]["neck"] is variables["params"]["neck"]
     values = [x.ravel() for kind in loaded for x in jax.tree.leaves(loaded[kind]["backbone"])]
     np.testing.assert_array_equal(np.sort(np.concatenate(values)), np.arange(numbers))
     write(file, np.arange(numbers + 7))
     with pytest.raises(ValueError, match=f"{numbers + 7} numbers, the network has {numbers}"):
-        weights.load_backbone(file, variables, backbone=backbone)
+        weights.load_backbone(file, variables, model=(backbone,))
     with pytest.raises(ValueError, match="Darknet has darknet19, darknet53, not 'vgg16'"):
-        weights.load_backbone(file, variables, backbone="vgg16")
+        weights.load_backbone(file, variables, model=("vgg16",))
 
 
 def test_yjh0410_table_names_every_layer():

@@ -95,7 +95,7 @@ def test_classifiers_are_the_sources_and_every_array_is_used_once(
     shapes |= {f"{name}.bias": shape[:1] for name, shape in other.items()}
     assert digest(shapes) == (count, expected)
     monkeypatch.setattr(weights, "read", lambda file: zeros(shapes))
-    loaded = weights.load_backbone("file", variables, backbone=backbone)
+    loaded = weights.load_backbone("file", variables, model=(backbone,))
     assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(loaded["params"]["backbone"]))
     assert loaded["params"]["head"] is variables["params"]["head"]
 
@@ -109,7 +109,7 @@ def test_timm_vgg16_keeps_every_fourth_feature(monkeypatch):
         number = np.arange(4096, dtype=np.float32)[:, None, None, None]
         given[f"{name}.weight"] = np.broadcast_to(number, shape)
     monkeypatch.setattr(weights, "read", lambda file: given)
-    loaded = weights.load_backbone("file", variables, backbone="vgg16")["params"]["backbone"]
+    loaded = weights.load_backbone("file", variables, model=("vgg16",))["params"]["backbone"]
     for name in ("fc6", "fc7"):
         np.testing.assert_array_equal(loaded[name]["kernel"][0, 0, 7], np.arange(0, 4096, 4))
 

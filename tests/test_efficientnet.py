@@ -136,7 +136,7 @@ def test_imagenet_weights_of_every_source_fit(source, top, expected, monkeypatch
     shapes |= {f"{linear}.weight": (1000, 1536), f"{linear}.bias": (1000,)}
     assert digest(shapes) == (496, expected or digest(shapes)[1])
     monkeypatch.setattr(weights, "read", lambda file: zeros(shapes))
-    loaded = weights.load_backbone("file", variables, backbone=backbone)
+    loaded = weights.load_backbone("file", variables, model=(backbone,))
     assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(loaded["params"]["backbone"]))
 
 

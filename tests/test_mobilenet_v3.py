@@ -150,5 +150,5 @@ def test_imagenet_classifiers_fit(source, other, expected, monkeypatch):
     shapes |= {f"{name}.bias": shape[:1] for name, shape in other.items()}
     assert digest(shapes) == (266, expected)
     monkeypatch.setattr(weights, "read", lambda file: zeros(shapes))
-    loaded = weights.load_backbone("file", variables, backbone=backbone)["params"]["backbone"]
+    loaded = weights.load_backbone("file", variables, model=(backbone,))["params"]["backbone"]
     assert loaded["block4"]["squeeze"]["reduce"]["kernel"].shape == (1, 1, 72, 24)

@@ -1,11 +1,13 @@
-"""Weight files of Darknet (github.com/pjreddie/darknet): YOLOv2, YOLOv3 and their backbones.
+"""Weight files of Darknet (github.com/pjreddie/darknet, github.com/AlexeyAB/darknet): YOLOv2 to v4.
 
 A file has no names: after a header come the arrays of each convolution, in the order of the .cfg.
 The orders here are those of `yolov2.cfg`, which needs a recipe whose neck is `passthrough` with
-`reorg="darknet_reorg"`, of `yolov3.cfg`, and of the backbones `darknet19_448.conv.23` and
-`darknet53.conv.74`.
+`reorg="darknet_reorg"`, of `yolov3.cfg`, `yolov3-spp.cfg`, `yolov3-tiny.cfg`, `yolov4.cfg` and
+`yolov4-tiny.cfg`. Files such as `darknet53.conv.74` or `yolov4.conv.137` have a network's first
+layers.
 """
 
+import itertools
 import math
 import os
 import re
@@ -30,29 +32,57 @@ for stage, count in enumerate((1, 2, 8, 8, 4), start=1):
     _darknet53 += [f"down{stage}", *(f"{b}/{part}" for b in blocks for part in ("narrow", "widen"))]
 
 _darknet_tiny = [f"conv{i}" for i in range(1, 8)]
+_cspdarknet53 = ["stem"]
+for stage, count in enumerate((1, 2, 8, 8, 4), start=1):
+    blocks = [f"block{i}/{part}" for i in range(1, count + 1) for part in ("narrow", "widen")]
+    parts = ["aside", "enter", *blocks, "leave", "merge"]
+    _cspdarknet53 += [f"down{stage}", *(f"stage{stage}/{part}" for part in parts)]
+_tiny_stages = [
+    f"stage{i}/{part}" for i in (1, 2, 3) for part in ("conv1", "conv2", "conv3", "merge")
+]
+_cspdarknet53_tiny = ["stem", "down", *_tiny_stages, "last"]
 
-BACKBONES = {"darknet19": _darknet19, "darknet53": _darknet53, "darknet_tiny": _darknet_tiny}
+BACKBONES = {
+    "darknet19": _darknet19,
+    "darknet53": _darknet53,
+    "darknet_tiny": _darknet_tiny,
+    "cspdarknet53": _cspdarknet53,
+    "cspdarknet53_tiny": _cspdarknet53_tiny,
+}
 
 _passthrough = ["neck/conv1", "neck/conv2", "neck/darknet_reorg", "neck/conv3", "head/level0"]
-_coarse, _middle, _fine = (
-    [*(f"neck/conv{i}_{j}" for j in range(1, 7)), f"head/level{i}"] for i in (2, 1, 0)
-)
-# The neck and head of YOLOv3-tiny and YOLOv4-tiny.
-_tiny = ["neck/conv1_1", "neck/conv1_2", "head/level1", "neck/up0", "neck/conv0_1", "head/level0"]
 
-MODELS = {  # by the recipe's family, neck and backbone
-    ("yolov2", "passthrough", "darknet19"): [
-        *(f"backbone/{name}" for name in _darknet19),
-        *_passthrough,
-    ],
-    ("yolov3", "yolo_fpn", "darknet53"): [
-        *(f"backbone/{name}" for name in _darknet53),
-        *(*_coarse, "neck/up1", *_middle, "neck/up0", *_fine),
-    ],
-    ("yolov3", "yolo_fpn", "darknet_tiny"): [
-        *(f"backbone/{name}" for name in _darknet_tiny),
-        *_tiny,
-    ],
+
+def _fpn(neck: str, convs: tuple[int, ...]) -> list[str]:
+    """The layers of the neck `yolo_fpn` under the path `neck`, and of the head."""
+    layers = []
+    for i in reversed(range(len(convs))):
+        up = [f"{neck}/up{i}"] if i < len(convs) - 1 else []
+        each = [f"{neck}/conv{i}_{j}" for j in range(1, convs[i] + 2)]
+        layers += [*up, *each, f"head/level{i}"]
+    return layers
+
+
+_spp = [f"neck/spp/conv{i}" for i in range(1, 7)]
+_pan = []
+for i in (1, 0):
+    five = [f"topdown{i}_{j}" for j in range(1, 6)]
+    _pan += [f"neck/pan/{layer}" for layer in (f"up{i}", f"lateral{i}", *five)]
+for i in (0, 1, 2):
+    five = [f"down{i}", *(f"bottomup{i}_{j}" for j in range(1, 6))] if i else []
+    _pan += [*(f"neck/pan/{layer}" for layer in (*five, f"out{i}")), f"head/level{i}"]
+
+_AFTER = {  # the layers after the backbone, by the recipe's family, neck and backbone
+    ("yolov2", "passthrough", "darknet19"): _passthrough,
+    ("yolov3", "yolo_fpn", "darknet53"): _fpn("neck", (5, 5, 5)),
+    ("yolov3", "spp+yolo_fpn", "darknet53"): [*_spp, *_fpn("neck/yolo_fpn", (5, 5, 0))],
+    ("yolov3", "yolo_fpn", "darknet_tiny"): _fpn("neck", (0, 1)),
+    ("yolov4", "spp+pan", "cspdarknet53"): [*_spp, *_pan],
+    ("yolov4", "yolo_fpn", "cspdarknet53_tiny"): _fpn("neck", (0, 1)),
+}
+MODELS = {
+    model: [*(f"backbone/{layer}" for layer in BACKBONES[model[-1]]), *after]
+    for model, after in _AFTER.items()
 }
 
 # The arrays of a layer, in file order. With BatchNorm the convolution has no bias.
@@ -89,11 +119,27 @@ def read(file: str | os.PathLike[str]) -> np.ndarray:
     return numbers
 
 
-def order(backbone: str) -> Sequence[str]:
-    """The layers of a backbone in file order; ValueError if it is unknown."""
+def beginning(
+    file: str | os.PathLike[str], model: tuple[str, ...], variables: Mapping[str, Any]
+) -> list[tuple[str, Path_, np.ndarray]]:
+    """As `entries`, for a file with the first layers of a network: at least its whole backbone.
+
+    `model` is that of the recipe. ValueError if the backbone is unknown, or if no number of the
+    first layers has as many numbers as the file.
+    """
+    *_, backbone = model
     if backbone not in BACKBONES:
         raise ValueError(f"Darknet has {', '.join(BACKBONES)}, not {backbone!r}")
-    return BACKBONES[backbone]
+    least = [f"backbone/{layer}" for layer in BACKBONES[backbone]]
+    layers = MODELS.get(model, least)
+    sizes = [sum(math.prod(shape) for _, shape in _places(each, variables)) for each in layers]
+    ends, count = list(itertools.accumulate(sizes)), len(read(file))
+    if count not in ends[len(least) - 1 :]:
+        raise ValueError(
+            f"{file} has {count:,} numbers, expected the {ends[len(least) - 1]:,} of {backbone}, or "
+            f"more layers of the network up to {ends[-1]:,}; whole detectors are for jaxdet.convert"
+        )
+    return entries(file, layers[: ends.index(count) + 1], variables)
 
 
 def entries(
@@ -111,7 +157,7 @@ def entries(
     if len(numbers) != expected:
         places = _with_outputs(places, len(numbers) - expected)
     if places is None:
-        raise ValueError(f"{file} has {len(numbers)} numbers, the network has {expected}")
+        raise ValueError(f"{file} has {len(numbers):,} numbers, the network has {expected:,}")
     found, start = [], 0
     for path, shape in places:
         end = start + math.prod(shape)

@@ -192,22 +192,24 @@ def to_theirs(tree: Any, where: Mapping[str, Path_]) -> dict[str, np.ndarray]:
 
 
 def load_backbone(
-    file: str | os.PathLike[str], variables: Mapping[str, Any], *, backbone: str
+    file: str | os.PathLike[str], variables: Mapping[str, Any], *, model: tuple[str, ...]
 ) -> dict[str, Any]:
     """`variables` of a whole detector with those of its backbone taken from an ImageNet classifier.
 
-    `backbone` is its name in the config; the file may be torchvision's, timm's, Darknet's or one
-    that lufficc/SSD starts from. ValueError if no table has that name, or if the file's arrays are
-    not exactly those of the backbone.
+    `model` is that of the recipe; the file may be torchvision's, timm's, Darknet's or one that
+    lufficc/SSD starts from. Darknet's may also have the first layers after the backbone. ValueError
+    if no table has the backbone, or if the file's arrays are not exactly those of the backbone.
     """
-    ours = {kind: tree["backbone"] for kind, tree in variables.items() if "backbone" in tree}
     for source in sources().values():
         if hasattr(source, "is_own") and source.is_own(file):
-            loaded, _ = fill(source.entries(file, source.order(backbone), ours), ours)
-            break
-    else:
-        table = backbone_table(backbone)  # before the file is read: it may be large
-        loaded = to_ours(_rearranged(read(file), backbone), table, ours)
+            flat = flax.traverse_util.flatten_dict(variables)
+            for _, path, array in source.beginning(file, model, variables):
+                flat[path] = array
+            return flax.traverse_util.unflatten_dict(flat)
+    *_, backbone = model
+    table = backbone_table(backbone)  # before the file is read: it may be large
+    ours = {kind: tree["backbone"] for kind, tree in variables.items() if "backbone" in tree}
+    loaded = to_ours(_rearranged(read(file), backbone), table, ours)
     return {
         kind: {**tree, "backbone": loaded[kind]} if kind in loaded else tree
         for kind, tree in variables.items()

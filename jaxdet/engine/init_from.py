@@ -21,7 +21,7 @@ Path_ = tuple[str, ...]  # params/backbone/...
 def initial_variables(recipe: build.Recipe, init_from: str) -> Variables:
     """Freshly initialised variables, replaced by those in `init_from` where that is not empty.
 
-    It is an ImageNet classifier (a file), for the backbone, or another run (its workdir), as far as
+    It is an ImageNet classifier (a file), for the backbone, Darknet's first layers, or another run (its workdir), as far as
     its model is the same. Of a head for other classes, what belongs to the same ones is taken.
     """
     variables = recipe.detector.init(jax.random.key(recipe.seed))
@@ -29,7 +29,7 @@ def initial_variables(recipe: build.Recipe, init_from: str) -> Variables:
         variables, fresh = _with_run(recipe, variables, epath.Path(init_from))
         print(f"weights from {init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
     elif init_from:
-        variables = weights.load_backbone(init_from, variables, backbone=recipe.model[-1])
+        variables = weights.load_backbone(init_from, variables, model=recipe.model)
         print(f"backbone weights from {init_from}", flush=True)
     size = recipe.detector.size
     print(
