@@ -56,7 +56,7 @@ class MBConv(nn.Module):
             y = ConvBlock(channels * self.expansion, **options, name="expand")(y, train=train)
         y = DepthwiseBlock(self.size, self.stride, **options, name="depthwise")(y, train=train)
         hidden = max(1, channels // 4)
-        y = SqueezeExcite(hidden, self.activation, sigmoid, name="squeeze")(y)
+        y = SqueezeExcite(hidden, self.activation, sigmoid, name="squeeze")(y, train=train)
         options["activation"] = identity
         y = ConvBlock(self.features, **options, name="project")(y, train=train)
         if self.stride != 1 or channels != self.features:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from jaxdet.layers.activations import identity, relu
-from jaxdet.layers.blocks import Activation, ConvBlock, Norm, maps_at
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, maps_at, pieces_of
 from jaxdet.layers.norms import batch_norm
 from jaxdet.layers.pool import max_pool
 
@@ -27,7 +27,7 @@ class Bottleneck(nn.Module):
         conv = partial(ConvBlock, norm=self.norm, activation=self.activation)
         y = conv(self.features, name="conv1")(x, train=train)
         y = conv(self.features, 3, self.stride, name="conv2")(y, train=train)
-        linear = partial(conv, 4 * self.features, activation=identity)
+        linear = partial(conv, 4 * self.features * pieces_of(self.activation), activation=identity)
         y = linear(name="conv3")(y, train=train)
         if x.shape != y.shape:
             x = linear(stride=self.stride, name="shortcut")(x, train=train)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from jaxdet.layers.activations import relu
-from jaxdet.layers.blocks import Activation, Conv, he_fan_in, maps_at
+from jaxdet.layers.blocks import Activation, Conv, he_fan_in, maps_at, pieces_of
 from jaxdet.layers.pool import max_pool
 
 
@@ -27,7 +27,8 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
         def conv(x, channels, *args, **kwargs):
-            layer = Conv(int(channels * self.width), *args, kernel_init=he_fan_in, **kwargs)
+            features = int(channels * self.width) * pieces_of(self.activation)
+            layer = Conv(features, *args, kernel_init=he_fan_in, **kwargs)
             return self.activation(layer(x))
 
         maps = {}

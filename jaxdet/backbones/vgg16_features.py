@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from jaxdet.layers.activations import relu
-from jaxdet.layers.blocks import Activation, Conv, ConvBlock, Norm, he_fan_in, maps_at
+from jaxdet.layers.blocks import Activation, Conv, ConvBlock, Norm, he_fan_in, maps_at, pieces_of
 from jaxdet.layers.pool import max_pool
 
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions; table 1, D
@@ -37,6 +37,7 @@ class VGGFeatures(nn.Module):
 
     def _conv(self, x: jax.Array, features: int, name: str, *, train: bool) -> jax.Array:
         if self.norm is None:  # with the paper's name, as in the weights of `vgg16`
+            features *= pieces_of(self.activation)
             return self.activation(Conv(features, kernel_init=he_fan_in, name=name)(x))
         block = ConvBlock(features, 3, norm=self.norm, activation=self.activation, name=name)
         return block(x, train=train)

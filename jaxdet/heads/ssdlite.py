@@ -7,7 +7,7 @@ import jax
 
 from jaxdet.heads.ssd import predict_levels
 from jaxdet.layers.activations import relu6
-from jaxdet.layers.blocks import Activation, Conv, DepthwiseConv, Initializer, Norm
+from jaxdet.layers.blocks import Activation, Conv, DepthwiseConv, Initializer, Norm, widened
 from jaxdet.layers.norms import batch_norm
 
 
@@ -21,7 +21,7 @@ class SeparableConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = DepthwiseConv(use_bias=True, name="depthwise")(x)
+        x = DepthwiseConv(use_bias=True, name="depthwise")(widened(x, self.activation))
         x = self.activation(self.norm(name="norm")(x, train=train))
         return Conv(self.features, 1, bias_init=self.bias_init, name="pointwise")(x)
 

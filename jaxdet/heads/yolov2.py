@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxdet.heads.ssd import check_levels, class_bias, flatten_levels
 from jaxdet.layers.activations import leaky_relu
-from jaxdet.layers.blocks import Activation, Conv, Initializer, xavier_uniform
+from jaxdet.layers.blocks import Activation, Conv, Initializer, pieces_of, xavier_uniform
 
 
 class Prediction(nn.Module):
@@ -30,7 +30,8 @@ class Prediction(nn.Module):
         if not self.fully_connected:
             return Conv(self.outputs, 1, **last, name="conv")(x)
         batch, rows, columns, _ = x.shape
-        hidden = Conv(self.fully_connected, 1, name="hidden")(x.reshape(batch, 1, 1, -1))
+        units = self.fully_connected * pieces_of(self.activation)
+        hidden = Conv(units, 1, name="hidden")(x.reshape(batch, 1, 1, -1))
         hidden = nn.Dropout(0.5)(self.activation(hidden), deterministic=not train)
         outputs = rows * columns * self.outputs
         out = Conv(outputs, 1, **last, name="out")(hidden)

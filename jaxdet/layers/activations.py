@@ -1,11 +1,15 @@
 """Activations: `activation="NAME"` in a recipe selects the function NAME.
 
-Each takes and returns maps [B, H, W, C] in any floating dtype.
+Each takes and returns maps [B, H, W, C] in any floating dtype; maxout's have fewer channels.
 """
+
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from jaxdet.layers.precision import full
 
 
 def identity(x: jax.Array) -> jax.Array:
@@ -46,3 +50,53 @@ def swish(x: jax.Array) -> jax.Array:
 def hard_swish(x: jax.Array) -> jax.Array:
     """x times its hard sigmoid (arXiv:1905.02244, section 5.2)."""
     return x * hard_sigmoid(x)
+
+
+def gelu(x: jax.Array, *, approximate: bool = False) -> jax.Array:
+    """x times the share of a normal distribution below x (arXiv:1606.08415).
+
+    With `approximate` its form with a hyperbolic tangent, which Darknet has.
+    """
+    return jax.nn.gelu(x, approximate=approximate)
+
+
+def maxout(x: jax.Array, *, pieces: int = 2) -> jax.Array:
+    """The maximum over groups of channels: of k, k + C, k + 2 C ..., where C are left.
+
+    Goodfellow et al. 2013, arXiv:1302.4389; in Darknet a pooling with `maxpool_depth`. The layer
+    before has `pieces` times the channels (`blocks.pieces_of`), so that a network keeps its counts.
+    ValueError unless the channels are a multiple of `pieces`.
+    """
+    if x.shape[-1] % pieces:
+        raise ValueError(f"{x.shape[-1]} channels cannot be {pieces} pieces of maxout")
+    return functools.reduce(jnp.maximum, jnp.split(x, pieces, axis=-1))
+
+
+@jax.custom_vjp
+def mish(x: jax.Array) -> jax.Array:
+    """x times the hyperbolic tangent of softplus(x) (Misra 2019, arXiv:1908.08681)."""
+    return (full(x) * _mish_gate(full(x))[0]).astype(x.dtype)
+
+
+def _mish_gate(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """tanh(softplus(x)), as n / (n + 2) with n = e^x (e^x + 2), and its slope.
+
+    From 20 on it is 1 to all digits, even in float64; e^x would overflow later.
+    """
+    exponential = jnp.exp(jnp.minimum(x, 20))
+    n = exponential * (exponential + 2)
+    inverse = 1 / (n + 2)
+    return n * inverse, 4 * exponential * (exponential + 1) * jnp.square(inverse)
+
+
+def _mish_forward(x):
+    return mish(x), x
+
+
+def _mish_backward(x, dy):
+    """Computed anew from x: that takes less memory than to keep the exponential."""
+    gate, slope = _mish_gate(full(x))
+    return ((full(dy) * (gate + full(x) * slope)).astype(x.dtype),)
+
+
+mish.defvjp(_mish_forward, _mish_backward)

@@ -6,6 +6,7 @@ where PyTorch pads (1, 1), and would shift every feature. A network whose weight
 TensorFlow uses padding="SAME".
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
@@ -18,13 +19,28 @@ from jaxdet.layers.norms import batch_norm
 from jaxdet.layers.precision import as_map, full
 
 Activation = Callable[[jax.Array], jax.Array]
-Attention = Callable[..., nn.Module]  # called with a name, returns a module called on maps
+Attention = Callable[..., nn.Module]  # called with a name, returns a module as for `Norm`
 Norm = Callable[..., nn.Module]  # called with a name, returns a module called on (maps, train=...)
 Initializer = Callable[..., jax.Array]
 
 xavier_uniform = nn.initializers.xavier_uniform()
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+def pieces_of(activation: Activation) -> int:
+    """How many channels `activation` takes for each that it gives: 1, except for maxout's.
+
+    It is the argument `pieces` of the function. The layer before it is so many times as wide.
+    """
+    pieces = inspect.signature(activation).parameters.get("pieces")
+    return 1 if pieces is None else pieces.default
+
+
+def widened(x: jax.Array, activation: Activation) -> jax.Array:
+    """x [B, H, W, C], repeated along its channels for a depthwise layer before `activation`."""
+    pieces = pieces_of(activation)
+    return x if pieces == 1 else jnp.tile(x, pieces)
 
 
 class Conv(nn.Module):
@@ -122,7 +138,8 @@ class ConvBlock(nn.Module):
 
     `norm` is called with a name and returns the normalisation module; if it is None, the
     convolution has a bias instead. Then follow `activation` and `attention`, which is called with a
-    name and returns a module. The submodules are named `conv`, `norm` and `attention`.
+    name and returns a module. The submodules are named `conv`, `norm` and `attention`. The result
+    has `features` channels; the convolution and its normalisation have more before a maxout.
     """
 
     features: int
@@ -137,7 +154,7 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         conv = Conv(
-            self.features,
+            self.features * pieces_of(self.activation),
             self.size,
             self.stride,
             self.padding,
@@ -169,7 +186,7 @@ class DepthwiseBlock(nn.Module):
             kernel_init=self.kernel_init,
             name="conv",
         )
-        return _finish(self, conv(x), train=train)
+        return _finish(self, conv(widened(x, self.activation)), train=train)
 
 
 def _finish(block: ConvBlock | DepthwiseBlock, x: jax.Array, *, train: bool) -> jax.Array:
@@ -177,7 +194,7 @@ def _finish(block: ConvBlock | DepthwiseBlock, x: jax.Array, *, train: bool) -> 
     if block.norm is not None:
         x = block.norm(name="norm")(x, train=train)
     x = block.activation(x)
-    return x if block.attention is None else block.attention(name="attention")(x)
+    return x if block.attention is None else block.attention(name="attention")(x, train=train)
 
 
 class L2Norm(nn.Module):

@@ -7,7 +7,14 @@ import jax
 
 from jaxdet.layers.activations import hard_swish, identity, relu6
 from jaxdet.layers.attention import SqueezeExcite
-from jaxdet.layers.blocks import Activation, ConvBlock, DepthwiseBlock, Norm, round_channels
+from jaxdet.layers.blocks import (
+    Activation,
+    ConvBlock,
+    DepthwiseBlock,
+    Norm,
+    round_channels,
+    widened,
+)
 from jaxdet.layers.norms import batch_norm
 
 
@@ -63,12 +70,15 @@ class SqueezedResidual(nn.Module):
             expand = conv(self.wide, activation=self.activation, name="expand")
             wide = expand(x, train=train)
         depthwise = DepthwiseBlock(self.size, self.stride, norm=self.norm, name="depthwise")
-        y = self._excite(depthwise(wide, train=train))
+        y = depthwise(widened(wide, self.activation), train=train)
+        y = self._excite(y, train=train)
         y = conv(self.features, activation=identity, name="project")(y, train=train)
         return wide, x + y if self.stride == 1 and x.shape == y.shape else y
 
-    def _excite(self, y: jax.Array) -> jax.Array:
+    def _excite(self, y: jax.Array, *, train: bool) -> jax.Array:
         if not self.squeeze:
             return self.activation(y)
         squeeze = SqueezeExcite(round_channels(self.wide // 4), name="squeeze")
-        return self.activation(squeeze(y)) if self.squeeze_first else squeeze(self.activation(y))
+        if self.squeeze_first:
+            return self.activation(squeeze(y, train=train))
+        return squeeze(self.activation(y), train=train)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from jaxdet.layers.activations import relu
-from jaxdet.layers.blocks import Activation, Conv, L2Norm
+from jaxdet.layers.blocks import Activation, Conv, L2Norm, pieces_of
 
 Row = tuple[int, int, int, int, int]  # squeeze channels, channels, kernel size, stride, padding
 
@@ -19,10 +19,11 @@ def coarser_maps(
     `activation` follows each; `width` multiplies the channel counts. The layers, named
     conv{first}_1 and so on, belong to the module that calls this.
     """
-    maps = []
+    maps, pieces = [], pieces_of(activation)
     for i, (squeeze, channels, size, stride, padding) in enumerate(rows, start=first):
-        x = activation(Conv(int(squeeze * width), 1, name=f"conv{i}_1")(x))
-        x = activation(Conv(int(channels * width), size, stride, padding, name=f"conv{i}_2")(x))
+        x = activation(Conv(int(squeeze * width) * pieces, 1, name=f"conv{i}_1")(x))
+        features = int(channels * width) * pieces
+        x = activation(Conv(features, size, stride, padding, name=f"conv{i}_2")(x))
         maps.append(x)
     return maps
 
