@@ -1,8 +1,8 @@
 """Mixing the images of a batch: `augment.mix` in a recipe names functions in this file.
 
 Each takes a key, pixels [B, H, H, 3] and objects [B, N], and returns them mixed; the number of
-object slots may grow, and the padding comes last. The others that an image is mixed with are those
-that follow it in the batch, at most three.
+object slots may grow, and the padding comes last. The others that an image is mixed with are among
+the four that follow it in the batch.
 
 Where something hides or cuts off a part of an object, its box is that of the visible part, and it
 is dropped if that is less than `min_visible` of the box or at most one pixel wide or high. `fill`
@@ -41,11 +41,11 @@ def mixup_yolox(
     scale: tuple[float, float] = (0.5, 1.5),
     min_visible: float = 0.3,
 ) -> tuple[Array, Objects]:
-    """Blends every image half and half with the next one, resized and moved; 2N slots.
+    """Blends every image half and half with another, resized and moved; 2N slots.
 
-    The next image is scaled by a factor from `scale`, and placed at random so that it fills the
-    view, or lies in it on black if it is smaller. The objects of both keep their weight (YOLOX, Ge
-    et al. 2021, arXiv:2107.08430, section 2; windows have already flipped the images).
+    The other is scaled by a factor from `scale`, and placed at random so that it fills the view, or
+    lies in it on black if it is smaller. The objects of both keep their weight (YOLOX, Ge et al.
+    2021, arXiv:2107.08430, section 2; windows have already flipped the images).
     """
     side = pixels.shape[1]
     scale_key, place_key = jax.random.split(key)
@@ -55,8 +55,7 @@ def mixup_yolox(
     place = jax.random.uniform(place_key, (len(pixels), 2), minval=-1.0)
     maps = maps.at[:, :, 2].add(room[:, None] * place)
     other, others = _warped(
-        mixed.following(pixels, 1),
-        mixed.following(objects, 1),
+        *mixed.another((pixels, objects)),
         maps,
         min_visible=min_visible,
         fill=(0.0, 0.0, 0.0),
@@ -67,7 +66,7 @@ def mixup_yolox(
 def cutmix(
     key: jax.Array, pixels: Array, objects: Objects, *, min_visible: float = 0.3
 ) -> tuple[Array, Objects]:
-    """Pastes a rectangle of the next image in the batch over every image, at its place; 2N slots.
+    """Pastes a rectangle of another image over every image, at the same place; 2N slots.
 
     The rectangle has the view's shape, a share of its area drawn uniformly and a uniform centre; it
     is cut off at the borders (Yun et al. 2019, arXiv:1905.04899, section 3.1; here every image has
@@ -82,12 +81,12 @@ def cutmix(
     inside = lambda low, high: (at[None] >= low[:, None]) & (at[None] < high[:, None])
     across, down = inside(hole[:, 0], hole[:, 2]), inside(hole[:, 1], hole[:, 3])
     pasted = (down[:, :, None] & across[:, None])[..., None]
-    blend = jnp.where(pasted, mixed.following(pixels, 1), pixels)
+    other, others = mixed.another((pixels, objects))
+    blend = jnp.where(pasted, other, pixels)
 
     hole = (hole / side)[:, None]  # fractions
     limits = dict(min_visible=min_visible, side=side)
     own = mixed.visible(objects, *_uncovered(objects.boxes, hole), **limits)
-    others = mixed.following(objects, 1)
     boxes = mixed.clip(others.boxes, hole)
     others = mixed.visible(others, boxes, mixed.share(boxes, others.boxes), **limits)
     return blend, mixed.joined(own, others)

@@ -18,6 +18,15 @@ def following(tree, number: int):
     return jax.tree.map(lambda x: jnp.roll(x, -number, axis=0), tree)
 
 
+def another(tree):
+    """For every image of the batch the fourth after it, or the next if that is itself.
+
+    After a mosaic these have no picture in common, which neighbours have.
+    """
+    count = len(jax.tree.leaves(tree)[0])
+    return following(tree, 4 % count or 1)
+
+
 def joined(*objects: Objects) -> Objects:
     """The objects [B, N] of several views in one, with the padding last: matching visits all slots
     up to the last object."""

@@ -23,7 +23,7 @@ from jaxdet.training.step import View
 from jaxdet.types import Batch
 
 PREVIEW = 12  # images of a batch that TensorBoard shows
-MIXED_IN = 6  # images after these, for mixes: a mosaic, cutmix and mixup in sequence read as many
+MIXED_IN = 12  # images after these that are mixed into them: each mix reads up to four further
 
 
 @dataclasses.dataclass
