@@ -101,4 +101,4 @@ def test_other_classes_keep_all_but_the_last_layers_and_training_goes_on_from_th
     said = run(*train, f"--workdir={tmp_path / 'five'}", ok=False)
     assert "holds converted weights" in said  # there is no optimiser to resume with
     said = run(*train, f"--workdir={tmp_path / 'fine'}", f"--config.init_from={converted}")
-    assert f"weights from {converted}; fresh: params/head/logits0/" in said
+    assert f"weights from {converted}; fresh: class disc, class ring, class square" in said

@@ -30,14 +30,42 @@ DARKNET19 += [(256, 1), (512, 3)] * 2 + [(1024, 3)] + pairs(512, 2)
 DARKNET53 = [(32, 3)]
 for channels, times in ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)):
     DARKNET53 += [(channels, 3), *pairs(channels // 2, times)]
+PREDICTION = (3 * 7 / NARROW, 1)
+CSP53 = [(32, 3), (64, 3), (64, 1), (64, 1), *pairs(32, 1), (64, 1), (64, 1)]
+for channels, times in ((64, 2), (128, 8), (256, 8), (512, 4)):
+    within = [(channels, 1), (channels, 3)] * times
+    CSP53 += [(2 * channels, 3), (channels, 1), (channels, 1), *within]
+    CSP53 += [(channels, 1), (2 * channels, 1)]
+CSP53_TINY = [(32, 3)]
+for channels in (64, 128, 256):
+    half = [(channels // 2, 3)] * 2
+    CSP53_TINY += [(64, 3)] * (channels == 64) + [(channels, 3), *half, (channels, 1)]
+CSP53_TINY += [(512, 3)]
+TINY = [(16 * 2**i, 3) for i in range(7)]
+TWO_LEVELS = [(256, 1), (512, 3), PREDICTION, (128, 1), (256, 3), PREDICTION]
+FINER = [(256, 1), *pairs(256, 3), PREDICTION, (128, 1), *pairs(128, 3), PREDICTION]
+SPP = [(512, 1), (1024, 3), (512, 1)] * 2
+PAN = []
+for channels in (256, 128):
+    PAN += [(channels, 1), (channels, 1), *pairs(channels, 3)[:-1]]
+PAN += [(256, 3), PREDICTION]
+for channels in (256, 512):
+    PAN += [(channels, 3), *pairs(channels, 3)[:-1], (2 * channels, 3), PREDICTION]
 CFG = {
     "yolov2": [*DARKNET19, (1024, 3), (1024, 3), (64, 1), (1024, 3), (5 * 7 / NARROW, 1)],
-    "yolov3": [*DARKNET53, *pairs(512, 3), (3 * 7 / NARROW, 1), (256, 1)]
-    + [*pairs(256, 3), (3 * 7 / NARROW, 1), (128, 1), *pairs(128, 3), (3 * 7 / NARROW, 1)],
+    "yolov3": [*DARKNET53, *pairs(512, 3), PREDICTION, *FINER],
+    "yolov3-spp": [*DARKNET53, *SPP, (1024, 3), PREDICTION, *FINER],
+    "yolov3-tiny": [*TINY, *TWO_LEVELS],
+    "yolov4": [*CSP53, *SPP, *PAN],
+    "yolov4-tiny": [*CSP53_TINY, *TWO_LEVELS],
 }
 MODELS = {
     "yolov2": ("yolov2", "passthrough", "darknet19"),
     "yolov3": ("yolov3", "yolo_fpn", "darknet53"),
+    "yolov3-spp": ("yolov3", "spp+yolo_fpn", "darknet53"),
+    "yolov3-tiny": ("yolov3", "yolo_fpn", "darknet_tiny"),
+    "yolov4": ("yolov4", "spp+pan", "cspdarknet53"),
+    "yolov4-tiny": ("yolov4", "yolo_fpn", "cspdarknet53_tiny"),
 }
 
 
@@ -120,7 +148,7 @@ def test_misfits_are_refused(v2, tmp_path):
 
     for more in (-1, 1):
         other = write(tmp_path / "other.weights", np.arange(total + more))
-        with pytest.raises(ValueError, match=f"{total + more} numbers, the network has {total}"):
+        with pytest.raises(ValueError, match=f"{total + more:,} numbers, the network has {total:,}"):
             read(other)
     with pytest.raises(ValueError, match=r"would be negative"):
         read(write(tmp_path / "other.weights", -np.arange(total)))
@@ -139,20 +167,34 @@ def test_misfits_are_refused(v2, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "file"), [("yolov2", "darknet19_448.conv.23"), ("yolov3", "darknet53.conv.74")]
+    ("name", "file", "after"),
+    [
+        ("yolov2", "darknet19_448.conv.23", 0),
+        ("yolov3", "darknet53.conv.74", 0),
+        ("yolov3-tiny", "yolov3-tiny.conv.15", 2),
+        ("yolov4", "csdarknet53-omega.conv.105", 0),
+        ("yolov4", "yolov4.conv.137", 20),
+        ("yolov4-tiny", "yolov4-tiny.conv.29", 2),
+    ],
 )
-def test_backbones_begin_from_darknets(name, file, tmp_path):
-    variables, (*_, backbone) = shapes(net(name, 2, NARROW)), MODELS[name]
-    numbers = size({kind: tree["backbone"] for kind, tree in variables.items()})
-    file = write(tmp_path / file, np.arange(numbers), (0, 1, 0))
-    loaded = weights.load_backbone(file, variables, model=(backbone,))
-    assert loaded["params"]["neck"] is variables["params"]["neck"]
-    values = [x.ravel() for kind in loaded for x in jax.tree.leaves(loaded[kind]["backbone"])]
-    np.testing.assert_array_equal(np.sort(np.concatenate(values)), np.arange(numbers))
-    write(file, np.arange(numbers + 7))
-    with pytest.raises(ValueError, match=f"{numbers + 7} numbers, the network has {numbers}"):
-        weights.load_backbone(file, variables, model=(backbone,))
-    with pytest.raises(ValueError, match="Darknet has darknet19, darknet53, not 'vgg16'"):
+def test_networks_begin_with_darknets_first_layers(name, file, after, tmp_path):
+    """The backbone, and `after` more convolutions."""
+    variables, model = shapes(net(name, 2, NARROW)), MODELS[name]
+    layers = darknet.MODELS[model][: len(darknet.BACKBONES[model[-1]]) + after]
+    places = [place for layer in layers for place in darknet._places(layer, variables)]
+    count = sum(np.prod(shape, dtype=int) for _, shape in places)
+    blank = jax.tree.map(lambda x: np.full(x.shape, -1.0, np.float32), variables)
+    file = write(tmp_path / file, np.arange(count), (0, 1, 0))
+    loaded = weights.load_backbone(file, blank, model=model)
+    values = np.concatenate([x.ravel() for x in jax.tree.leaves(loaded)])
+    np.testing.assert_array_equal(np.sort(values[values >= 0]), np.arange(count))
+    assert (values < 0).sum() == size(variables) - count
+    for more in (-1, 1):
+        write(file, np.arange(count + more))
+        expected = f"{count + more:,} numbers, expected the .* of {model[-1]}, or more layers"
+        with pytest.raises(ValueError, match=expected):
+            weights.load_backbone(file, blank, model=model)
+    with pytest.raises(ValueError, match="Darknet has .*darknet53, .* not 'vgg16'"):
         weights.load_backbone(file, variables, model=("vgg16",))
 
 

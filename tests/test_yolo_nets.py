@@ -9,23 +9,37 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxdet.backbones.cspdarknet53 import cspdarknet53
+from jaxdet.backbones.cspdarknet53_tiny import cspdarknet53_tiny
 from jaxdet.backbones.darknet19 import darknet19
 from jaxdet.backbones.darknet53 import darknet53
+from jaxdet.backbones.darknet_tiny import darknet_tiny
 from jaxdet.backbones.resnet50 import resnet50
 from jaxdet.backbones.vgg16_features import vgg16_features
-from jaxdet.detectors.net import Net
+from jaxdet.detectors.net import InSequence, Net
 from jaxdet.heads.yolov1 import yolov1
 from jaxdet.heads.yolov2 import yolov2
 from jaxdet.heads.yolov3 import yolov3
+from jaxdet.heads.yolov4 import yolov4
 from jaxdet.layers.activations import leaky_relu
 from jaxdet.layers.blocks import ConvBlock
+from jaxdet.necks.pan import pan
 from jaxdet.necks.passthrough import darknet_reorg, passthrough, space_to_depth
+from jaxdet.necks.spp import spp
 from jaxdet.necks.yolo_fpn import double, yolo_fpn
 from jaxdet.necks.yolov1_convs import yolov1_convs
 
 KEY = jax.random.key(0)
 PIXELS = dict(mean=(0.0, 0.0, 0.0), scale=(255.0, 255.0, 255.0))
 NARROW = 1 / 16
+
+
+def spp_and_fpn(width):
+    return InSequence(("spp", "yolo_fpn"), (spp(width), yolo_fpn(width, convs=(5, 5, 0))))
+
+
+def spp_and_pan(width):
+    return InSequence(("spp", "pan"), (spp(width), pan(width)))
 
 
 def net(name, classes, width=1.0):
@@ -35,6 +49,10 @@ def net(name, classes, width=1.0):
         "yolov2": (darknet19, partial(passthrough, reorg="darknet_reorg"), yolov2(classes, (5,))),
         "yolov2-resnet": (resnet50, passthrough, yolov2(classes, (5,))),
         "yolov3": (darknet53, yolo_fpn, yolov3(classes, (3, 3, 3))),
+        "yolov3-spp": (darknet53, spp_and_fpn, yolov3(classes, (3, 3, 3))),
+        "yolov3-tiny": (darknet_tiny, partial(yolo_fpn, convs=(0, 1)), yolov3(classes, (3, 3))),
+        "yolov4": (cspdarknet53, spp_and_pan, yolov4(classes, (3, 3, 3))),
+        "yolov4-tiny": (cspdarknet53_tiny, partial(yolo_fpn, convs=(0, 1)), yolov4(classes, (3, 3))),
     }[name]
     return Net(backbone(width=width), neck(width=width), head, **PIXELS)
 

@@ -105,9 +105,11 @@ def protocol(recipe: build.Recipe) -> str:
     """One line that states how detections are made; a metric means nothing without it."""
     detector, settings = recipe.detector, recipe.evaluation
     shape = "letterboxed" if detector.letterbox else "stretched"
+    nms = recipe.config["evaluation"].get("nms", "greedy")
+    kind = "class-wise" if nms == "greedy" else nms if isinstance(nms, str) else nms["name"]
     return (
         f"input {detector.size}x{detector.size} {shape}, score > {settings.score_threshold:g}, "
-        f"class-wise NMS at IoU {settings.iou_threshold:g}, best {settings.max_kept} kept"
+        f"{kind} NMS at IoU {settings.iou_threshold:g}, best {settings.max_kept} kept"
     )
 
 
