@@ -167,6 +167,7 @@ def fitting(key):
 def slopes_of_outputs(name, key, loss):
     """The targets, and the gradient of all losses for what the network says."""
     config = thin_config(name)
+    del config.model.detector[key]  # it may be a block, and ml_collections keeps the types
     config.model.detector[key] = loss
     detector = build.recipe(config, CLASSES).detector
     truth = objects([[0.1, 0.1, 0.25, 0.22], [0.2, 0.3, 0.9, 0.95]])

@@ -17,8 +17,8 @@ from jaxdet.types import Anchors, Array
 # logarithm.
 SMALLEST_SIDE = 1e-6
 
-# A decoded box has at most nine million times the sides of its anchor. exp of a wild output would be
-# infinite, and then the gradient of a loss of boxes NaN.
+# A decoded box has at most nine million times the sides of its anchor: exp of a wild output would
+# be infinite, and then the gradient of a loss of boxes NaN.
 LARGEST_LOG_RATIO = 16.0
 
 
