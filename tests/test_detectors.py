@@ -57,6 +57,12 @@ def test_a_family_returns_what_the_protocol_asks_for(name):
 @functools.cache
 def thin(name):
     """A recipe's detector an eighth as wide, with its variables; YOLOs at 128 pixels."""
+    detector = build.recipe(thin_config(name), CLASSES).detector
+    deep = name in DEEP
+    return detector, drawn(jax.eval_shape(detector.init, KEY)) if deep else detector.init(KEY)
+
+
+def thin_config(name):
     (path,) = [path for path in CONFIGS if path.stem == name]
     config = ConfigDict(load(path).get_config())
     if "quickstart_yolo" in name:
@@ -69,9 +75,7 @@ def thin(name):
             block.width = 0.125
         if block.name == "efficientnet_b3":
             block.depth = 0.3  # 8 blocks, not 26
-    detector = build.recipe(config, CLASSES).detector
-    deep = name in DEEP
-    return detector, drawn(jax.eval_shape(detector.init, KEY)) if deep else detector.init(KEY)
+    return config
 
 
 def drawn(shapes):
@@ -136,6 +140,63 @@ def test_every_parameter_gets_a_finite_gradient(name):
         assert np.isfinite(leaf).all() and np.any(leaf != 0), path
     of_head = jax.tree.leaves(jax.device_get(gradient(name)(truth, 0.0)["head"]))
     assert any(np.any(leaf != 0) for leaf in of_head)
+
+
+@functools.cache
+def raw_of(name):
+    """What a family's network says about a made-up image in training."""
+    detector, variables = thin(name)
+    run = functools.partial(detector.net.apply, train=True, mutable=["batch_stats"])
+    raw, _ = jax.jit(run)(variables, image(detector.size), rngs={"dropout": KEY})
+    return raw
+
+
+OF_LOGITS = ("yolov2", "yolov3")  # box losses for outputs that are logits, which two families have
+
+
+def fitting(key):
+    """Pairs of a family's recipe and a loss that its `key` can name."""
+    pairs = []
+    for family, name in recipes_of_families().items():
+        if key in thin_config(name).model.detector and family != "classifier":
+            losses = set(choices.names(key)) - set(() if family in OF_LOGITS else OF_LOGITS)
+            pairs += [(name, loss) for loss in sorted(losses)]
+    return pairs
+
+
+def slopes_of_outputs(name, key, loss):
+    """The targets, and the gradient of all losses for what the network says."""
+    config = thin_config(name)
+    del config.model.detector[key]  # it may be a block, and ml_collections keeps the types
+    config.model.detector[key] = loss
+    detector = build.recipe(config, CLASSES).detector
+    truth = objects([[0.1, 0.1, 0.25, 0.22], [0.2, 0.3, 0.9, 0.95]])
+    anchors, targets = detector.matched(truth, detector.size)
+
+    def of_outputs(raw):
+        losses = detector.losses(raw, targets, truth, anchors)
+        return sum(value / jnp.maximum(count, 1) for value, count in losses.values())
+
+    value, slopes = jax.jit(jax.value_and_grad(of_outputs))(raw_of(name))
+    assert np.isfinite(value) and value > 0
+    assert all(np.isfinite(slope).all() for slope in jax.tree.leaves(slopes))
+    return targets, slopes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "loss"), fitting("box_loss"))
+def test_a_family_takes_every_box_loss_that_fits(name, loss):
+    targets, slopes = slopes_of_outputs(name, "box_loss", loss)
+    moved = np.any(np.asarray(slopes.boxes) != 0, axis=-1)
+    assert moved.any() and not moved[~np.asarray(targets.positive)].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "loss"), fitting("class_loss"))
+def test_a_family_takes_every_class_loss(name, loss):
+    targets, slopes = slopes_of_outputs(name, "class_loss", loss)
+    moved = np.any(np.asarray(slopes.logits) != 0, axis=-1)
+    assert moved[np.asarray(targets.positive)].all()
 
 
 @functools.cache
@@ -258,18 +319,33 @@ def test_loss_in_float64_is_that_in_float32():
 @pytest.mark.parametrize("name", recipes_of_families().values())
 def test_overfits_one_image(name):
     """After some steps on one image its objects are found, to IoU > 0.9; or its classes, alone."""
+    assert_overfits(*thin(name), losses_of(name))
+
+
+@pytest.mark.slow
+def test_an_ssd_overfits_one_image_with_the_focal_loss():
+    """Without mining, from a small probability of every class."""
+    config = thin_config("quickstart")
+    config.model.detector.update(class_loss="focal", box_loss="giou", negative_ratio=0)
+    config.model.head.initial_probability = 0.01
+    detector = build.recipe(config, CLASSES).detector
+    variables = detector.init(KEY)
+    _, scores = jax.jit(detector.forward)(variables, image(detector.size))
+    assert 0.003 < np.median(scores) < 0.03
+    assert_overfits(detector, variables, {"box", "class"})
+
+
+def assert_overfits(detector, variables, names):
+    """`names` are those of its losses."""
     import optax
 
-    detector, variables = thin(name)
     boxes = np.array([[0.1, 0.15, 0.35, 0.4], [0.5, 0.3, 0.95, 0.9]], np.float32)
     pixels = np.full((1, detector.size, detector.size, 3), 90.0, np.float32)
     for box, colour in zip(boxes, ([250, 20, 20], [20, 20, 250]), strict=True):
         x1, y1, x2, y2 = (box * detector.size).astype(int)
         pixels[:, y1:y2, x1:x2] = colour
     truth, steps = objects(boxes), 200
-    tx = optax.adam(
-        optax.cosine_decay_schedule(1e-2 if losses_of(name) == {"box", "class"} else 2e-3, steps)
-    )
+    tx = optax.adam(optax.cosine_decay_schedule(1e-2 if names == {"box", "class"} else 2e-3, steps))
 
     def loss(params, variables):
         parts, stats = detector.loss({**variables, "params": params}, pixels, truth, key=KEY)
@@ -291,7 +367,7 @@ def test_overfits_one_image(name):
     )
     boxes_found, scores = detector.decode(raw, detector.anchors_at(detector.size))
     found = jax.jit(jax.vmap(detector.nms))(boxes_found, scores)
-    if "box" in losses_of(name):
+    if "box" in names:
         ious = np.asarray(pairwise_iou(boxes, np.asarray(found.boxes)[0, :2]))
         assert (ious.max(axis=1) > 0.9).all(), ious
     assert set(np.asarray(found.labels)[0, :2].tolist()) == {0, 1}

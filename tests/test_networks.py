@@ -1,5 +1,7 @@
 """Layers, backbones, necks, heads and the net that joins them."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,9 @@ from jaxdet.backbones.vgg16 import vgg16
 from jaxdet.detectors.net import Net
 from jaxdet.heads.ssd import flatten_levels, ssd
 from jaxdet.heads.ssdlite import ssdlite
+from jaxdet.heads.ssdlite_separable import ssdlite_separable
+from jaxdet.heads.yolov2 import yolov2
+from jaxdet.heads.yolov3 import yolov3
 from jaxdet.layers import activations, batch_norm, blocks, norms
 from jaxdet.layers.inverted_residual import InvertedResidual
 from jaxdet.necks.mobilenet_extras import mobilenet_extras
@@ -51,6 +56,30 @@ def test_sizes_are_the_references(name, size, grids, anchors, parameters):
     assert raw.logits.shape == (2, anchors, 21)
     assert sum(x.size for x in jax.tree.leaves(variables["params"])) == parameters
     assert set(variables["params"]) == {"backbone", "neck", "head"}
+
+
+@pytest.mark.parametrize("head", [ssd, ssdlite, ssdlite_separable, yolov2, yolov3])
+def test_classes_start_at_their_initial_probability(head):
+    """Of maps of zeros the outputs are the biases."""
+    maps = jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 2, 2, 8))
+    made = head(num_classes=3, num_anchors=(2, 3), initial_probability=0.01)
+    found, _ = jax.jit(functools.partial(made.init_with_output, train=False))(KEY, maps)
+    boxes, logits, *objectness = found
+    np.testing.assert_allclose(jax.nn.sigmoid(logits[..., -3:]), 0.01, rtol=1e-5)
+    for others in (boxes, logits[..., :-3], *objectness):  # column 0 of an SSD is the background
+        assert not np.any(others)
+    for wrong in (-0.1, 1.0):
+        refused = made.clone(initial_probability=wrong)
+        with pytest.raises(ValueError, match=r"initial_probability is .*, expected in \(0, 1\)"):
+            jax.eval_shape(functools.partial(refused.init, train=False), KEY, maps)
+
+
+def test_classes_start_at_their_initial_probability_behind_fully_connected_layers():
+    maps = (jnp.zeros((1, 2, 3, 8)),)
+    made = yolov2(2, (2,), fully_connected=4, initial_probability=0.1)
+    (boxes, logits, objectness), _ = made.init_with_output(KEY, maps, train=False)
+    assert logits.shape == (1, 12, 2) and not np.any(boxes) and not np.any(objectness)
+    np.testing.assert_allclose(jax.nn.sigmoid(logits), 0.1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [256, 320])

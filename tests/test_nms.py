@@ -5,7 +5,9 @@ import functools
 import jax
 import numpy as np
 import pytest
+from test_configs import CONFIGS, load
 
+from jaxdet import build, choices
 from jaxdet.boxes import nms, suppression
 
 
@@ -16,17 +18,38 @@ def iou(box, others):
     return np.where(union > 0, shared / np.where(union > 0, union, 1), 0)
 
 
-def greedy(boxes, scores, score_threshold, iou_threshold, max_kept):
+def diou(box, others, beta=0.6):
+    """As `iou`, less a power of the distance of the centres in diagonals of the hull."""
+    centre = lambda box: (box[..., :2] + box[..., 2:]) / 2
+    hull = np.maximum(box[2:], others[:, 2:]) - np.minimum(box[:2], others[:, :2])
+    c2, d2 = (hull**2).sum(1), ((centre(box) - centre(others)) ** 2).sum(1)
+    return iou(box, others) - np.where(c2 > 0, d2 / np.where(c2 > 0, c2, 1), 0) ** beta
+
+
+def greedy(boxes, scores, score_threshold, iou_threshold, max_kept, overlap=iou):
     """(anchor, class) of what survives, by falling score; equal scores by anchor, then class."""
     anchor, label = np.nonzero(scores > score_threshold)
     order = np.argsort(-scores[anchor, label], kind="stable")
     kept = []
     for a, k in zip(anchor[order], label[order], strict=True):
         same = [other for other, of_class in kept if of_class == k]
-        if not same or iou(boxes[a], boxes[same]).max() <= iou_threshold:
+        if not same or overlap(boxes[a], boxes[same]).max() <= iou_threshold:
             kept.append((a, k))
         if len(kept) == max_kept:
             break
+    return kept
+
+
+def soft(boxes, scores, score_threshold, max_kept, factor):
+    """(anchor, class, score) of soft NMS in float64, by its pseudo code (figure 3)."""
+    left = {(a, k): float(scores[a, k]) for a, k in np.ndindex(*scores.shape)}
+    kept = []
+    while len(kept) < max_kept and max(left.values(), default=-np.inf) > score_threshold:
+        a, k = max(left, key=lambda place: (left[place], -place[0], -place[1]))
+        kept.append((a, k, left.pop((a, k))))
+        others = [other for other, of_class in left if of_class == k]
+        for other, share in zip(others, factor(iou(boxes[a], boxes[others])), strict=True):
+            left[other, k] *= share
     return kept
 
 
@@ -150,3 +173,108 @@ def test_double_precision():
         found = select(boxes.astype(np.float64), scores.astype(np.float64), 0.1, 0.45, 20)
     assert found.scores.dtype == np.float64
     assert_same(found, greedy(boxes, scores, 0.1, 0.45, 20), boxes, scores)
+
+
+def few(seed, ties):
+    """A small image, with scores that are multiples of a quarter if there are to be ties."""
+    rng = np.random.default_rng(seed)
+    boxes = random_boxes(rng, 60, grid=(8, 20)[seed % 2])
+    scores = rng.uniform(size=(60, 3)).astype(np.float32)
+    return boxes, np.ceil(scores * 4) / 4 if ties else scores
+
+
+@pytest.mark.parametrize("beta", [0.6, 1.0])
+def test_diou_against_greedy_with_that_overlap(beta):
+    limits = dict(score_threshold=0.2, iou_threshold=0.3, max_kept=40)
+    run = jax.jit(functools.partial(nms.diou, beta=beta, **limits))
+    for seed in range(4):
+        boxes, scores = few(seed, ties=seed > 1)
+        overlap = functools.partial(diou, beta=beta)
+        kept = greedy(boxes.astype(np.float64), scores, *limits.values(), overlap)
+        assert_same(run(boxes, scores), kept, boxes, scores)
+
+
+def test_diou_keeps_what_greedy_suppresses_beside_it():
+    boxes = np.float32([[0, 0, 0.4, 0.4], [0.1, 0, 0.5, 0.4], [0, 0, 0.4, 0.4]])
+    scores = np.float32([[0.9], [0.8], [0.7]])
+    limits = dict(score_threshold=0.1, iou_threshold=0.5, max_kept=3)
+    assert nms.greedy(boxes, scores, **limits).valid.sum() == 1
+    assert_same(nms.diou(boxes, scores, **limits), [(0, 0), (1, 0)], boxes, scores)
+
+
+def test_agnostic_against_greedy_of_the_best_classes():
+    limits = dict(score_threshold=0.2, iou_threshold=0.3, max_kept=40)
+    run = jax.jit(functools.partial(nms.agnostic, **limits))
+    for seed in range(4):
+        boxes, scores = few(seed, ties=seed > 1)
+        kept = greedy(boxes, scores.max(1, keepdims=True), *limits.values())
+        best = scores.argmax(1)
+        assert_same(run(boxes, scores), [(a, best[a]) for a, _ in kept], boxes, scores)
+
+
+@pytest.mark.parametrize("max_kept", [7, 250])
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+def test_soft_against_its_pseudo_code(method, max_kept):
+    factors = {
+        "linear": lambda iou: np.where(iou > 0.3, 1 - iou, 1),
+        "gaussian": lambda iou: np.exp(-(iou**2) / 0.4),
+    }
+    limits = dict(score_threshold=0.05, iou_threshold=0.3, max_kept=max_kept)
+    run = jax.jit(functools.partial(nms.soft, method=method, sigma=0.4, **limits))
+    for seed in range(4):
+        # With ties, decayed scores that are equal in exact arithmetic are rounded apart.
+        boxes, scores = few(seed, ties=False)
+        kept = soft(boxes.astype(np.float64), scores, 0.05, max_kept, factors[method])
+        found, count = run(boxes, scores), len(kept)
+        assert found.valid.sum() == count
+        np.testing.assert_array_equal(found.valid, np.arange(max_kept) < count)
+        np.testing.assert_array_equal(found.labels[:count], [k for _, k, _ in kept])
+        np.testing.assert_array_equal(found.boxes[:count], boxes[[a for a, _, _ in kept]])
+        np.testing.assert_allclose(found.scores[:count], [s for *_, s in kept], rtol=1e-5)
+        assert not found.boxes[count:].any() and not found.scores[count:].any()
+
+
+def test_soft_with_ties_duplicates_and_by_hand():
+    boxes = np.float32([[0, 0, 0.4, 0.4], [0, 0, 0.4, 0.4], [0, 0, 0.4, 0.2], [0.6, 0.6, 1, 1]])
+    scores = np.float32([[0.5, 0.5], [0.5, 0], [0.4, 0], [0.5, 0]])
+    limits = dict(score_threshold=0.0, iou_threshold=0.4, max_kept=8)
+    found = nms.soft(boxes, scores, method="linear", **limits)
+    # Of equal scores the first anchor, then the first class; a duplicate has no score left.
+    assert found.valid.sum() == 4
+    np.testing.assert_allclose(found.scores[:5], [0.5, 0.5, 0.5, 0.2, 0], rtol=1e-6)
+    np.testing.assert_array_equal(found.boxes[:4], boxes[[0, 0, 3, 2]])
+    np.testing.assert_array_equal(found.labels[:4], [0, 1, 0, 0])
+    with pytest.raises(ValueError, match=r"method is 'cubic', expected one of linear, gaussian"):
+        nms.soft(boxes, scores, method="cubic", **limits)
+
+
+@pytest.mark.parametrize("name", choices.names("nms"))
+def test_images_one_by_one_and_together_give_the_same(name):
+    limits = dict(score_threshold=0.2, iou_threshold=0.3, max_kept=30)
+    run = functools.partial(getattr(nms, name), **limits)
+    boxes, scores = map(
+        np.stack, zip(*(few(seed, ties=seed > 1) for seed in range(4)), strict=True)
+    )
+    scores[1] /= 10  # an image without candidates
+    one_by_one = jax.jit(lambda *given: jax.lax.map(lambda one: run(*one), given))(boxes, scores)
+    together = jax.jit(jax.vmap(run))(boxes, scores)
+    assert 0 == one_by_one.valid[1].sum() < one_by_one.valid[0].sum()
+    for a, b in zip(jax.tree.leaves(one_by_one), jax.tree.leaves(together), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_a_recipe_names_an_nms_with_options():
+    (path,) = [path for path in CONFIGS if path.stem == "quickstart"]
+    config = load(path).get_config()
+    del config.evaluation.nms  # ml_collections keeps the type of a key: it was a string
+    config.evaluation.nms = dict(name="soft", method="linear")
+    chosen = build.recipe(config, ("a", "b")).detector.nms
+    limits = {k: config.evaluation[k] for k in ("score_threshold", "iou_threshold", "max_kept")}
+    assert chosen.func is nms.soft and chosen.keywords == {**limits, "method": "linear"}
+    boxes, scores = few(0, ties=False)
+    found = nms.soft(boxes, scores, **limits, method="linear")
+    for a, b in zip(jax.tree.leaves(chosen(boxes, scores)), jax.tree.leaves(found), strict=True):
+        np.testing.assert_array_equal(a, b)
+    config.evaluation.nms.iou_threshold = 0.6  # a limit is a key of its own
+    with pytest.raises(ValueError, match=r"config\.evaluation\.nms: there is no 'iou_threshold'"):
+        build.recipe(config, ("a", "b"))

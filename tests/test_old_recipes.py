@@ -85,12 +85,42 @@ def test_a_new_recipe_is_not_changed(workdirs, shapes):
         ("augment.expand_max=2.0", "augment.window.expand_max"),
         ("augment.hue=1.0", "augment.colour.hue"),
         ("augment.mixup_alpha=1.5", "augment.mix"),
+        ("model.detector.label_smoothing=0.1", "model.detector.class_loss.label_smoothing"),
     ],
 )
 def test_an_old_key_names_its_successor(tmp_path, key, successor):
     flags = ["--config=configs/quickstart.py", f"--workdir={tmp_path}", f"--config.{key}"]
     said = run(*flags, ok=False)
     assert f"has no config.{key.split('=')[0]}; it is now config.{successor}" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (dict(label_smoothing=0.025), dict(name="bce", label_smoothing=0.05)),
+        (dict(label_smoothing=0.0, class_loss="bce"), "bce"),
+        (dict(label_smoothing=0.1, class_loss="bce"), dict(name="bce", label_smoothing=0.2)),
+        (
+            dict(label_smoothing=0.1, class_loss=dict(name="cross_entropy")),
+            dict(name="cross_entropy", label_smoothing=0.2),
+        ),
+    ],
+)
+def test_label_smoothing_is_the_class_losss(old, new):
+    """1 - s and s were the targets; now they are 1 - e / 2 and e / 2."""
+    config = {"model": {"detector": {"name": "yolov3", "ignore_iou": 0.5, **old}}}
+    found = old_recipes.translated(config)["model"]["detector"]
+    assert found == {"name": "yolov3", "ignore_iou": 0.5, "class_loss": new}
+
+
+def test_an_old_yolov3_has_the_targets_that_it_had(workdirs, shapes):
+    losses = build.recipe(config_of(workdirs["quickstart_yolov3"], shapes), ("a", "b", "c"))
+    class_loss = losses.detector.losses.keywords["class_loss"]
+    assert class_loss.keywords == {"label_smoothing": 0.05}
+    logits, targets = np.float32([[1.0, -2.0, 0.5]]), np.float32([[0, 1, 0]])
+    said = targets * (1 - 2 * 0.025) + 0.025
+    expected = (np.log1p(np.exp(logits)) - logits * said).sum(-1)
+    np.testing.assert_allclose(class_loss(logits, targets), expected, rtol=1e-6)
 
 
 def test_old_keys_and_names_in_a_recipe_name_their_successors(workdirs):

@@ -1,5 +1,7 @@
 """The losses and scores of YOLOv1, v2 and v3: by hand, and against plain loops."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -176,7 +178,8 @@ def test_losses_against_loops(name, seed, weight):
 
 @pytest.mark.parametrize("smooth, ignore_iou, weight", [(0, 0.5, 1), (0.1, 0.2, 1), (0, 0.2, 0.3)])
 def test_yolov3_losses_against_loops(smooth, ignore_iou, weight):
-    options = dict(label_smoothing=smooth, ignore_iou=ignore_iou)
+    smoothed = partial(class_losses.bce, label_smoothing=2 * smooth)
+    options = dict(class_loss=smoothed, ignore_iou=ignore_iou)
     detector, made, targets, truth, raw = setting("yolov3", THINGS, weight=weight, **options)
     codes = raw.boxes.copy()
     prior, other = 12, 13  # of the first thing's cell; the other prior's box is made to fit it too

@@ -79,7 +79,8 @@ def test_direct_location(direct):
 def test_freebies_are_keys():
     """YOLOv3's recipe has them all; what they do is tested where they are made."""
     config = recipe("yolov3_darknet53_416_voc").get_config()
-    assert config.model.detector.label_smoothing == 1 / 40  # min(1 / 40, 1 / K) in GluonCV
+    # Targets are 1 - 1/40 and 1/40, as GluonCV's min(1 / 40, 1 / K).
+    assert config.model.detector.class_loss.to_dict() == dict(name="bce", label_smoothing=2 / 40)
     assert config.schedule.name == "cosine" and config.schedule.warmup == 1_000
     (mix,) = config.augment.mix
     assert mix == dict(name="mixup", alpha=1.5)
@@ -88,6 +89,6 @@ def test_freebies_are_keys():
     )
     assert config.step.sizes == (320, 352, 384, 416, 448, 480, 512, 544, 576, 608)
     for smoothing in (1 / 40, 0.0):
-        config.model.detector.label_smoothing = smoothing
+        config.model.detector.class_loss.label_smoothing = smoothing
         loss = build.recipe(config, CLASSES).detector.losses
-        assert loss.keywords["label_smoothing"] == smoothing
+        assert loss.keywords["class_loss"].keywords["label_smoothing"] == smoothing

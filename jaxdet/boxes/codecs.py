@@ -17,8 +17,8 @@ from jaxdet.types import Anchors, Array
 # logarithm.
 SMALLEST_SIDE = 1e-6
 
-# exp of a wild output would be infinite, and the gradient of a box with infinite sides NaN. Boxes
-# of nine million times the anchor's sides overlap nothing all the same.
+# A decoded box has at most nine million times the sides of its anchor: exp of a wild output would
+# be infinite, and then the gradient of a loss of boxes NaN.
 LARGEST_LOG_RATIO = 16.0
 
 

@@ -15,8 +15,9 @@ from jaxdet.types import Anchors, Array
 
 BoxLoss = Callable[[Array, Array, Anchors, Codec], Array]
 
-# In sides of the image: the squares of areas of boxes as far away still fit into a float32.
-FAR = 1e7
+# Whatever the codec, boxes of smaller outputs have sides below 1e7, whose fourth powers fit into a
+# float32, as the gradient of a quotient of areas needs.
+LARGEST_OUTPUT = 3e3
 
 
 def smooth_l1(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
@@ -68,8 +69,8 @@ def ciou(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
 
 
 def _decoded(outputs: Array, anchors: Anchors, codec: Codec) -> Array:
-    """The boxes [B, A, 4] that outputs of any size represent, near enough for finite gradients."""
-    return jnp.clip(codec.decode(outputs, anchors), -FAR, FAR)
+    """The boxes [B, A, 4] that outputs represent, with finite gradients for outputs of any size."""
+    return codec.decode(jnp.clip(outputs, -LARGEST_OUTPUT, LARGEST_OUTPUT), anchors)
 
 
 def _in_cell(outputs: Array, codes: Array, *, share_of_sides: float) -> Array:
