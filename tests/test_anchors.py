@@ -16,6 +16,7 @@ SSD300 = {
 }
 GRIDS300 = tuple((n, n) for n in (38, 19, 10, 5, 3, 1))
 ONE = {"size": 100, "strides": (50,), "min_sizes": (20,), "max_sizes": (45,), "ratios": ((4,),)}
+EVEN = dict(strides=(), min_sizes=(20, 40), max_sizes=(40, 60), ratios=((), ()))
 
 
 def loop(grids, *, size, strides, min_sizes, max_sizes, ratios):
@@ -80,6 +81,19 @@ def test_strides_of_another_size_are_refused():
     anchors.default_boxes([(38, 38)], size=300, **level)  # SSD's own reach to exactly 300
     with pytest.raises(ValueError, match="48 cells of 8 pixels reach beyond an input of 300"):
         anchors.default_boxes([(48, 48)], size=300, **level)
+
+
+def test_without_strides_the_cells_cover_any_input_evenly():
+    made = anchors.default_boxes(((2, 2), (1, 1)), size=100, **EVEN)
+    np.testing.assert_allclose(
+        made.boxes[::2, :2], [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75], [0.5, 0.5]]
+    )
+    np.testing.assert_allclose(made.cell[::2, 2:], [[0.5, 0.5]] * 4 + [[1, 1]])
+
+
+def test_an_input_too_small_is_refused():
+    with pytest.raises(ValueError, match="an input of 100 is too small: level 2 has no cells"):
+        anchors.default_boxes(((2, 2), (0, 0)), size=100, **EVEN)
 
 
 def test_unknown_clip_is_refused():

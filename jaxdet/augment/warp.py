@@ -97,7 +97,7 @@ def read(views: Array, which: Array, places: Array, extents: Array) -> tuple[Arr
     last = jnp.minimum(first + 1, high - 1)
     (x1, y1), (x2, y2) = (jnp.moveaxis(p.astype(jnp.int32), -1, 0) for p in (first, last))
     side = views.shape[1]
-    flat = views.reshape(-1, 3)
+    flat = jnp.asarray(views).reshape(-1, 3)
     take = lambda y, x: flat.at[(which * side + y) * side + x].get(mode="promise_in_bounds")
     right, down = share[..., :1], share[..., 1:]
     above = take(y1, x1) * (1 - right) + take(y1, x2) * right

@@ -20,7 +20,7 @@ def default_boxes(
     grids: Sequence[tuple[int, int]],
     *,
     size: int,
-    strides: Sequence[float] | None,
+    strides: Sequence[float],
     min_sizes: Sequence[float],
     max_sizes: Sequence[float],
     ratios: Sequence[Sequence[float]],
@@ -30,10 +30,10 @@ def default_boxes(
 
     All lists have one entry per level: `grids` are (rows, columns); `strides`, `min_sizes` and
     `max_sizes` are pixels of an input of `size` x `size`. A centre lies half a stride into its
-    cell, and the stride is the listed one, not size / rows; without `strides` it is size / rows, so
-    that the cells cover the input evenly. Shapes: a square with the minimum
-    side, a square with the geometric mean of both sides, then for each ratio a wide and a tall box
-    with the area of the first square. `clip` says which of cx, cy, w and h (never the corners) are
+    cell, and the stride is the listed one, not size / rows; with no `strides` it is size / rows, so
+    that the cells cover the input evenly. Shapes: a square with the minimum side, a square with the
+    geometric mean of both sides, then for each ratio a wide and a tall box with the area of the
+    first square. `clip` says which of cx, cy, w and h (never the corners) are
     clipped to 0..1: "all" (SSD's published code), "sides" (torchvision) or "none" (mmdetection).
     Raises ValueError if the lists differ in length, `clip` is none of these, a level has no cells,
     or centres would lie outside the input by more than a quarter of its side.
@@ -41,7 +41,7 @@ def default_boxes(
     empty = [level for level, grid in enumerate(grids, start=1) if not min(grid)]
     if empty:
         raise ValueError(f"an input of {size} is too small: level {empty[0]} has no cells")
-    strides = [size / rows for rows, _ in grids] if strides is None else strides
+    strides = strides or [size / rows for rows, _ in grids]
     levels = {"grids": grids, "strides": strides, "min_sizes": min_sizes}
     levels |= {"max_sizes": max_sizes, "ratios": ratios}
     lengths = {name: len(values) for name, values in levels.items()}
@@ -55,7 +55,7 @@ def default_boxes(
         if (max(grid) - 0.5) * stride > 1.25 * size:
             raise ValueError(
                 f"{max(grid)} cells of {stride:g} pixels reach beyond an input of {size}: strides "
-                "are for one input size; set model.detector.strides for this one"
+                "are for one input size; without any the cells cover every input"
             )
         shapes = np.array(_shapes(*sizes, of_level)) / size  # [shapes, 2]
         corners = _cell_corners(grid) * stride / size  # [cells, 2]

@@ -23,9 +23,9 @@ def ssd(
     classes: tuple[str, ...],
     letterbox: bool,
     nms: Callable,
-    strides: tuple[float, ...],
     scales: tuple[float, ...],
     ratios: tuple[tuple[float, ...], ...],
+    strides: tuple[float, ...] = (),
     variances: tuple[float, float] = (0.1, 0.2),
     match_iou: float = 0.5,
     negative_ratio: int = 3,
@@ -43,8 +43,8 @@ def ssd(
     `anchors.default_boxes`; `clip_detections` clips boxes to the image, before NMS.
     `negative_ratio` as in `multibox`: 0 is right for the focal loss, which needs no mining.
 
-    `strides` are those at `size`. At any other, as in multi-scale training, a level's stride is the
-    input's side divided by its number of cells, so that the cells cover the input evenly.
+    `strides` are those at `size`. At any other, as in multi-scale training, or if they are empty, a
+    level's stride is the input's side over its number of cells, which so cover the input evenly.
     """
     codec = codecs.from_anchor(variances)
     return OneStage(
@@ -54,8 +54,7 @@ def ssd(
         letterbox=letterbox,
         anchors=partial(
             _default_boxes,
-            own_size=size,
-            strides=strides,
+            strides=(size, strides),
             scales=scales,
             ratios=ratios,
             clip=clip_anchors,
@@ -73,12 +72,13 @@ def ssd(
     )
 
 
-def _default_boxes(grids, size, *, own_size, strides, scales, ratios, clip) -> Anchors:
+def _default_boxes(grids, size, *, strides, scales, ratios, clip) -> Anchors:
+    own_size, listed = strides
     sides = [scale * size for scale in scales]
     return anchors.default_boxes(
         grids,
         size=size,
-        strides=strides if size == own_size else None,
+        strides=listed if size == own_size else (),
         min_sizes=sides[:-1],
         max_sizes=sides[1:],
         ratios=ratios,

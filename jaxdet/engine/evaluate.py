@@ -1,5 +1,6 @@
 """Evaluation: runs a detector over a dataset and passes its detections to the metric."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxdet import build, data, visualize
@@ -162,6 +164,12 @@ def evaluator(
     """
     recipe = build.recipe(config, tuple(description["classes"]))
     stored, given = description["config"]["model"], recipe.config["model"]
+    if stored["size"] != given["size"]:  # another input, but the detector that was trained
+        own = ConfigDict(recipe.config)
+        own.model.size = stored["size"]
+        detector = build.recipe(own, recipe.detector.classes).detector
+        detector = dataclasses.replace(detector, size=given["size"])
+        recipe = dataclasses.replace(recipe, detector=detector)
     changed = workdir.differences({"model": stored}, {"model": given})
     for free in ("model.size", "model.dtype"):  # the same weights at another size or precision
         changed.pop(free, None)
