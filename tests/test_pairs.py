@@ -1,0 +1,143 @@
+"""Every neck with every backbone and every head: what fits, what is refused, and gradients.
+
+The parts are found by their files; a new one is tested without a line here, unless it does not fit.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_contracts import made
+from test_detectors import drawn
+
+from jaxdet import backend, choices
+from jaxdet.detectors.net import InSequence
+
+KEY = jax.random.key(0)
+SIZE = 320  # of the input, in pixels
+BACKBONES, NECKS, HEADS = (choices.names(key) for key in ("backbone", "neck", "head"))
+SEQUENCES = [("spp", "pan"), ("spp", "pan", "asff"), ("sppf", "fpn"), ("fpn", "asff")]
+
+# What does not fit: a neck after a backbone whose coarsest map has this stride -> the error.
+# Without padding, the last convolutions need 18 cells or more.
+REFUSED = {
+    ("vgg_extras", 32): "too small for conv11_2",
+    ("vgg_extras_512", 32): "too small for conv12_2",
+    ("efficientnet_extras", 64): "too small for conv3_2",
+}
+# What does not fit: a neck after this number of maps -> the error.
+REFUSED_COUNTS = {("passthrough", 1): "joins the two coarsest maps, but there is only one"}
+
+
+def sequence(names):
+    """A neck, or several in sequence, as `build` makes them."""
+    if isinstance(names, str):
+        return made("neck", names)
+    return InSequence(tuple(names), tuple(made("neck", name) for name in names))
+
+
+def shapes_of(part, x):
+    """The shapes of a part's outputs and of its variables."""
+    return jax.eval_shape(functools.partial(part.init_with_output, train=False), KEY, x)
+
+
+@functools.cache
+def maps_of(backbone):
+    pixels = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
+    return shapes_of(made("backbone", backbone), pixels)[0]
+
+
+@functools.cache
+def predictions_of(head, sizes):
+    """The outputs of a head for maps [(H, W, C), ...] and two anchors a cell."""
+    counts = (1,) if head == "classifier" else (2,) * len(sizes)
+    maps = tuple(jax.ShapeDtypeStruct((1, *size), jnp.float32) for size in sizes)
+    return shapes_of(made("head", head, num_classes=3, num_anchors=counts), maps)[0]
+
+
+def check_heads(maps):
+    """Every head gives as many boxes as these maps have anchors."""
+    cells = sum(x.shape[1] * x.shape[2] for x in maps)
+    for head in HEADS:
+        boxes, logits, *_ = predictions_of(head, tuple(x.shape[1:] for x in maps))
+        assert boxes.shape == (1, 1 if head == "classifier" else 2 * cells, 4)
+        assert logits.shape[:2] == boxes.shape[:2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("neck", [*NECKS, *SEQUENCES], ids=str)
+def test_a_neck_between_a_backbone_and_every_head(neck, backbone):
+    maps = maps_of(backbone)
+    error = REFUSED.get((neck, SIZE // maps[-1].shape[1]))
+    if error:
+        with pytest.raises(ValueError, match=error):
+            shapes_of(sequence(neck), maps)
+    else:
+        check_heads(shapes_of(sequence(neck), maps)[0])
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+@pytest.mark.parametrize("neck", NECKS)
+def test_a_neck_after_any_number_of_maps_of_any_channels(neck, count):
+    sides = [2 * SIZE >> i for i in range(count)]
+    maps = tuple(
+        jax.ShapeDtypeStruct((1, side, side, 7 + 3 * i), jnp.float32)
+        for i, side in enumerate(sides)
+    )
+    error = REFUSED_COUNTS.get((neck, count))
+    if error:
+        with pytest.raises(ValueError, match=error):
+            shapes_of(sequence(neck), maps)
+    else:
+        assert min(min(x.shape) for x in shapes_of(sequence(neck), maps)[0]) >= 1
+
+
+@pytest.mark.parametrize("neck", ["asff", "pan", "passthrough", "yolo_fpn"])
+def test_maps_that_do_not_double_are_refused(neck):
+    maps = tuple(jax.ShapeDtypeStruct((1, s, s, 8), jnp.float32) for s in (19, 10))
+    with pytest.raises(ValueError, match="do not align"):
+        shapes_of(sequence(neck), maps)
+
+
+def check_gradients(*parts):
+    """Parts in a row pass finite gradients to each of their parameters."""
+    x = np.random.default_rng(0).normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
+    variables, seen = [], jax.ShapeDtypeStruct(x.shape, x.dtype)
+    for part in parts:
+        seen, shapes = shapes_of(part, seen)
+        variables.append(drawn(shapes))
+
+    def total(params):
+        y = x
+        for part, own, mine in zip(parts, variables, params, strict=True):
+            options = dict(train=True, mutable=["batch_stats"], rngs={"dropout": KEY})
+            y, _ = part.apply({**own, "params": mine}, y, **options)
+        return sum((m * jnp.cos(jnp.arange(m.size)).reshape(m.shape)).sum() for m in y)
+
+    params = [own.get("params", {}) for own in variables]
+    with backend.lowering_for("portable"):  # fewer operations to compile
+        options = {"xla_backend_optimization_level": 0}
+        gradient = jax.jit(jax.grad(total), compiler_options=options)(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.isfinite(leaf).all() and np.any(leaf != 0), path
+
+
+def thin_backbone():
+    return choices.choose("backbone", "plain", "backbone")(channels=(4,) * 4, strides=(8, 16))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("neck", [*NECKS, *SEQUENCES], ids=str)
+def test_gradients_through_a_neck(neck):
+    check_gradients(thin_backbone(), sequence(neck))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", HEADS)
+def test_gradients_through_a_head(head):
+    counts = (1,) if head == "classifier" else (2, 2)
+    last = made("head", head, num_classes=3, num_anchors=counts)
+    check_gradients(thin_backbone(), made("neck", "fpn"), last)
