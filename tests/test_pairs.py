@@ -19,6 +19,7 @@ KEY = jax.random.key(0)
 SIZE = 320  # of the input, in pixels
 BACKBONES, NECKS, HEADS = (choices.names(key) for key in ("backbone", "neck", "head"))
 SEQUENCES = [("spp", "pan"), ("spp", "pan", "asff"), ("sppf", "fpn"), ("fpn", "asff")]
+ALL_NECKS = [*NECKS, *SEQUENCES]
 
 # What does not fit: a neck after a backbone whose coarsest map has this stride -> the error.
 # Without padding, the last convolutions need 18 cells or more.
@@ -68,7 +69,7 @@ def check_heads(maps):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("neck", [*NECKS, *SEQUENCES], ids=str)
+@pytest.mark.parametrize("neck", ALL_NECKS, ids=str)
 def test_a_neck_between_a_backbone_and_every_head(neck, backbone):
     maps = maps_of(backbone)
     error = REFUSED.get((neck, SIZE // maps[-1].shape[1]))
@@ -102,42 +103,30 @@ def test_maps_that_do_not_double_are_refused(neck):
         shapes_of(sequence(neck), maps)
 
 
-def check_gradients(*parts):
-    """Parts in a row pass finite gradients to each of their parameters."""
-    x = np.random.default_rng(0).normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
-    variables, seen = [], jax.ShapeDtypeStruct(x.shape, x.dtype)
-    for part in parts:
-        seen, shapes = shapes_of(part, seen)
-        variables.append(drawn(shapes))
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(len(ALL_NECKS)), ids=[str(neck) for neck in ALL_NECKS])
+def test_gradients_from_a_neck_and_a_head_to_the_backbone(index):
+    """To each parameter. The heads take turns; a head may leave out maps, so maps count, too."""
+    plain, head = choices.choose("backbone", "plain", "backbone"), HEADS[index % len(HEADS)]
+    backbone, neck = plain(channels=(4,) * 3, strides=(4, 8)), sequence(ALL_NECKS[index])
+    x = np.random.default_rng(0).normal(size=(2, 160, 160, 3)).astype(np.float32)
+    maps, of_backbone = shapes_of(backbone, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    maps, of_neck = shapes_of(neck, maps)
+    counts = (1,) if head == "classifier" else (2,) * len(maps)
+    head = made("head", head, num_classes=3, num_anchors=counts)
+    variables = [drawn(shapes) for shapes in (of_backbone, of_neck, shapes_of(head, maps)[1])]
 
     def total(params):
-        y = x
-        for part, own, mine in zip(parts, variables, params, strict=True):
-            options = dict(train=True, mutable=["batch_stats"], rngs={"dropout": KEY})
+        options = dict(train=True, mutable=["batch_stats"], rngs={"dropout": KEY})
+        y, seen = x, []
+        for part, own, mine in zip((backbone, neck, head), variables, params, strict=True):
             y, _ = part.apply({**own, "params": mine}, y, **options)
-        return sum((m * jnp.cos(jnp.arange(m.size)).reshape(m.shape)).sum() for m in y)
+            seen += y
+        return sum((m * jnp.cos(jnp.arange(m.size)).reshape(m.shape)).sum() for m in seen)
 
-    params = [own.get("params", {}) for own in variables]
     with backend.lowering_for("portable"):  # fewer operations to compile
         options = {"xla_backend_optimization_level": 0}
-        gradient = jax.jit(jax.grad(total), compiler_options=options)(params)
+        take = jax.jit(jax.grad(total), compiler_options=options)
+        gradient = take([own["params"] for own in variables])
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.isfinite(leaf).all() and np.any(leaf != 0), path
-
-
-def thin_backbone():
-    return choices.choose("backbone", "plain", "backbone")(channels=(4,) * 4, strides=(8, 16))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("neck", [*NECKS, *SEQUENCES], ids=str)
-def test_gradients_through_a_neck(neck):
-    check_gradients(thin_backbone(), sequence(neck))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("head", HEADS)
-def test_gradients_through_a_head(head):
-    counts = (1,) if head == "classifier" else (2, 2)
-    last = made("head", head, num_classes=3, num_anchors=counts)
-    check_gradients(thin_backbone(), made("neck", "fpn"), last)
