@@ -22,11 +22,10 @@ SEQUENCES = [("spp", "pan"), ("spp", "pan", "asff"), ("sppf", "fpn"), ("fpn", "a
 ALL_NECKS = [*NECKS, *SEQUENCES]
 
 # What does not fit: a neck after a backbone whose coarsest map has this stride -> the error.
-# Without padding, the last convolutions need 18 cells or more.
+# Their last convolutions, with less padding than size, end in no cell at all: at 640 pixels all fit.
 REFUSED = {
     ("vgg_extras", 32): "too small for conv11_2",
     ("vgg_extras_512", 32): "too small for conv12_2",
-    ("efficientnet_extras", 64): "too small for conv3_2",
 }
 # What does not fit: a neck after this number of maps -> the error.
 REFUSED_COUNTS = {("passthrough", 1): "joins the two coarsest maps, but there is only one"}
