@@ -64,7 +64,7 @@ def test_names_are_those_that_a_file_defines_itself(key):
         ("window", {"expand_and_crop"}, {"pairwise_iou", "uncropped_window", "Window"}),
         ("activation", {"relu", "hard_swish"}, {"jax", "jnp", "nn"}),
         ("norm", {"batch_norm", "slow_batch_norm"}, {"BatchNorm", "maths", "functools"}),
-        ("attention", {"squeeze_excite"}, {"hard_sigmoid", "full", "SqueezeExcite"}),
+        ("attention", {"squeeze_excite"}, {"sigmoid", "full", "BatchNorm", "SAM"}),
         ("box_loss", {"smooth_l1", "yolov3"}, {"sigmoid_binary_cross_entropy", "BoxLoss"}),
         ("detector", {"ssd", "classifier"}, {"net", "one_stage"}),
         ("metric", {"voc", "coco"}, {"align", "errors"}),

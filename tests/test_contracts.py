@@ -33,8 +33,9 @@ def made(key, name, **given):
     part = choices.choose(key, name, key, given=given)
     parameters = inspect.signature(part).parameters
     thin = {option: value for option, value in THIN.items() if option in parameters}
-    if key == "neck" and "channels" in thin:
-        thin["channels"] = (8,)  # maps of one pixel, five levels on, have nothing to normalise
+    if key == "neck" and "channels" in thin:  # a number for all maps, or one for each new map:
+        # maps of one pixel, five levels on, have nothing to normalise
+        thin["channels"] = (8,) if isinstance(parameters["channels"].default, tuple) else 8
     return part(**thin, **given)
 
 
@@ -188,14 +189,8 @@ def of_map(key, name):
     if key == "activation":
         return chosen, {}
     module = chosen(name="part")
-    call = (
-        (lambda v, x: module.apply(v, x))
-        if key == "attention"
-        else (lambda v, x: module.apply(v, x, train=True, mutable=["batch_stats"])[0])
-    )
-    x = jnp.ones((2, 6, 5, 32))
-    init = functools.partial(module.init, train=False) if key == "norm" else module.init
-    return call, init(KEY, x)
+    call = lambda v, x: module.apply(v, x, train=True, mutable=["batch_stats"])[0]
+    return call, module.init(KEY, jnp.ones((2, 6, 5, 32)), train=False)
 
 
 ON_MAPS = [(key, n) for key in ("activation", "attention", "norm") for n in choices.names(key)]

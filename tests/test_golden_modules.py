@@ -101,6 +101,11 @@ def only(y, seen):
     return {"out": y}
 
 
+def function_case(function):
+    """A function of a map, without parameters."""
+    return Case(nn.Sequential([lambda x, train: function(x)]), {}, ("x",), only)
+
+
 GATE = {"reduce": "ChannelGate.mlp.1", "expand": "ChannelGate.mlp.3"}
 CASES = {
     **{f"asff_{k}": asff_case(k) for k in range(3)},
@@ -109,9 +114,7 @@ CASES = {
     "fpn_p6p7_own": fpn_case("p6p7_of_p5", ("p6", "p7")),
     "yolov4_neck_head": yolov4_case(),
     "sam_pointwise": Case(sam(), {"conv": "gate/conv", "norm": "gate/norm"}, ("x",), only),
-    "cbam_spatial": Case(
-        cbam_spatial(), block("spatial", "gate", ("conv", "bn")), ("x",), only
-    ),
+    "cbam_spatial": Case(cbam_spatial(), block("spatial", "gate", ("conv", "bn")), ("x",), only),
     "cbam": Case(
         cbam(hidden=4),
         {theirs: ours for ours, theirs in GATE.items()}
@@ -119,10 +122,10 @@ CASES = {
         ("x",),
         only,
     ),
-    "spp": Case(nn.Sequential([lambda x, train: spatial_pyramid_pool(x, input_first=False)]), {}, ("x",), only),
-    "sppf": Case(nn.Sequential([lambda x, train: spatial_pyramid_pool(x, input_first=True)]), {}, ("x",), only),
-    "maxout": Case(nn.Sequential([lambda x, train: activations.maxout(x, pieces=3)]), {}, ("x",), only),
-}  # fmt: skip
+    "spp": function_case(functools.partial(spatial_pyramid_pool, input_first=False)),
+    "sppf": function_case(functools.partial(spatial_pyramid_pool, input_first=True)),
+    "maxout": function_case(functools.partial(activations.maxout, pieces=3)),
+}
 TRAINED = [name for name in CASES if not name.startswith(("fpn", "spp", "maxout"))]
 
 
@@ -144,7 +147,8 @@ def golden(shared, name):
     make, folder, case = maker(shared), shared / "golden" / "modules", CASES[name]
     manifest = json.loads((folder / "manifests" / f"{name}.json").read_text())
     drawn = make.draw_all(manifest, manifest["seed"])
-    maps = {n: drawn.pop(n).transpose(0, 2, 3, 1) for n in list(drawn) if drawn[n].ndim == 4 and n.startswith(("input.", "project."))}  # fmt: skip
+    given = [name for name in drawn if name.startswith(("input.", "project."))]
+    maps = {name: drawn.pop(name).transpose(0, 2, 3, 1) for name in given}
     inputs = tuple(maps[f"input.{n}"] for n in case.inputs)
     if "weight_levels.weight" in drawn:  # our levels are in the other order
         kernel = drawn["weight_levels.weight"].reshape(3, 3, 16)
@@ -180,14 +184,10 @@ def run(case, variables, inputs, *, train):
     return case.read(y, seen), new.get("batch_stats", {})
 
 
-def compiled(function, *arguments):
-    return jax.jit(function)(*arguments)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_equal_the_reference(shared, name):
     its = golden(shared, name)
-    outputs, _ = compiled(functools.partial(run, its.case, train=False), its.variables, its.inputs)
+    outputs, _ = jax.jit(functools.partial(run, its.case, train=False))(its.variables, its.inputs)
     assert outputs.keys() == its.arrays.keys() == its.project.keys()
     for output, expected in its.arrays.items():
         every = outputs[output].shape[-1] // expected.shape[-1]  # of some every fourth is stored
@@ -206,8 +206,8 @@ def in_float64(its, *, train):
         return sum((outputs[n] * project[n]).sum() for n in project), stats
 
     take = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
-    (value, stats), (of_params, of_inputs) = compiled(
-        take, variables.get("params", {}), double(its.inputs)
+    (value, stats), (of_params, of_inputs) = jax.jit(take)(
+        variables.get("params", {}), double(its.inputs)
     )
     gradient = weights.to_theirs({"params": of_params}, its.paths)
     names = [f"input.{n}" for n in its.case.inputs]
@@ -244,9 +244,8 @@ def test_training_in_float64_equals_the_reference(shared, name):
         value, norms, stats = in_float64(its, train=True)
     check_gradient(its, "train", value, norms)
     after = weights.to_theirs({"batch_stats": stats}, its.paths)
-    expected = (
-        its.numbers["train"]["bn_running_mean_norm"] | its.numbers["train"]["bn_running_var_norm"]
-    )
+    numbers = its.numbers["train"]
+    expected = numbers["bn_running_mean_norm"] | numbers["bn_running_var_norm"]
     assert after.keys() == expected.keys()
     for statistic, norm in expected.items():
         assert np.linalg.norm(after[statistic]) == pytest.approx(norm, rel=1e-5), statistic
@@ -268,11 +267,11 @@ ACTIVATIONS = {
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_activations_and_their_slopes(shared, name, dtype):
-    """In float32 to a few of its last digits, relative to the largest number nearby."""
+    """The reference's slope of hard_sigmoid, a sixth, is itself rounded to float32."""
     with np.load(shared / "golden" / "modules" / "activations.npz") as file:
         x, value, slope = file["x"], file[name], file[f"{name}_slope"]
     with jax.enable_x64(True):
         both = jax.vmap(jax.value_and_grad(ACTIVATIONS[name]))(jnp.asarray(x, dtype))
-    exact = 3e-6 if dtype == jnp.float32 else 1e-14
+    exact = 4e-6 if dtype == jnp.float32 else 1e-8 if name == "hard_sigmoid" else 1e-13
     np.testing.assert_allclose(both[0], value, atol=exact, rtol=exact)
     np.testing.assert_allclose(both[1], slope, atol=exact, rtol=exact)

@@ -35,7 +35,7 @@ def test_hard_swish_by_hand():
 def test_squeeze_excite_by_hand():
     x = np.array(jax.random.normal(KEY, (2, 3, 4, 5)))
     layer = attention.SqueezeExcite(2)
-    params = jax.jit(layer.init)(KEY, x)["params"]
+    params = jax.jit(functools.partial(layer.init, train=False))(KEY, x)["params"]
     params = jax.tree.map(lambda a: a + 0.1, params)  # biases that are not zero
     reduce, expand = (params[name] for name in ("reduce", "expand"))
     expected = np.empty_like(x)
@@ -43,7 +43,8 @@ def test_squeeze_excite_by_hand():
         hidden = one.reshape(-1, 5).mean(0) @ reduce["kernel"][0, 0] + reduce["bias"]
         score = np.maximum(hidden, 0) @ expand["kernel"][0, 0] + expand["bias"]
         expected[i] = one * np.clip(score / 6 + 0.5, 0, 1)
-    np.testing.assert_allclose(layer.apply({"params": params}, x), expected, atol=1e-6)
+    y = layer.apply({"params": params}, x, train=False)
+    np.testing.assert_allclose(y, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("squeeze_first", [True, False])
@@ -60,7 +61,7 @@ def test_squeeze_and_excite_stands_on_the_named_side_of_the_activation(squeeze_f
     wide = jax.nn.relu(part(blocks.ConvBlock(16), "expand", x, train=False))
     np.testing.assert_allclose(widened, wide, atol=1e-6)
     inside = part(blocks.DepthwiseBlock(), "depthwise", wide, train=False)
-    excite = functools.partial(part, attention.SqueezeExcite(8), "squeeze")
+    excite = functools.partial(part, attention.SqueezeExcite(8), "squeeze", train=False)
     inside = jax.nn.relu(excite(inside)) if squeeze_first else excite(jax.nn.relu(inside))
     out = x + part(blocks.ConvBlock(8), "project", inside, train=False)
     np.testing.assert_allclose(y, out, atol=1e-5)

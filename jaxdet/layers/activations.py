@@ -29,7 +29,7 @@ def relu6(x: jax.Array) -> jax.Array:
 
 def leaky_relu(x: jax.Array) -> jax.Array:
     """x where positive, else a tenth of it (YOLO, arXiv:1506.02640, equation 2)."""
-    return nn.leaky_relu(x, negative_slope=0.1)
+    return jnp.where(x > 0, x, 0.1 * x)  # at 0 the slope is a tenth, as in Darknet and PyTorch
 
 
 def sigmoid(x: jax.Array) -> jax.Array:

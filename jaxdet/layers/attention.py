@@ -65,7 +65,7 @@ class CBAMSpatial(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        pooled = [x.max(-1, keepdims=True), full(x).mean(-1, keepdims=True).astype(x.dtype)]
+        pooled = [x.max(-1, keepdims=True), x.mean(-1, keepdims=True)]
         gate = ConvBlock(1, 7, norm=self.norm, activation=sigmoid, name="gate")
         return _scaled(x, gate(jnp.concatenate(pooled, axis=-1), train=train))
 

@@ -47,7 +47,7 @@ class Conv(nn.Module):
     """A convolution with a square kernel.
 
     `padding` is a number of pixels on every side, "SAME" (TensorFlow's), or by default what
-    keeps the size at stride 1: (size - 1) // 2 x dilation.
+    keeps the size at stride 1: (size - 1) // 2 x dilation. ValueError if the map is too small.
     """
 
     features: int
@@ -67,10 +67,19 @@ class Conv(nn.Module):
         if padding == "SAME":
             reach = self.dilation * (self.size - 1) + 1
             x, padding = jnp.pad(x, ((0, 0), *_same(x, reach, self.stride), (0, 0))), 0
+        self._check_fits(x, padding)
         x = convolve.conv(
             x, kernel.astype(x.dtype), stride=self.stride, padding=padding, dilation=self.dilation
         )
         return _add_bias(self, x, self.bias_init) if self.use_bias else x
+
+    def _check_fits(self, x: jax.Array, padding: int) -> None:
+        rows, columns = (side + 2 * padding for side in x.shape[1:3])
+        if min(rows, columns) < self.dilation * (self.size - 1) + 1:
+            raise ValueError(
+                f"a map of {x.shape[1:3]} cells is too small for {'/'.join(self.path)}, size "
+                f"{self.size} with padding {padding}: enlarge the input, or take finer maps"
+            )
 
 
 class DepthwiseConv(nn.Module):

@@ -45,7 +45,9 @@ class FusedLevel(nn.Module):
             x = sum(terms).astype(x.dtype)
         return conv(self.features, 3, name="expand")(x, train=train)
 
-    def _resized(self, maps: tuple[jax.Array, ...], conv: partial, *, train: bool):
+    def _resized(
+        self, maps: tuple[jax.Array, ...], conv: partial, *, train: bool
+    ) -> list[jax.Array]:
         """All maps with the size and the channels of this level's; `conv` makes a layer."""
         channels, resized = maps[self.level].shape[-1], []
         for i, x in enumerate(maps):

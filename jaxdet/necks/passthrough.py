@@ -41,7 +41,8 @@ class Passthrough(nn.Module):
     by a 1x1 convolution and rearranged to half the size, is concatenated before it, and both go
     through one more 3x3 convolution. Without `passthrough` there are only the coarse features.
     `reorg` is "space_to_depth", or "darknet_reorg", which Darknet and its published weights use.
-    `width` multiplies the channel counts. ValueError unless the finer map is twice as large.
+    `width` multiplies the channel counts. ValueError if there is no finer map, or if it is not
+    twice as large.
     """
 
     passthrough: bool = True
@@ -60,6 +61,8 @@ class Passthrough(nn.Module):
         )
         x = conv(conv(maps[-1], 1024, 3, "conv1"), 1024, 3, "conv2")
         if self.passthrough:
+            if len(maps) < 2:
+                raise ValueError("passthrough joins the two coarsest maps, but there is only one")
             check_doubles(maps[-2], x)
             if self.reorg not in _REORGS:
                 raise ValueError(f"reorg is {self.reorg!r}, expected one of {', '.join(_REORGS)}")
