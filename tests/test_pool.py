@@ -60,3 +60,33 @@ def test_max_pool_gradient_equals_loops(target, side, size, stride, padding, rou
         ]
         expected[max(window, key=lambda at: x[at])] += dy[b, row, column, c]  # the first of equals
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["cpu", "tpu"])
+@pytest.mark.parametrize("input_first", [True, False])
+def test_a_spatial_pyramid_equals_pools_side_by_side(target, input_first):
+    """Also its gradient: of different values, each window has one maximum."""
+    x = jax.random.normal(KEY, (2, 9, 7, 3))
+    weigh = jnp.cos(jnp.arange(2 * 9 * 7 * 12)).reshape(2, 9, 7, 12)
+
+    def apart(x):
+        maps = [x, *(pool.max_pool(x, s, stride=1, padding=s // 2) for s in (3, 5, 11))]
+        return jnp.concatenate(maps if input_first else maps[::-1], -1)
+
+    joined = lambda x: pool.spatial_pyramid_pool(x, (3, 5, 11), input_first=input_first)
+    with backend.lowering_for(target):
+        np.testing.assert_array_equal(joined(x), apart(x))
+        found = jax.grad(lambda x: (joined(x) * weigh).sum())(x)
+    expected = jax.grad(lambda x: (apart(x) * weigh).sum())(x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_of_equal_maxima_one_gets_the_gradient():
+    gradient = jax.grad(lambda x: pool.spatial_pyramid_pool(x, input_first=True).sum())
+    np.testing.assert_array_equal(gradient(jnp.zeros((1, 5, 5, 1))).sum(), 4 * 25)
+
+
+@pytest.mark.parametrize("sizes", [(4,), (5, 5), (5, 3), (1, 3)])
+def test_a_spatial_pyramid_refuses_sizes_that_do_not_rise(sizes):
+    with pytest.raises(ValueError, match="expected rising odd numbers"):
+        pool.spatial_pyramid_pool(jnp.zeros((1, 5, 5, 1)), sizes, input_first=True)
