@@ -1,4 +1,4 @@
-"""SSD's head: per map a 3x3 convolution for the classes and one for the boxes (section 2.1)."""
+"""SSD's head: per map a convolution for the classes and one for the boxes (section 2.1)."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,17 @@ class SSDHead(nn.Module):
     """Box codes [B, A, 4] and logits [B, A, K + 1] of the anchors of all maps.
 
     Anchors are in the order level, row, column, anchor of the cell; logit 0 is the background.
-    `num_anchors` has the number of anchors per cell for every level.
+    `num_anchors` has the number of anchors per cell for every level; `size` is the side of the
+    kernels: 3, or 1 in Pelee.
     """
 
     num_classes: int
     num_anchors: tuple[int, ...]
+    size: int = 3
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, jax.Array]:
-        conv = lambda level, features, name: Conv(features, name=name)
+        conv = lambda level, features, name: Conv(features, self.size, name=name)
         return predict_levels(maps, self.num_anchors, self.num_classes, conv)
 
 
