@@ -1,4 +1,4 @@
-"""SSD's head: per map a 3x3 convolution for the classes and one for the boxes (section 2.1)."""
+"""SSD's head: per map a convolution for the classes and one for the boxes (section 2.1)."""
 
 import math
 from collections.abc import Callable
@@ -14,17 +14,20 @@ class SSDHead(nn.Module):
     """Box codes [B, A, 4] and logits [B, A, K + 1] of the anchors of all maps.
 
     Anchors are in the order level, row, column, anchor of the cell; logit 0 is the background.
-    `num_anchors` has the number of anchors per cell for every level; `initial_probability` is that
-    of every class, see `class_bias`.
+    `num_anchors` has the number of anchors per cell for every level; `size` is the side of the
+    kernels: 3, or 1 in Pelee; `initial_probability` is that of every class, see `class_bias`.
     """
 
     num_classes: int
     num_anchors: tuple[int, ...]
+    size: int = 3
     initial_probability: float = 0.0
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, jax.Array]:
-        conv = lambda level, features, name, bias: Conv(features, bias_init=bias, name=name)
+        conv = lambda level, features, name, bias: Conv(
+            features, self.size, bias_init=bias, name=name
+        )
         options = dict(initial_probability=self.initial_probability)
         return predict_levels(maps, self.num_anchors, self.num_classes, conv, **options)
 

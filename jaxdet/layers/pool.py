@@ -1,13 +1,15 @@
-"""Max pooling as in PyTorch, in a form that is fast to differentiate."""
+"""Pooling as in PyTorch, in forms that are fast to differentiate."""
 
 import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxdet import backend
+from jaxdet.layers.precision import full
 
 
 def max_pool(
@@ -24,19 +26,51 @@ def max_pool(
     that does not fit whole is left out, or kept if `round_up` (PyTorch's ceil_mode). Of equal
     maxima the first, row by row, gets the gradient.
     """
+    edges = _edges(x, size, stride, padding, round_up)
+    if backend.target() in ("tpu", "portable"):  # ours would move more memory on a TPU
+        return _reduce_windows(x, -jnp.inf, lax.max, size, stride, edges)
+    x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
+    return _max_of_windows(x, size, stride)
+
+
+def average_pool(
+    x: jax.Array, size: int, *, stride: int, padding: int = 0, round_up: bool = False
+) -> jax.Array:
+    """The mean of every size x size window of x [B, H, W, C].
+
+    There are `padding` pixels of zero on every side, which count. A window that does not fit whole
+    is left out, or kept if `round_up` (PyTorch's ceil_mode); what it has beyond the padding does
+    not count. The sums are at least float32.
+    """
+    edges = _edges(x, size, stride, padding, round_up)
+    if backend.target() in ("tpu", "portable"):
+        total = _reduce_windows(full(x), 0.0, lax.add, size, stride, edges)
+    else:
+        total = sum(_shifted(full(lax.pad(x, jnp.zeros((), x.dtype), edges)), size, stride))
+    counts = []  # along both axes
+    for axis in (1, 2):
+        left = x.shape[axis] + 2 * padding - stride * np.arange(total.shape[axis])
+        counts.append(np.minimum(left, size))
+    share = (1 / np.outer(*counts)).astype(total.dtype)
+    return (total * share.reshape(1, *share.shape, 1)).astype(x.dtype)
+
+
+def _edges(x, size, stride, padding, round_up):
+    """What to add around x, for `lax.pad`; negative where windows do not reach the border."""
     before, after = (padding, padding) if isinstance(padding, int) else padding
     edges = [(0, 0, 0)] * 4
     for axis in (1, 2):
         over = (x.shape[axis] + before + after - size) % stride
         more = stride - over if round_up and over else -over
         edges[axis] = (before, after + more, 0)
-    if backend.target() in ("tpu", "portable"):  # ours would move more memory on a TPU
-        # `reduce_window` leaves out windows that do not fit: edges need no cropping here.
-        around = [(low, max(low, high)) for low, high, _ in edges]
-        window, strides = (1, size, size, 1), (1, stride, stride, 1)
-        return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, around)
-    x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
-    return _max_of_windows(x, size, stride)
+    return edges
+
+
+def _reduce_windows(x, start, function, size, stride, edges):
+    """`reduce_window` leaves out windows that do not fit: edges need no cropping here."""
+    around = [(low, max(low, high)) for low, high, _ in edges]
+    window, strides = (1, size, size, 1), (1, stride, stride, 1)
+    return lax.reduce_window(x, start, function, window, strides, around)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
