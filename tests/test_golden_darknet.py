@@ -21,7 +21,7 @@ from test_configs import load
 from test_golden_yolo_layer import objects_of
 from test_golden_yolo_nets import maker
 
-from jaxdet import build
+from jaxdet import backend, build
 from jaxdet.convert import darknet, weights
 
 COCO = tuple(f"class {i}" for i in range(80))
@@ -131,6 +131,7 @@ def test_boxes_and_scores(shared, name):
     sides = np.tile(expected[..., 2:] - expected[..., :2], 2)
     error = np.abs(boxes[: len(expected)] - expected)
     assert (error <= 1e-3 * sides + 1e-3).all()
+    scores = scores[: len(expected)]  # of YOLOv3-SPP only the first photo is stored
     np.testing.assert_allclose(scores.max(-1), arrays["max_conf"], atol=1e-4)
     assert (scores.argmax(-1) == arrays["max_id"]).mean() > 0.999  # ties in float32
 
@@ -177,7 +178,9 @@ def test_a_step_without_the_box_loss_in_float64(shared, name):
             )
             return losses["objectness"][0] + losses["class"][0]
 
-        gradients = flatten_dict(jax.device_get(jax.jit(jax.grad(total))(variables["params"])))
+        with backend.lowering_for("portable"):  # fewer operations to compile
+            run = jax.jit(jax.grad(total), compiler_options={"xla_backend_optimization_level": 0})
+            gradients = flatten_dict(jax.device_get(run(variables["params"])))
     norms = {
         name: np.linalg.norm(gradients[path[1:]])
         for name, path in known.names.items()

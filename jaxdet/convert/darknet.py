@@ -136,8 +136,8 @@ def beginning(
     ends, count = list(itertools.accumulate(sizes)), len(read(file))
     if count not in ends[len(least) - 1 :]:
         raise ValueError(
-            f"{file} has {count:,} numbers, expected the {ends[len(least) - 1]:,} of {backbone}, or "
-            f"more layers of the network up to {ends[-1]:,}; whole detectors are for jaxdet.convert"
+            f"{file} has {count:,} numbers, expected the {ends[len(least) - 1]:,} of {backbone}, "
+            f"or more layers of the network, up to {ends[-1]:,}"
         )
     return entries(file, layers[: ends.index(count) + 1], variables)
 

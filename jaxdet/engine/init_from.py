@@ -21,8 +21,9 @@ Path_ = tuple[str, ...]  # params/backbone/...
 def initial_variables(recipe: build.Recipe, init_from: str) -> Variables:
     """Freshly initialised variables, replaced by those in `init_from` where that is not empty.
 
-    It is an ImageNet classifier (a file), for the backbone, Darknet's first layers, or another run (its workdir), as far as
-    its model is the same. Of a head for other classes, what belongs to the same ones is taken.
+    It is an ImageNet classifier (a file), for the backbone, a file with the first layers of one of
+    Darknet's networks, or another run (its workdir), as far as its model is the same. Of a head for
+    other classes, what belongs to the same ones is taken.
     """
     variables = recipe.detector.init(jax.random.key(recipe.seed))
     if init_from and epath.Path(init_from).is_dir():
