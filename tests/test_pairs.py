@@ -22,7 +22,7 @@ SEQUENCES = [("spp", "pan"), ("spp", "pan", "asff"), ("sppf", "fpn"), ("fpn", "a
 ALL_NECKS = [*NECKS, *SEQUENCES]
 
 # What does not fit: a neck after a backbone whose coarsest map has this stride -> the error.
-# Their last convolutions, with less padding than size, end in no cell at all: at 640 pixels all fit.
+# Their last convolutions, with less padding than size, have no cell left; at 640 pixels all fit.
 REFUSED = {
     ("vgg_extras", 32): "too small for conv11_2",
     ("vgg_extras_512", 32): "too small for conv12_2",
