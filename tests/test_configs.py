@@ -37,6 +37,7 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "ssd300_coco_torchvision": (90, 35_641_826, 8_732),  # it has COCO's ten unused classes too
     "ssdlite320_mobilenet_v2_coco": (COCO, 4_228_788, 3_234),
     "mobilenet_v3_ssd320_voc": (VOC, 3_860_436, 3_234),
+    "pelee_ssd304_voc": (VOC, 5_425_892, 5_142),
     "ssdlite320_mobilenet_v3_coco": (90, 3_440_060, 3_234),  # likewise
     **dict.fromkeys(FREEZING, (VOC, 3_304_708, 3_234)),
     # Of these no number is published but of yolov2-voc.weights, yolov2.weights and yolov3.weights,

@@ -1,4 +1,4 @@
-"""Max pooling against loops, and where its gradient goes."""
+"""Pooling against loops, and where the gradient of the maximum goes."""
 
 import jax
 import jax.numpy as jnp
@@ -90,3 +90,43 @@ def test_of_equal_maxima_one_gets_the_gradient():
 def test_a_spatial_pyramid_refuses_sizes_that_do_not_rise(sizes):
     with pytest.raises(ValueError, match="expected rising odd numbers"):
         pool.spatial_pyramid_pool(jnp.zeros((1, 5, 5, 1)), sizes, input_first=True)
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu", "tpu", "portable"])
+@pytest.mark.parametrize(
+    ("side", "size", "stride", "padding", "round_up", "out"),
+    [
+        (7, 2, 2, 0, False, 3),
+        (7, 2, 2, 0, True, 4),
+        (6, 2, 2, 0, True, 3),
+        (5, 3, 1, 1, False, 5),
+        (6, 3, 2, 1, False, 3),
+        (6, 3, 2, 1, True, 4),
+        (5, 1, 1, 0, True, 5),
+    ],
+)
+def test_average_pool_equals_loops(target, side, size, stride, padding, round_up, out):
+    """Padding counts, what a window has beyond it does not; its gradient spreads evenly."""
+    x = np.array(jax.random.normal(KEY, (2, side, side, 3)))
+    run = lambda x: pool.average_pool(x, size, stride=stride, padding=padding, round_up=round_up)
+    framed = np.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
+    with backend.lowering_for(target):
+        y, back = jax.vjp(run, jnp.array(x))
+        dy = np.array(jax.random.normal(KEY, y.shape))
+        (found,) = back(jnp.array(dy))
+    assert y.shape == (2, out, out, 3)
+    gradient = np.zeros_like(framed)
+    for row, column in np.ndindex(out, out):
+        window = (slice(None), *(slice(i * stride, i * stride + size) for i in (row, column)))
+        mean = framed[window].mean((1, 2))
+        np.testing.assert_allclose(y[:, row, column], mean, atol=1e-6)
+        area = framed[window].shape[1] * framed[window].shape[2]
+        gradient[window] += dy[:, row, column][:, None, None] / area
+    inside = slice(padding, padding + side)
+    np.testing.assert_allclose(found, gradient[:, inside, inside], atol=1e-6)
+
+
+def test_average_pool_in_bfloat16_sums_in_float32():
+    x = jnp.full((1, 7, 7, 1), 1 + 2**-7, jnp.bfloat16)
+    y = jax.jit(lambda x: pool.average_pool(x, 7, stride=7))(x)
+    assert y.dtype == jnp.bfloat16 and float(y[0, 0, 0, 0]) == 1 + 2**-7
