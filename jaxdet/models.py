@@ -1,8 +1,8 @@
 """Print a table of the models: size, cost, speed on this machine, published and measured accuracy.
 
-    python -m jaxdet.models                      # every recipe in configs/, as markdown
+    python -m jaxdet.models                         # every recipe in configs/, as markdown
     python -m jaxdet.models configs/ssd300_voc.py
-    python -m jaxdet.models --write=README.md    # replaces the table between its two comments
+    python -m jaxdet.models --write=docs/models.md  # replaces the table between its two comments
 
 GFLOPs are billions of multiply-adds of the network and its decoding, for one image. Milliseconds
 are per image, in a batch of 8, for the network, decoding and NMS. Accuracy is copied from the
@@ -31,7 +31,7 @@ from jaxdet.engine import init_from, step_cost
 from jaxdet.types import Detector
 
 COLUMNS = ("config", "parameters", "MB", "GFLOPs", "anchors", "ms", "published", "measured here")
-BEGIN, END = "<!-- models: python -m jaxdet.models --write=README.md -->", "<!-- /models -->"
+BEGIN, END = "<!-- models: python -m jaxdet.models --write=docs/models.md -->", "<!-- /models -->"
 BATCH, REPEATS = 8, 3
 
 

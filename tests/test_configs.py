@@ -51,6 +51,13 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "yolov3_darknet53_416_voc": (VOC, None, (52**2 + 26**2 + 13**2) * 3),
     "yolov3_darknet53_416_coco": (COCO, 62_001_757 - 2 * 26_304, (52**2 + 26**2 + 13**2) * 3),
     "yolov2_darknet19_608_coco": (COCO, 50_983_561 - 2 * 10_336, 19 * 19 * 5),
+    # The sizes of Darknet's files, less the means and variances of their BatchNorms.
+    "yolov3_tiny_416_coco": (COCO, 8_852_366, (26**2 + 13**2) * 3),
+    "yolov3_tiny_416_voc": (VOC, None, (26**2 + 13**2) * 3),
+    "yolov3_spp_608_coco": (COCO, 62_998_749, (76**2 + 38**2 + 19**2) * 3),
+    "yolov4_608_coco": (COCO, 64_363_101, (76**2 + 38**2 + 19**2) * 3),
+    "yolov4_416_voc": (VOC, None, (52**2 + 26**2 + 13**2) * 3),
+    "yolov4_tiny_416_coco": (COCO, 6_056_606, (26**2 + 13**2) * 3),
     "quickstart": (SHAPES, None, None),
     "quickstart_classifier": (SHAPES, None, 1),
     "quickstart_yolov1": (SHAPES, None, 7 * 7 * 2),

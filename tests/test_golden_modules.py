@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 from test_golden_yolo_nets import maker
 
+from jaxdet.backbones.cspdarknet53 import CSPStage
 from jaxdet.convert import weights
 from jaxdet.detectors.net import InSequence
 from jaxdet.heads.yolov2 import Prediction
 from jaxdet.layers import activations
 from jaxdet.layers.attention import cbam, cbam_spatial, sam
+from jaxdet.layers.blocks import ConvBlock
 from jaxdet.layers.pool import spatial_pyramid_pool
 from jaxdet.necks.asff import FusedLevel
 from jaxdet.necks.fpn import fpn
@@ -97,6 +99,38 @@ def yolov4_case():
     return Case(NeckAndHead(), table, ("c3", "c4", "c5"), read, watched)
 
 
+class Stage(nn.Module):
+    """A stage of CSPDarknet-53 as the reference cuts it: the first with the stem."""
+
+    number: int
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        conv = functools.partial(ConvBlock, activation=activations.mish)
+        channels = 32 * 2**self.number
+        if self.number == 1:
+            x = conv(32, 3, name="stem")(x, train=train)
+        x = conv(channels, 3, 2, name="down")(x, train=train)
+        features = channels // min(self.number, 2)
+        return CSPStage(self.number, features, channels // 2, name="stage")(x, train=train)
+
+
+def stage_case(number):
+    parts = ["aside", "enter", "block1/narrow", "block1/widen", "leave", "merge"]
+    layers = ["stem", "down", *(f"stage/{part}" for part in parts)]
+    theirs = [f"conv{i}" for i in range(1, 9)]
+    if number == 2:
+        inside = [(i, j) for i in (0, 1) for j in (0, 1)]
+        blocks = [f"stage/block{i + 1}/{('narrow', 'widen')[j]}" for i, j in inside]
+        layers = ["down", "stage/aside", "stage/enter", *blocks, "stage/leave", "stage/merge"]
+        lists = [f"resblock.module_list.{i}.{j}" for i, j in inside]
+        theirs = ["conv1", "conv2", "conv3", *lists, "conv4", "conv5"]
+    table = {}
+    for name, ours in zip(theirs, layers, strict=True):
+        table |= block(f"{name}.conv", ours, ("0", "1"))
+    return Case(Stage(number), table, ("x",), only)
+
+
 def only(y, seen):
     return {"out": y}
 
@@ -112,6 +146,8 @@ CASES = {
     "fpn_pool": fpn_case("pool", ("pool",)),
     "fpn_p6p7": fpn_case("p6p7_of_c5", ("p6", "p7")),
     "fpn_p6p7_own": fpn_case("p6p7_of_p5", ("p6", "p7")),
+    "yolov4_stage1": stage_case(1),
+    "yolov4_stage2": stage_case(2),
     "yolov4_neck_head": yolov4_case(),
     "sam_pointwise": Case(sam(), {"conv": "gate/conv", "norm": "gate/norm"}, ("x",), only),
     "cbam_spatial": Case(cbam_spatial(), block("spatial", "gate", ("conv", "bn")), ("x",), only),
