@@ -3,10 +3,11 @@
     python -m jaxdet.main --config=configs/pelee_ssd304_voc.py --workdir=runs/pelee \
         --config.data.root=VOCdevkit --config.init_from=peleenet_imagenet.safetensors
 
-Published: 70.9 mAP on VOC2007 test, 11-point (paper; Robert-JunWang/Pelee, whose training
-script this recipe follows), 76.4 if trained on COCO first. The default boxes are that script's. The
-graph published with the second model, which `jaxdet.convert --source=peleenet` reads, has smaller
-ones: `--config.model.detector.scales=(0.07,0.15,0.33,0.51,0.69,0.87,1.05)`.
+Published: 70.9 mAP on VOC2007 test, 11-point (paper; Robert-JunWang/Pelee), 76.4 if trained on COCO
+first. Rate, steps, default boxes and limits are those of that repository's training script;
+augmentation is SSD300's, which expands and distorts more. The graph published with the second
+model, whose weights `jaxdet.convert --source=peleenet` reads, has smaller default boxes:
+`--config.model.detector.scales=(0.07,0.15,0.33,0.51,0.69,0.87,1.05)`.
 Measured here: no.
 """
 
