@@ -148,7 +148,9 @@ def test_misfits_are_refused(v2, tmp_path):
 
     for more in (-1, 1):
         other = write(tmp_path / "other.weights", np.arange(total + more))
-        with pytest.raises(ValueError, match=f"{total + more:,} numbers, the network has {total:,}"):
+        with pytest.raises(
+            ValueError, match=f"{total + more:,} numbers, the network has {total:,}"
+        ):
             read(other)
     with pytest.raises(ValueError, match=r"would be negative"):
         read(write(tmp_path / "other.weights", -np.arange(total)))

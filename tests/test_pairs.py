@@ -95,7 +95,7 @@ def test_a_neck_after_any_number_of_maps_of_any_channels(neck, count):
         assert min(min(x.shape) for x in shapes_of(sequence(neck), maps)[0]) >= 1
 
 
-@pytest.mark.parametrize("neck", ["asff", "pan", "passthrough", "yolo_fpn"])
+@pytest.mark.parametrize("neck", ["asff", "csp_pan", "pan", "passthrough", "yolo_fpn"])
 def test_maps_that_do_not_double_are_refused(neck):
     maps = tuple(jax.ShapeDtypeStruct((1, s, s, 8), jnp.float32) for s in (19, 10))
     with pytest.raises(ValueError, match="do not align"):

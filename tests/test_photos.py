@@ -60,7 +60,9 @@ def test_objects_are_found_where_they_are(shared, imported):
 
 def test_vocs_classes_start_from_cocos_by_name(imported, capsys):
     folder, _ = imported
-    recipe = build.recipe(load(RECIPE.with_name("yolov3_tiny_416_voc.py")).get_config(), voc.CLASSES)
+    recipe = build.recipe(
+        load(RECIPE.with_name("yolov3_tiny_416_voc.py")).get_config(), voc.CLASSES
+    )
     ours = flatten_dict(init_from.initial_variables(recipe, str(folder)))
     assert f"weights from {folder}; fresh: none" in capsys.readouterr().out
     theirs, names = flatten_dict(jaxdet.load(folder).variables), jaxdet.load(folder).classes

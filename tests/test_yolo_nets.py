@@ -52,7 +52,11 @@ def net(name, classes, width=1.0):
         "yolov3-spp": (darknet53, spp_and_fpn, yolov3(classes, (3, 3, 3))),
         "yolov3-tiny": (darknet_tiny, partial(yolo_fpn, convs=(0, 1)), yolov3(classes, (3, 3))),
         "yolov4": (cspdarknet53, spp_and_pan, yolov4(classes, (3, 3, 3))),
-        "yolov4-tiny": (cspdarknet53_tiny, partial(yolo_fpn, convs=(0, 1)), yolov4(classes, (3, 3))),
+        "yolov4-tiny": (
+            cspdarknet53_tiny,
+            partial(yolo_fpn, convs=(0, 1)),
+            yolov4(classes, (3, 3)),
+        ),
     }[name]
     return Net(backbone(width=width), neck(width=width), head, **PIXELS)
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from jaxdet.layers.activations import identity, relu
-from jaxdet.layers.blocks import Activation, ConvBlock, Norm
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, pieces_of
 from jaxdet.layers.norms import batch_norm
 from jaxdet.necks.vgg_extras import coarser_maps
 
@@ -25,7 +25,7 @@ class ResidualPrediction(nn.Module):
         conv = partial(ConvBlock, norm=self.norm, activation=self.activation)
         y = conv(self.features // 2, name="conv1")(x, train=train)
         y = conv(self.features // 2, 3, name="conv2")(y, train=train)
-        linear = partial(conv, self.features, activation=identity)
+        linear = partial(conv, self.features * pieces_of(self.activation), activation=identity)
         y = linear(name="conv3")(y, train=train)
         return self.activation(linear(name="shortcut")(x, train=train) + y)
 
