@@ -12,8 +12,8 @@ from test_configs import load
 
 import jaxdet
 from jaxdet import build, data
-from jaxdet.data import voc
 from jaxdet.convert.__main__ import convert
+from jaxdet.data import voc
 from jaxdet.engine import evaluate, init_from
 
 RECIPE = pathlib.Path("configs/yolov3_tiny_416_coco.py")
@@ -70,8 +70,8 @@ def test_vocs_classes_start_from_cocos_by_name(imported, capsys):
     old, new = (np.asarray(x[path]).reshape(256, 3, -1) for x in (theirs, ours))
     assert old.shape[-1] == 85 and new.shape[-1] == 25
     np.testing.assert_array_equal(new[..., :5], old[..., :5])
-    for voc, coco in {"dog": "dog", "aeroplane": "airplane", "tvmonitor": "tv"}.items():
-        at, of = voc.CLASSES.index(voc), names.index(coco)
+    for name, coco in {"dog": "dog", "aeroplane": "airplane", "tvmonitor": "tv"}.items():
+        at, of = voc.CLASSES.index(name), names.index(coco)
         np.testing.assert_array_equal(new[..., 5 + at], old[..., 5 + of])
     same = [path for path in ours if path[1] != "head"]
     assert same and all(np.array_equal(ours[path], theirs[path]) for path in same)
