@@ -92,7 +92,7 @@ def toy_activation(x: jax.Array) -> jax.Array:
 
 def toy_mix(key, pixels, objects, *, share: float = 0.5):
     """A darker batch."""
-    return pixels * share, _compact(objects)
+    return pixels * share, mixed.joined(objects)
 ''',
 }
 RECIPE = '''
