@@ -1,13 +1,15 @@
 """Public PyTorch references to compare speed with, from checkouts of them.
 
 They are lufficc/SSD and, for YOLOv2, yjh0410/PyTorch_YOLOv2; no part of them is in this project.
-The environment needs torch and yacs beside jaxdet.
+The environment needs torch and yacs beside jaxdet. `yolov4_peer.py` has the one of YOLOv4.
 """
 
 import importlib.util
 import pathlib
 import sys
 import types
+
+import numpy as np
 
 YAML = {
     "ssd300_voc": "vgg_ssd300_voc0712",
@@ -46,3 +48,9 @@ def build_yolov2(checkout: pathlib.Path, size: int):
     config = {**yolov2_config["yolov2"], "pretrained": False}
     anchors = config["anchor_size"]["voc"]
     return YOLOv2(config, torch.device("cpu"), size, num_classes=20, anchor_size=anchors)
+
+
+def floor(scores: np.ndarray, candidates: int) -> float:
+    """The score that `candidates` of the scores [B, ...] per image are above, on average."""
+    place = scores.size - candidates * len(scores) - 1
+    return float(np.partition(scores, place, axis=None)[place])
