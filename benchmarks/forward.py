@@ -8,13 +8,11 @@ Weights are random and images are noise, so all scores are alike; `benchmarks/po
 NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD;
 for YOLOv2 yjh0410/PyTorch_YOLOv2), whose forward pass and decoding (with NMS of at most one image)
 are timed in alternation with ours; or torchvision, unchanged and compiled, with its NMS. For YOLOv4
-it is Tianxiaomo/pytorch-YOLOv4 with its NMS; there thresholds leave 400 candidates per image to
-either NMS.
+it is Tianxiaomo/pytorch-YOLOv4 with its NMS, and both networks have the same weights, which leave
+NMS 400 anchors per image.
 """
 
 import argparse
-import dataclasses
-import functools
 import pathlib
 
 import jax
@@ -25,7 +23,6 @@ from timing import read_recipe, report, seconds_in_turn
 from jaxdet import build
 
 CLASSES = 20
-CANDIDATES = 400  # per image, for NMS, beside the peer of YOLOv4
 
 
 def main() -> None:
@@ -40,23 +37,25 @@ def main() -> None:
     config = read_recipe(options.config)
     config.model.dtype = options.dtype
     name = pathlib.Path(options.config).stem
-    like_peer = options.peer and name.startswith("yolov4")
-    programs = make_ours(config, options.batch_size, CANDIDATES if like_peer else None)
+    recipe = build.recipe(config, tuple(f"class {i}" for i in range(CLASSES)))
+    detector, variables = recipe.detector, recipe.detector.init(jax.random.key(0))
+    shape = (options.batch_size, detector.size, detector.size, 3)
+    pixels = jax.random.uniform(jax.random.key(1), shape, maxval=255)
+    theirs = {}
     if options.peer == pathlib.Path("torchvision"):
         import torchvision_peer
 
         shapes = options.batch_size, options.dtype, CLASSES, config.model.size
-        programs |= torchvision_peer.inference(name, *shapes)
-    elif like_peer:
+        theirs = torchvision_peer.inference(name, *shapes)
+    elif options.peer and name.startswith("yolov4"):
         import yolov4_peer
 
-        limits = dict(size=config.model.size, candidates=CANDIDATES)
-        limits["iou_threshold"] = config.evaluation.iou_threshold
-        shapes = options.batch_size, CLASSES
-        programs["peer"] = yolov4_peer.inference(options.peer, name, *shapes, limits)
+        given = options.peer, name, recipe, np.asarray(pixels)
+        theirs["peer"], detector, variables = yolov4_peer.inference(*given)
     elif options.peer:
         make = make_yolov2_peer if name.startswith("yolov2") else make_peer
-        programs["peer"] = make(options.peer, name, options.batch_size)
+        theirs["peer"] = make(options.peer, name, options.batch_size)
+    programs = make_ours(detector, variables, pixels) | theirs
     times = seconds_in_turn(programs, repeats=options.repeats)
     more = {"batch": options.batch_size, "dtype": options.dtype}
     for what, seconds in times.items():
@@ -67,16 +66,8 @@ def main() -> None:
             report(f"ratio/{name}", ratio, f"times the speed of the {what}", **more)
 
 
-def make_ours(config, batch_size: int, candidates: int | None) -> dict:
-    """Our network with decoding, and with NMS, of so many `candidates` per image if given."""
-    detector = build.recipe(config, tuple(f"class {i}" for i in range(CLASSES))).detector
-    variables = detector.init(jax.random.key(0))
-    shape = (batch_size, detector.size, detector.size, 3)
-    pixels = jax.random.uniform(jax.random.key(1), shape, maxval=255)
-    if candidates:
-        scores = np.asarray(jax.jit(detector.forward)(variables, pixels)[1])
-        limit = functools.partial(detector.nms, score_threshold=peer.floor(scores, candidates))
-        detector = dataclasses.replace(detector, nms=limit)
+def make_ours(detector, variables, pixels) -> dict:
+    """Our network with decoding, and with NMS."""
     functions = {"forward": jax.jit(detector.forward), "predict": jax.jit(detector.predict)}
 
     def repeated(function):

@@ -9,8 +9,6 @@ import pathlib
 import sys
 import types
 
-import numpy as np
-
 YAML = {
     "ssd300_voc": "vgg_ssd300_voc0712",
     "ssd512_voc": "vgg_ssd512_voc0712",
@@ -48,9 +46,3 @@ def build_yolov2(checkout: pathlib.Path, size: int):
     config = {**yolov2_config["yolov2"], "pretrained": False}
     anchors = config["anchor_size"]["voc"]
     return YOLOv2(config, torch.device("cpu"), size, num_classes=20, anchor_size=anchors)
-
-
-def floor(scores: np.ndarray, candidates: int) -> float:
-    """The score that `candidates` of the scores [B, ...] per image are above, on average."""
-    place = scores.size - candidates * len(scores) - 1
-    return float(np.partition(scores, place, axis=None)[place])

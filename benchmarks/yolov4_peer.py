@@ -5,29 +5,42 @@ project. The environment needs torch and easydict beside jaxdet.
 """
 
 import contextlib
+import dataclasses
+import functools
 import os
 import pathlib
 import sys
 import tempfile
 from unittest import mock
 
+import jax
 import numpy as np
-import peer
 import torch
 
+from jaxdet.convert import darknet, weights
 
-def inference(checkout: pathlib.Path, name: str, batch_size: int, classes: int, limits: dict):
-    """Inference on noise: network, decoding and NMS.
+CANDIDATES = 400  # per image, for NMS
 
-    `limits` has the `size` of the images, the `candidates` per image and the `iou_threshold`.
+
+def inference(checkout: pathlib.Path, name: str, recipe, pixels: np.ndarray):
+    """Its inference on `pixels` [B, H, H, 3] as a program: network, decoding and NMS.
+
+    Also returns our detector, with the same threshold of NMS, and the same weights for it. These
+    are random, with the BatchNorm statistics of `pixels`: otherwise values vanish or explode over
+    a hundred layers, and scores are all alike. The threshold leaves CANDIDATES anchors per image.
     """
-    model = _model(checkout, name, classes).eval()
+    model = _model(checkout, name, len(recipe.detector.classes))
     from tool.utils import post_processing
 
-    images = torch.rand(batch_size, 3, limits["size"], limits["size"])
+    images = torch.tensor(pixels).permute(0, 3, 1, 2).contiguous() / 255
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
     with torch.inference_mode():
-        best = model(images)[1].amax(dim=2)  # an anchor is a candidate for its best class only
-    thresholds = peer.floor(best.numpy(), limits["candidates"]), limits["iou_threshold"]
+        model.train()(images)
+        best = model.eval()(images)[1].amax(dim=2).ravel()  # it takes an anchor's best class only
+    threshold = best.topk(CANDIDATES * len(images) + 1).values[-1].item()
+    nms = recipe.detector.nms
 
     def run(calls: int) -> None:
         # It prints its own times.
@@ -37,9 +50,10 @@ def inference(checkout: pathlib.Path, name: str, batch_size: int, classes: int, 
             torch.inference_mode(),
         ):
             for _ in range(calls):
-                post_processing(None, *thresholds, model(images))
+                post_processing(None, threshold, nms.keywords["iou_threshold"], model(images))
 
-    return run
+    limited = functools.partial(nms, score_threshold=threshold)
+    return run, dataclasses.replace(recipe.detector, nms=limited), _as_ours(model, recipe)
 
 
 def training(checkout: pathlib.Path, name: str, batch, classes: int, size: int):
@@ -109,3 +123,22 @@ def _fit(criterion, layers, size: int) -> None:
         criterion.grid_y.append(cells[:, None])
         criterion.anchor_w.append(priors[mask, :1, None])
         criterion.anchor_h.append(priors[mask, 1:, None])
+
+
+def _as_ours(model, recipe):
+    """The variables of our network with the reference's weights, through Darknet's format."""
+    shapes = jax.eval_shape(recipe.detector.init, jax.random.key(0))
+    with tempfile.NamedTemporaryFile(suffix=".weights") as file:
+        np.array([0, 2, 0, 0, 0], np.int32).tofile(file)  # version 0.2.0, no images seen
+        for layer in model.models:
+            if isinstance(layer, torch.nn.Sequential):
+                conv, norm = layer[0], layer[1]
+                arrays = [conv.bias, conv.weight]
+                if isinstance(norm, torch.nn.BatchNorm2d):
+                    arrays = [norm.bias, norm.weight, norm.running_mean, norm.running_var]
+                    arrays.append(conv.weight)
+                for array in arrays:
+                    array.detach().numpy().tofile(file)
+        file.flush()
+        entries = weights.entries(file.name, darknet, recipe.model, shapes)
+    return weights.fill(entries, shapes)[0]
