@@ -7,7 +7,9 @@
 Weights are random and images are noise, so all scores are alike; `benchmarks/postprocess.py` times
 NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD;
 for YOLOv2 yjh0410/PyTorch_YOLOv2), whose forward pass and decoding (with NMS of at most one image)
-are timed in alternation with ours; or torchvision, unchanged and compiled, with its NMS.
+are timed in alternation with ours; or torchvision, unchanged and compiled, with its NMS. For YOLOv4
+it is Tianxiaomo/pytorch-YOLOv4 with its NMS, and both networks have the same weights, which leave
+NMS 400 anchors per image.
 """
 
 import argparse
@@ -35,15 +37,25 @@ def main() -> None:
     config = read_recipe(options.config)
     config.model.dtype = options.dtype
     name = pathlib.Path(options.config).stem
-    programs = make_ours(config, options.batch_size)
+    recipe = build.recipe(config, tuple(f"class {i}" for i in range(CLASSES)))
+    detector, variables = recipe.detector, recipe.detector.init(jax.random.key(0))
+    shape = (options.batch_size, detector.size, detector.size, 3)
+    pixels = jax.random.uniform(jax.random.key(1), shape, maxval=255)
+    theirs = {}
     if options.peer == pathlib.Path("torchvision"):
         import torchvision_peer
 
         shapes = options.batch_size, options.dtype, CLASSES, config.model.size
-        programs |= torchvision_peer.inference(name, *shapes)
+        theirs = torchvision_peer.inference(name, *shapes)
+    elif options.peer and name.startswith("yolov4"):
+        import yolov4_peer
+
+        given = options.peer, name, recipe, np.asarray(pixels)
+        theirs["peer"], detector, variables = yolov4_peer.inference(*given)
     elif options.peer:
         make = make_yolov2_peer if name.startswith("yolov2") else make_peer
-        programs["peer"] = make(options.peer, name, options.batch_size)
+        theirs["peer"] = make(options.peer, name, options.batch_size)
+    programs = make_ours(detector, variables, pixels) | theirs
     times = seconds_in_turn(programs, repeats=options.repeats)
     more = {"batch": options.batch_size, "dtype": options.dtype}
     for what, seconds in times.items():
@@ -54,12 +66,8 @@ def main() -> None:
             report(f"ratio/{name}", ratio, f"times the speed of the {what}", **more)
 
 
-def make_ours(config, batch_size: int) -> dict:
+def make_ours(detector, variables, pixels) -> dict:
     """Our network with decoding, and with NMS."""
-    detector = build.recipe(config, tuple(f"class {i}" for i in range(CLASSES))).detector
-    variables = detector.init(jax.random.key(0))
-    shape = (batch_size, detector.size, detector.size, 3)
-    pixels = jax.random.uniform(jax.random.key(1), shape, maxval=255)
     functions = {"forward": jax.jit(detector.forward), "predict": jax.jit(detector.predict)}
 
     def repeated(function):

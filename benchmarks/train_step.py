@@ -7,10 +7,11 @@
 
 Images are random, 375x500 on the recipe's canvas, with three objects each. Where the device's peak
 is known, the share of it is printed too. `--peer` is a checkout of the public PyTorch reference
-(lufficc/SSD), or torchvision, unchanged and compiled; its steps (without augmentation; torchvision
-matches) are timed in alternation with ours, and the ratio is printed. Both then keep freed memory,
-as `jaxdet.main` does; MALLOC_TOP_PAD_=131072 before the command (glibc's default) leaves both
-alone. On a GPU, XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 before it leaves memory for the peer.
+(lufficc/SSD; for YOLOv4 Tianxiaomo/pytorch-YOLOv4), or torchvision, unchanged and compiled; its
+steps (without augmentation; torchvision and YOLOv4 match) are timed in alternation with ours, and
+the ratio is printed. Both then keep freed memory, as `jaxdet.main` does; MALLOC_TOP_PAD_=131072
+before the command (glibc's default) leaves both alone. On a GPU, XLA_PYTHON_CLIENT_MEM_FRACTION=0.4
+before it leaves memory for the peer.
 """
 
 from jaxdet.training import allocator
@@ -54,6 +55,11 @@ def main() -> None:
         import torchvision_peer
 
         programs |= torchvision_peer.training(name, batch, options.dtype, CLASSES, detector.size)
+    elif options.peer and name.startswith("yolov4"):
+        import yolov4_peer
+
+        shapes = CLASSES, detector.size
+        programs["peer"] = yolov4_peer.training(options.peer, name, batch, *shapes)
     elif options.peer:
         programs["peer"] = make_peer(options.peer, name, batch)
     times = seconds_in_turn(programs, repeats=options.repeats)
