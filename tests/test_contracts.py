@@ -393,7 +393,8 @@ def recipes():
     for path in CONFIGS:
         config = load(path).get_config()
         variants = [config]
-        if config.model.neck.get("reorg") == "darknet_reorg":  # yjh0410 has the other order
+        if getattr(config.model.neck, "reorg", "") == "darknet_reorg":
+            # yjh0410 has the other order
             variants.append(load(path).get_config())
             variants[-1].model.neck.reorg = "space_to_depth"
         for each in variants:

@@ -102,7 +102,7 @@ def whole(backbone):
 
 def test_imagenet_mobilenet_v2(shared):
     file = shared / "weights" / "mobilenet_v2_imagenet.safetensors"
-    variables = weights.load_backbone(file, whole(mobilenet_v2()), backbone="mobilenet_v2")
+    variables = weights.load_backbone(file, whole(mobilenet_v2()), model=("mobilenet_v2",))
     given = safetensors.numpy.load_file(file)
     assert variables["params"]["head"] == {"w": "params"}
     np.testing.assert_array_equal(

@@ -67,14 +67,17 @@ def thin_config(name):
     config = ConfigDict(load(path).get_config())
     if "quickstart_yolo" in name:
         config.model.size = 128
-    for part in ("backbone", "neck"):
-        block = config.model[part]
+    neck = config.model.neck
+    necks = tuple(dict(each) for each in (neck if isinstance(neck, tuple) else (neck,)))
+    for block in (config.model.backbone, *necks):
         if "channels" in block:
-            block.channels = tuple(max(8, c // 8) for c in block.channels)
+            block["channels"] = tuple(max(8, c // 8) for c in block["channels"])
         else:
-            block.width = 0.125
-        if block.name == "efficientnet_b3":
-            block.depth = 0.3  # 8 blocks, not 26
+            block["width"] = 0.125
+        if block["name"] == "efficientnet_b3":
+            block["depth"] = 0.3  # 8 blocks, not 26
+    del config.model.neck
+    config.model.neck = necks if len(necks) > 1 else necks[0]
     return config
 
 

@@ -39,12 +39,12 @@ def test_yolov3_tiny_has_the_ap_that_another_program_finds(shared, imported):
 
 
 def test_objects_are_found_where_they_are(shared, imported):
-    """Of the confident detections of the first photos, at least ten lie on an annotated object."""
+    """Of the confident detections in the first photos, most lie on an object of that class."""
     folder, config = imported
     detector = jaxdet.load(folder)
     dataset = data.open("coco_2017_val", dir=config.data.dir, root=config.data.root)
-    found = 0
-    for i in range(12):
+    hits = []
+    for i in range(24):
         truth, result = dataset.annotation(i), detector(dataset.image(i))
         pixels = truth.boxes * np.array([truth.width, truth.height] * 2)
         for box, label, score in zip(result.boxes, result.labels, result.scores, strict=True):
@@ -54,8 +54,8 @@ def test_objects_are_found_where_they_are(shared, imported):
             low, high = np.maximum(box[:2], same[:, :2]), np.minimum(box[2:], same[:, 2:])
             shared_area = np.prod(np.maximum(high - low, 0), axis=1)
             both = np.prod(box[2:] - box[:2]) + np.prod(same[:, 2:] - same[:, :2], axis=1)
-            found += (shared_area / (both - shared_area)).max() > 0.5
-    assert found >= 10
+            hits.append((shared_area / (both - shared_area)).max() > 0.5)
+    assert len(hits) >= 15 and np.mean(hits) > 0.6, hits
 
 
 def test_vocs_classes_start_from_cocos_by_name(imported, capsys):

@@ -193,3 +193,5 @@ def preview(recipe: build.Recipe) -> Callable[[int], Callable]:
             return pixels, objects, anchors, targets.positive
 
         return jax.jit(see)
+
+    return lambda number: compiled(recipe.view_at(detector.size, number))
