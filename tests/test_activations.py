@@ -100,7 +100,7 @@ def test_the_fully_connected_layers_keep_their_units():
 BLOCKS = {
     "conv": ConvBlock(8, 3),
     "depthwise": DepthwiseBlock(),
-    "bottleneck": Bottleneck(2, 1),
+    "bottleneck": Bottleneck(2, 1, first=False),
     "squeezed": SqueezedResidual(8, 16, 3, 1, squeeze=True, squeeze_first=True),
 }
 

@@ -22,9 +22,9 @@ CLASSES = ("a", "b", "c")
 
 @functools.cache
 def recipes_of_families():
-    """Family -> the name of the first of its recipes; quickstarts go first, as they are small."""
-    found = {}
-    for path in sorted(CONFIGS, key=lambda path: "quickstart" not in path.stem):
+    """Family -> the name of the first of its recipes; small ones go first."""
+    found, small = {}, lambda path: ("quickstart" not in path.stem, "tiny" not in path.stem)
+    for path in sorted(CONFIGS, key=small):
         found.setdefault(load(path).get_config().model.detector.name, path.stem)
     return found
 
@@ -65,7 +65,7 @@ def thin(name):
 def thin_config(name):
     (path,) = [path for path in CONFIGS if path.stem == name]
     config = ConfigDict(load(path).get_config())
-    if "quickstart_yolo" in name:
+    if "quickstart_yolo" in name or "tiny" in name:
         config.model.size = 128
     neck = config.model.neck
     necks = tuple(dict(each) for each in (neck if isinstance(neck, tuple) else (neck,)))

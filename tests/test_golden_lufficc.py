@@ -174,7 +174,7 @@ def stored_targets(its):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WITH_ARRAYS)
+@pytest.mark.parametrize("name", ["mobilenet_v2_ssd320_voc0712"])  # VGG's takes a minute and a half
 def test_training_in_float64_equals_the_reference(shared, name):
     its = golden(shared, name)
     with jax.enable_x64(True):
