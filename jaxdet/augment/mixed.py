@@ -6,6 +6,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxdet.augment.window import masked
 from jaxdet.boxes.iou import area
 from jaxdet.types import Array, Objects
 
@@ -45,12 +46,7 @@ def visible(
     """
     kept = objects.mask & (share >= min_visible)
     kept &= ((boxes[..., 2:] - boxes[..., :2]) * side > 1).all(axis=-1)
-    return Objects(
-        boxes=jnp.where(kept[..., None], boxes, 0.0),
-        labels=jnp.where(kept, objects.labels, 0),
-        mask=kept,
-        weight=jnp.where(kept, objects.weight, 0.0),
-    )
+    return masked(objects, boxes, kept)
 
 
 def clip(boxes: Array, limits: Array) -> Array:

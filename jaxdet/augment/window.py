@@ -57,9 +57,13 @@ def move_objects(objects: Objects, window: Window) -> Objects:
     boxes = to_view(objects.boxes, window)
     kept = objects.mask & centre_inside(jnp.array([[0.0, 0.0, 1.0, 1.0]]), boxes)[0]
     boxes = jnp.clip(boxes, 0.0, 1.0)
-    kept &= area(boxes) > 0
+    return masked(objects, boxes, kept & (area(boxes) > 0))
+
+
+def masked(objects: Objects, boxes: Array, kept: Array) -> Objects:
+    """The objects [..., N] with other boxes [..., N, 4]; those not `kept` [..., N] are padding."""
     return Objects(
-        boxes=jnp.where(kept[:, None], boxes, 0.0),
+        boxes=jnp.where(kept[..., None], boxes, 0.0),
         labels=jnp.where(kept, objects.labels, 0),
         mask=kept,
         weight=jnp.where(kept, objects.weight, 0.0),

@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdet.backbones.darknet53 import BLOCKS, Residual
+from jaxdet.backbones.darknet53 import Darknet53, Residual
 from jaxdet.layers.activations import mish
-from jaxdet.layers.blocks import Activation, ConvBlock, Norm, he_fan_in, maps_at
+from jaxdet.layers.blocks import Activation, ConvBlock, Norm, he_fan_in
 from jaxdet.layers.norms import batch_norm
 
 
@@ -39,32 +39,19 @@ class CSPStage(nn.Module):
         return conv(channels, name="merge")(joined, train=train)
 
 
-class CSPDarknet53(nn.Module):
+class CSPDarknet53(Darknet53):
     """Maps of strides 2 to 32; by default 8, 16 and 32, with 256, 512 and 1024 channels.
 
     The first stage keeps all its channels in both parts, the others halve them. `width` multiplies
     the channel counts.
     """
 
-    width: float = 1.0
-    norm: Norm | None = batch_norm
     activation: Activation = mish
-    strides: tuple[int, ...] = (8, 16, 32)
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, ...]:
-        options = dict(norm=self.norm, activation=self.activation)
-        conv = partial(ConvBlock, **options, kernel_init=he_fan_in)
-        channels, maps = int(32 * self.width), {}
-        x = conv(channels, 3, name="stem")(x, train=train)
-        for stage, blocks in enumerate(BLOCKS, start=1):
-            channels *= 2
-            x = conv(channels, 3, 2, name=f"down{stage}")(x, train=train)
-            features = channels if stage == 1 else channels // 2
-            each = CSPStage(blocks, features, channels // 2, **options, name=f"stage{stage}")
-            x = each(x, train=train)
-            maps[2**stage] = x
-        return maps_at(maps, self.strides)
+    def _stage(self, x: jax.Array, stage: int, blocks: int, *, train: bool, **options) -> jax.Array:
+        half = x.shape[-1] // 2
+        features = x.shape[-1] if stage == 1 else half
+        return CSPStage(blocks, features, half, **options, name=f"stage{stage}")(x, train=train)
 
 
 cspdarknet53 = CSPDarknet53

@@ -46,10 +46,15 @@ class Darknet53(nn.Module):
         for stage, count in enumerate(BLOCKS, start=1):
             channels *= 2
             x = conv(channels, 3, 2, name=f"down{stage}")(x, train=train)
-            for i in range(1, count + 1):
-                x = Residual(channels // 2, **options, name=f"block{stage}_{i}")(x, train=train)
-            maps[2**stage] = x
+            x = maps[2**stage] = self._stage(x, stage, count, train=train, **options)
         return maps_at(maps, self.strides)
+
+    def _stage(self, x: jax.Array, stage: int, blocks: int, *, train: bool, **options) -> jax.Array:
+        """What follows the strided convolution of a stage."""
+        for i in range(1, blocks + 1):
+            block = Residual(x.shape[-1] // 2, **options, name=f"block{stage}_{i}")
+            x = block(x, train=train)
+        return x
 
 
 darknet53 = Darknet53

@@ -26,17 +26,14 @@ _darknet19 = [
     for block, count in enumerate((1, 1, 3, 3, 5, 5), start=1)
     for i in range(1, count + 1)
 ]
-_darknet53 = ["stem"]
+_darknet53, _cspdarknet53 = ["stem"], ["stem"]
 for stage, count in enumerate((1, 2, 8, 8, 4), start=1):
-    blocks = [f"block{stage}_{i}" for i in range(1, count + 1)]
-    _darknet53 += [f"down{stage}", *(f"{b}/{part}" for b in blocks for part in ("narrow", "widen"))]
+    blocks = [f"{i}/{part}" for i in range(1, count + 1) for part in ("narrow", "widen")]
+    _darknet53 += [f"down{stage}", *(f"block{stage}_{block}" for block in blocks)]
+    parts = ["aside", "enter", *(f"block{block}" for block in blocks), "leave", "merge"]
+    _cspdarknet53 += [f"down{stage}", *(f"stage{stage}/{part}" for part in parts)]
 
 _darknet_tiny = [f"conv{i}" for i in range(1, 8)]
-_cspdarknet53 = ["stem"]
-for stage, count in enumerate((1, 2, 8, 8, 4), start=1):
-    blocks = [f"block{i}/{part}" for i in range(1, count + 1) for part in ("narrow", "widen")]
-    parts = ["aside", "enter", *blocks, "leave", "merge"]
-    _cspdarknet53 += [f"down{stage}", *(f"stage{stage}/{part}" for part in parts)]
 _tiny_stages = [
     f"stage{i}/{part}" for i in (1, 2, 3) for part in ("conv1", "conv2", "conv3", "merge")
 ]

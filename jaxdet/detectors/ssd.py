@@ -54,7 +54,8 @@ def ssd(
         letterbox=letterbox,
         anchors=partial(
             _default_boxes,
-            strides=(size, strides),
+            own_size=size,
+            strides=strides,
             scales=scales,
             ratios=ratios,
             clip=clip_anchors,
@@ -72,13 +73,12 @@ def ssd(
     )
 
 
-def _default_boxes(grids, size, *, strides, scales, ratios, clip) -> Anchors:
-    own_size, listed = strides
+def _default_boxes(grids, size, *, own_size, strides, scales, ratios, clip) -> Anchors:
     sides = [scale * size for scale in scales]
     return anchors.default_boxes(
         grids,
         size=size,
-        strides=listed if size == own_size else (),
+        strides=strides if size == own_size else (),
         min_sizes=sides[:-1],
         max_sizes=sides[1:],
         ratios=ratios,

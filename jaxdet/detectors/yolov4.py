@@ -47,7 +47,7 @@ def yolov4(
         match_iou=match_iou,
     )
     losses = partial(
-        yolo.yolov4,
+        yolo.yolov3,
         ignore_iou=ignore_iou,
         ignore_score=ignore_score,
         box_weight=box_weight,

@@ -94,45 +94,25 @@ def yolov3(
     *,
     ignore_iou: float,
     ignore_score: float = 0.0,
+    box_weight: float | None = None,
     box_loss: BoxLoss,
     class_loss: ClassLoss,
 ) -> Losses:
-    """YOLOv3's losses (section 2; that of boxes as in darknet).
+    """The losses of YOLOv3 (section 2; that of boxes as in darknet) and of YOLOv4.
 
     Objectness: the target is 1 for positives and 0 for the others, except those whose decoded box
     overlaps any object by more than `ignore_iou` and whose highest class score is above
-    `ignore_score`, which are ignored. Boxes: `box_loss` times (2 - area of the object).
+    `ignore_score`, which are ignored. Boxes: `box_loss` times `box_weight`, by default (2 - area of
+    the object).
     """
     raw = _full(raw)
     weight = jnp.where(targets.positive, targets.weight, 0.0)
     of_box = box_loss(raw.boxes, targets.boxes, anchors, codecs.in_cell)
+    small = box_weight is None
     return _per_image(
-        box=weight * _emphasise_small(of_box, targets),
+        box=weight * (_emphasise_small(of_box, targets) if small else box_weight * of_box),
         objectness=_of_objectness(raw, targets, objects, anchors, ignore_iou, ignore_score),
-        classes=weight * class_loss(raw.logits, _shares(targets, raw)),
-    )
-
-
-def yolov4(
-    raw: Raw,
-    targets: Targets,
-    objects: Objects,
-    anchors: Anchors,
-    *,
-    ignore_iou: float,
-    ignore_score: float,
-    box_weight: float,
-    box_loss: BoxLoss,
-    class_loss: ClassLoss,
-) -> Losses:
-    """As `yolov3`, with `box_weight` times `box_loss` for boxes of any area (Darknet)."""
-    raw = _full(raw)
-    weight = jnp.where(targets.positive, targets.weight, 0.0)
-    of_box = box_loss(raw.boxes, targets.boxes, anchors, codecs.in_cell)
-    return _per_image(
-        box=box_weight * weight * of_box,
-        objectness=_of_objectness(raw, targets, objects, anchors, ignore_iou, ignore_score),
-        classes=weight * class_loss(raw.logits, _shares(targets, raw)),
+        classes=weight * class_loss(raw.logits, _one_hot(targets, raw)),
     )
 
 
@@ -159,15 +139,11 @@ def _best_of_cell(predicted: Array, target: Array, per_cell: int) -> Array:
 
 
 def _one_hot(targets: Targets, raw: Raw) -> Array:
-    """The targets' classes, one-hot [B, A, K], with as many classes as logits."""
+    """The targets' classes [B, A, K], with as many classes as logits: one-hot, or with a 1 for each
+    class of an anchor that can have several objects."""
+    if targets.classes is not None:
+        return targets.classes.astype(raw.logits.dtype)
     return jax.nn.one_hot(targets.labels, raw.logits.shape[-1], dtype=raw.logits.dtype)
-
-
-def _shares(targets: Targets, raw: Raw) -> Array:
-    """As `_one_hot`, with a 1 for every class of an anchor that has several objects."""
-    if targets.classes is None:
-        return _one_hot(targets, raw)
-    return targets.classes.astype(raw.logits.dtype)
 
 
 def _emphasise_small(loss: Array, targets: Targets) -> Array:
