@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from timing import median_ms, report
 
-from jaxdet.augment import colour, crops, views
+from jaxdet.augment import colour, crops, fit, views
 from jaxdet.types import Batch, Objects
 
 MEAN = (123.0, 117.0, 104.0)  # the fill of SSD300
@@ -28,7 +28,7 @@ def main() -> None:
 
     key = jax.random.key(0)
     batch = jax.device_put(make_batch(arguments.batch, arguments.canvas))
-    how = dict(output=arguments.output, letterbox=False, fill=MEAN)
+    how = dict(output=arguments.output, fit=fit.stretch, fill=MEAN)
     choices = dict(window=crops.expand_and_crop, colour=colour.distort)
     train = jax.jit(partial(views.train_view, **how, **choices))
     evaluate = jax.jit(jax.vmap(partial(views.eval_view, **how)))

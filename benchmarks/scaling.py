@@ -48,7 +48,7 @@ class Work:
         count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
         self.parameters, self.statistics = count(shapes["params"]), count(shapes.get("batch_stats"))
         # A multiplication and an addition, forwards and twice as much backwards.
-        self.flops = 2 * 3 * step_cost.multiply_adds(recipe.detector)
+        self.flops = 2 * 3 * step_cost.multiply_adds(recipe.detector, (recipe.detector.size,) * 2)
         self.canvas_bytes = recipe.data.canvas**2 * 3
         self.images_trained = recipe.steps * recipe.data.batch_size
 

@@ -19,7 +19,7 @@ from configs import yolov2_darknet19_416_voc
 def get_config() -> ConfigDict:
     """YOLOv2's backbone and rate, without zooming out, evaluated on VOC's classification task."""
     config = yolov2_darknet19_416_voc.get_config()
-    config.model.update(size=448, letterbox=False)
+    config.model.update(size=448, fit="stretch")
     config.model.neck = dict(name="extra_convs", channels=())
     config.model.head = dict(name="classifier")
     config.model.detector = dict(name="classifier")

@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
         mean=(123.0, 117.0, 104.0),
         scale=(1.0, 1.0, 1.0),
         dtype="float32",
-        letterbox=False,
+        fit="stretch",
         backbone=dict(name="vgg16"),
         neck=dict(name="vgg_extras"),
         head=dict(name="ssd"),

@@ -22,7 +22,7 @@ HAND_PICKED = tuple((side * r**0.5, side / r**0.5) for side in _SIDES for r in (
 def get_config() -> ConfigDict:
     """Darknet's recipe, with the augmentation of SSD."""
     config = ssd300_voc.get_config()
-    config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3, letterbox=True)
+    config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3, fit="letterbox")
     config.model.update(
         backbone=dict(name="darknet19", norm="batch_norm"), head=dict(name="yolov2")
     )

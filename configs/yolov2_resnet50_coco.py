@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.model.update(mean=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
     config.model.backbone = dict(name="resnet50")
     config.model.neck.reorg = "space_to_depth"
-    config.model.letterbox = False
+    config.model.fit = "stretch"
     cells = ((0.53, 0.79), (1.71, 2.36), (2.89, 6.44), (6.33, 3.79), (9.03, 9.74))  # of 32 pixels
     config.model.detector.priors = (tuple((32 * w, 32 * h) for w, h in cells),)
     config.data.update(train="coco_2017_train", eval="coco_2017_val", canvas=640, max_objects=100)

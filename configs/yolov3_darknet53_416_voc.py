@@ -22,7 +22,7 @@ PRIORS = (  # widths and heights in pixels of 416, fine to coarse (yolov3.cfg)
 def get_config() -> ConfigDict:
     """200 epochs with all freebies, and the augmentation of SSD."""
     config = ssd300_voc.get_config()
-    config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3, letterbox=True)
+    config.model.update(size=416, mean=(0.0,) * 3, scale=(255.0,) * 3, fit="letterbox")
     config.model.backbone = dict(name="darknet53")
     config.model.neck = dict(name="yolo_fpn")
     config.model.head = dict(name="yolov3")

@@ -15,7 +15,7 @@ from configs import yolov3_darknet53_416_coco
 def get_config() -> ConfigDict:
     """YOLOv3 with spatial pyramid pooling; Darknet's rules and rates, images stretched."""
     config = yolov3_darknet53_416_coco.get_config()
-    config.model.update(size=608, letterbox=False)
+    config.model.update(size=608, fit="stretch")
     del config.model.neck  # its type changes
     config.model.neck = (dict(name="spp"), dict(name="yolo_fpn", convs=(5, 5, 0)))
     config.model.detector.ignore_score = 0.25

@@ -15,7 +15,7 @@ from configs import yolov4_416_voc
 def get_config() -> ConfigDict:
     """Darknet's schedule; images are stretched to the square, as there."""
     config = yolov4_416_voc.get_config()
-    config.model.update(size=608, letterbox=False)
+    config.model.update(size=608, fit="stretch")
     config.data.update(train="coco_2017_train", eval="coco_2017_val", canvas=640, max_objects=100)
     config.schedule = dict(name="step_decay", steps=500_500, boundaries=(400_000, 450_000))
     config.schedule.update(peak=1.3e-3, factor=0.1, warmup=1_000, warmup_start=1e-3)

@@ -22,7 +22,7 @@ from jaxdet.augment import views
 from jaxdet.choices import arguments, check_name, choose
 from jaxdet.detectors import net as net_
 from jaxdet.training.step import View, programs
-from jaxdet.types import Detector
+from jaxdet.types import Detector, Shape
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -35,10 +35,16 @@ class Data:
     eval: str
     dir: str
     root: str
-    canvas: int
+    canvas: int | tuple[Shape, ...]
     batch_size: int
     max_objects: int
     keep_difficult: bool
+
+    @property
+    def canvases(self) -> tuple[Shape, ...]:
+        """The shapes of the canvases on which images are passed, the smallest first."""
+        shapes = self.canvas if isinstance(self.canvas, tuple) else ((self.canvas,) * 2,)
+        return tuple(sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)))
 
     @property
     def place(self) -> dict[str, str | None]:
@@ -118,8 +124,8 @@ class Recipe:
         It has the names of the family and of the parts without classes, the last part first.
         """
         parts = [part for part in reversed(self.parts) if part not in self.class_parts]
-        (family,) = _names(self.config["model"]["detector"])
-        return family, *("+".join(_names(self.parts[part])) for part in parts)
+        (family,) = names_of(self.config["model"]["detector"])
+        return family, *("+".join(names_of(self.parts[part])) for part in parts)
 
     def programs(self, mesh: Mesh) -> Callable[[int], Callable]:
         """The compiled step for every step number; see `training.step.programs`."""
@@ -151,7 +157,7 @@ def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
         class_parts=tuple(part for part in parts if "num_classes" in _fields(config, part)),
         data=data(config),
         optimiser=optimiser(rate),
-        optimiser_name=_names(config.optimiser)[0],
+        optimiser_name=names_of(config.optimiser)[0],
         view_at=_view_at(config, detector),
         step=Step(**arguments(Step, config.step, "step")),
         evaluation=evaluation,
@@ -161,7 +167,14 @@ def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
 
 def data(config: Any) -> Data:
     """The block `data`, needed to open the datasets, whose classes `recipe` needs."""
-    return Data(**arguments(Data, config.data, "data"))
+    made = Data(**arguments(Data, config.data, "data"))
+    for shape in made.canvases or (None,):
+        if not (isinstance(shape, tuple) and [type(side) for side in shape] == [int, int]):
+            raise ValueError(
+                f"config.data.canvas is {config.data.canvas!r}, expected a number of pixels, or "
+                "several (height, width)"
+            )
+    return made
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -171,7 +184,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 # Keys of the blocks that are not one function's arguments; the model also has its parts.
 _KEYS = "purpose seed init_from model data augment schedule optimiser step evaluation every"
-_MODEL_KEYS = ("size", "mean", "scale", "dtype", "letterbox", "detector")
+_MODEL_KEYS = ("size", "mean", "scale", "dtype", "fit", "detector")
 _AUGMENT_KEYS = ("window", "colour", "mix")
 
 
@@ -206,7 +219,7 @@ def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
         net=functools.partial(_net, config, classes),
         size=config.model.size,
         classes=classes,
-        letterbox=config.model.letterbox,
+        fit=choose("fit", config.model.fit, "model.fit"),
         nms=functools.partial(nms, **limits),
     )
     return choose("detector", config.model.detector, "model.detector", given=given)(**given)
@@ -219,7 +232,7 @@ def _net_class(config: Any) -> type[nn.Module]:
     return typing.get_args(typing.get_type_hints(function)["net"])[-1]
 
 
-_GIVEN = ("net", "size", "classes", "letterbox", "nms")  # passed to every family
+_GIVEN = ("net", "size", "classes", "fit", "nms")  # passed to every family
 
 
 def _parts(config: Any) -> tuple[str, ...]:
@@ -238,7 +251,7 @@ def _net(config: Any, classes: tuple[str, ...], num_anchors: tuple[int, ...]) ->
 def _part(part: str, block: Any, known: Mapping[str, Any]) -> nn.Module:
     """Builds a part of the network; a tuple of blocks becomes modules that run in sequence."""
     if isinstance(block, list | tuple):
-        names = _names(block)
+        names = names_of(block)
         unique = [n + str(names[:i].count(n) + 1) * (n in names[:i]) for i, n in enumerate(names)]
         return net_.InSequence(tuple(unique), tuple(_part(part, each, known) for each in block))
     made = choose(_key(part), block, f"model.{part}", given=known)
@@ -262,10 +275,10 @@ def _key(part: str) -> str:
     return part.rpartition("_")[2]
 
 
-def _names(block: Any) -> list[str]:
-    """The names in the value of a key: several if parts run in sequence."""
+def names_of(block: Any) -> list[str]:
+    """The names in the value of a recipe's key: several if parts run in sequence."""
     if isinstance(block, list | tuple):
-        return [name for each in block for name in _names(each)]
+        return [name for each in block for name in names_of(each)]
     return [block if isinstance(block, str) else block["name"]]
 
 
@@ -277,8 +290,10 @@ def _view_at(config: Any, detector: Detector) -> Callable[..., View]:
     augment = config.augment
     blocks = augment.mix if isinstance(augment.mix, list | tuple) else (augment.mix,)
     mixes = tuple(_mixing(block, fill=detector.fill) for block in blocks)
+    if mixes and any(height != width for height, width in data(config).canvases):
+        raise ValueError("config.augment.mix is for square inputs: config.data.canvas has others")
     options = dict(
-        letterbox=detector.letterbox,
+        fit=detector.fit,
         fill=detector.fill,
         window=choose("window", augment.window, "augment.window"),
         colour=choose("colour", augment.colour, "augment.colour"),

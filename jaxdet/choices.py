@@ -25,6 +25,7 @@ CHOICES = {
     "class_loss": "jaxdet.losses.classes",
     "colour": "jaxdet.augment.colour",
     "detector": "jaxdet.detectors",
+    "fit": "jaxdet.augment.fit",
     "head": "jaxdet.heads",
     "metric": "jaxdet.metrics",
     "mix": "jaxdet.augment.mix",

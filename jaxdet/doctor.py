@@ -22,9 +22,9 @@ import numpy as np
 from absl import flags
 
 from jaxdet import build, cli, data
-from jaxdet.engine import dataset_fit, setup, step_cost
+from jaxdet.engine import buckets, dataset_fit, setup, step_cost
 from jaxdet.training import parallel
-from jaxdet.types import Detector
+from jaxdet.types import Shape
 
 MEMORY = flags.DEFINE_float(
     "memory_gib", None, "Memory of a device in GiB, instead of what it reports."
@@ -68,7 +68,7 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     setup.check_truth(recipe, eval_set)
     setup.check_numbers(recipe, mesh)  # before the long check of the images
     for dataset in (train_set, eval_set):
-        for row in image_rows(dataset, recipe.data.canvas):
+        for row in image_rows(dataset, recipe.data.canvases[-1]):
             steps = steps and not row.fails
             yield row
     yield from object_rows(recipe, train_set)
@@ -77,7 +77,7 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     compiled = step_cost.compile_step(recipe, first, mesh)
     row = memory_row(step_cost.step_bytes(compiled), device_bytes, recipe)
     yield row
-    flops = step_flops(recipe.detector, recipe.data.batch_size)
+    flops = step_flops(recipe)
     yield Row("operations per step", f"{flops / 1e9:,.1f} GFLOP, network only")
     if steps and not row.fails:
         batches = setup.train_batches(recipe, train_set)
@@ -96,7 +96,7 @@ def device_rows(device_bytes: float) -> Iterator[Row]:
     yield Row("peak per device", f"{' and '.join(peaks)} TFLOP/s in bfloat16")
 
 
-def image_rows(dataset: data.Dataset, canvas: int) -> Iterator[Row]:
+def image_rows(dataset: data.Dataset, canvas: Shape) -> Iterator[Row]:
     """Whether the images of a dataset can be decoded and its boxes are valid."""
     reasons, rate = dataset_fit.undecodable(dataset, canvas=canvas)
     number, speed = f"{len(dataset):,} in {dataset.name}", f"{rate:,.0f} images/s on this host"
@@ -119,7 +119,8 @@ def image_rows(dataset: data.Dataset, canvas: int) -> Iterator[Row]:
 def object_rows(recipe: build.Recipe, dataset: data.Dataset) -> Iterator[Row]:
     """The training objects by class and by size, and how many the anchors miss."""
     detector, keep = recipe.detector, recipe.data.keep_difficult
-    objects = dataset_fit.fit(detector, dataset, keep_difficult=keep)
+    on = buckets.canvases(recipe, dataset.table.sizes)
+    objects = dataset_fit.fit(detector, dataset, on, keep_difficult=keep)
     counts = np.bincount(objects.labels, minlength=len(dataset.classes))
     named = [f"{name} {n:,}" for name, n in zip(dataset.classes, counts, strict=True)]
     yield Row("objects by class", ", ".join(named))
@@ -149,9 +150,10 @@ def memory_row(needed: int, available: float, recipe: build.Recipe) -> Row:
     return Row("memory", found, needed > available)
 
 
-def step_flops(detector: Detector, batch_size: int) -> float:
+def step_flops(recipe: build.Recipe) -> float:
     """Operations of a training step; the backward pass counts as two forward passes."""
-    return 3 * 2 * step_cost.multiply_adds(detector) * batch_size
+    shape = buckets.input_shapes(recipe)[-1]
+    return 3 * 2 * step_cost.multiply_adds(recipe.detector, shape) * recipe.data.batch_size
 
 
 def describe_time(images: int, recipe: build.Recipe, seconds: float) -> str:

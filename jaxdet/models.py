@@ -27,8 +27,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxdet import build, cli, data
-from jaxdet.engine import init_from, step_cost
-from jaxdet.types import Detector
+from jaxdet.engine import buckets, init_from, step_cost
+from jaxdet.types import Detector, Shape
 
 COLUMNS = ("config", "parameters", "MB", "GFLOPs", "anchors", "ms", "published", "measured here")
 BEGIN, END = "<!-- models: python -m jaxdet.models --write=docs/models.md -->", "<!-- /models -->"
@@ -58,26 +58,28 @@ def row(path: Path) -> tuple[str, ...]:
     """The row of one recipe, a file with `get_config`."""
     config = ConfigDict(runpy.run_path(str(path))["get_config"]())
     names = build.data(config)
-    detector = build.recipe(config, data.classes(names.train, **names.place)).detector
+    recipe = build.recipe(config, data.classes(names.train, **names.place))
+    detector = recipe.detector
     variables = jax.eval_shape(detector.init, jax.random.key(0))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    shape = buckets.input_shapes(recipe)[0]
     published, measured = accuracy(path)
     return (
         f"`{path.stem}`",
         f"{parameters:,}",
         f"{parameters * 4 / 2**20:.1f}",
-        f"{step_cost.multiply_adds(detector) / 1e9:.2f}",
-        f"{init_from.anchor_count(detector, detector.size):,}",
-        f"{milliseconds(detector):.0f}",
+        f"{step_cost.multiply_adds(detector, shape) / 1e9:.2f}",
+        f"{init_from.anchor_count(detector, shape):,}",
+        f"{milliseconds(detector, shape):.0f}",
         published,
         measured,
     )
 
 
-def milliseconds(detector: Detector) -> float:
+def milliseconds(detector: Detector, shape: Shape) -> float:
     """The time of `detector.predict` per image, with random weights: the best of three batches."""
     variables = detector.init(jax.random.key(0))
-    pixels = np.random.default_rng(0).uniform(0, 255, (BATCH, detector.size, detector.size, 3))
+    pixels = np.random.default_rng(0).uniform(0, 255, (BATCH, *shape, 3))
     pixels = jnp.asarray(pixels, jnp.float32)
     predict = jax.jit(detector.predict).lower(variables, pixels).compile()
     times = []

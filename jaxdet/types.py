@@ -9,6 +9,7 @@ first pixel of an image 100 pixels wide extends from 0.00 to 0.01.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import flax.struct
@@ -18,6 +19,9 @@ import numpy as np
 Array = jax.Array | np.ndarray
 Variables = dict[str, dict]  # {"params": ..., "batch_stats": ...}, trees of arrays
 Losses = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum, count)
+Shape = tuple[int, int]  # height and width in pixels
+# (size [2] of an image, shape of the input) -> where the image is in it, x1 y1 x2 y2 in pixels [4]
+Fit = Callable[[Array, Shape], Array]
 
 
 @flax.struct.dataclass
@@ -112,25 +116,27 @@ class Detector(Protocol):
     """The interface of a detector: all that training, evaluation and the commands may use.
 
     A detector is frozen and holds no arrays, so it can be hashed and printed; its weights are
-    arguments. `pixels` are RGB in 0..255, [B, H, H, 3]; `objects` are [B, N, ...], with boxes as
-    fractions of `pixels`. Every method can be traced.
+    arguments. `pixels` are RGB in 0..255, [B, H, W, 3]; `objects` are [B, N, ...], with boxes as
+    fractions of `pixels`. `inside` [B, 4] is the part of each input in which its image is, in the
+    same fractions; None if that is all of it. Every method can be traced.
     """
 
     @property
     def size(self) -> int:
-        """Side of the square input used for evaluation, in pixels."""
+        """The size of the input used for evaluation, in pixels: the side of a square, or what
+        `window.input_shape` says."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the K classes."""
 
     @property
-    def letterbox(self) -> bool:
-        """Whether images keep their aspect ratio in the square, or are stretched to fill it."""
+    def fit(self) -> Fit:
+        """How an image is placed in the input, a function of `augment/fit.py`."""
 
     @property
     def fill(self) -> tuple[float, float, float]:
-        """The colour of the padding around a letterboxed image, RGB in 0..255."""
+        """The colour of the padding around an image, RGB in 0..255."""
 
     def init(self, key: jax.Array) -> Variables:
         """Freshly initialised variables."""
@@ -143,6 +149,7 @@ class Detector(Protocol):
         *,
         key: jax.Array,
         train: bool = True,
+        inside: Array | None = None,
     ) -> tuple[Losses, dict]:
         """The losses of a batch as sums and counts, and the new batch statistics.
 
@@ -150,11 +157,16 @@ class Detector(Protocol):
         be added up over devices and micro-batches, means cannot.
         """
 
-    def predict(self, variables: Variables, pixels: Array) -> Detections:
+    def predict(
+        self, variables: Variables, pixels: Array, inside: Array | None = None
+    ) -> Detections:
         """The detections [B, M] in `pixels`."""
 
-    def forward(self, variables: Variables, pixels: Array) -> tuple[jax.Array, jax.Array]:
-        """Boxes [B, A, 4] and scores [B, A, K] before NMS; ValueError for an impossible size."""
+    def forward(
+        self, variables: Variables, pixels: Array, inside: Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Boxes [B, A, 4], or [B, A, K, 4] if each class has its own, and scores [B, A, K], before
+        NMS; ValueError for an impossible shape."""
 
-    def matched(self, objects: Objects, size: int) -> tuple[Anchors, Targets]:
-        """The anchors for an input of `size` pixels, and the targets [B, A] assigned to them."""
+    def matched(self, objects: Objects, shape: Shape) -> tuple[Anchors, Targets]:
+        """The anchors for an input of some shape, and the targets [B, A] assigned to them."""

@@ -55,11 +55,11 @@ from jaxdet.detectors.ssd import ssd
 from jaxdet.losses.box import BoxLoss, mse
 
 def toy_family(
-    net: Callable[[tuple[int, ...]], Net], *, size, classes, letterbox, nms, box_loss: BoxLoss = mse
+    net: Callable[[tuple[int, ...]], Net], *, size, classes, fit, nms, box_loss: BoxLoss = mse
 ):
     """SSD with squares alone."""
     options = dict(strides=(8, 16), scales=(0.2, 0.4, 0.6), ratios=((), ()), box_loss=box_loss)
-    return ssd(net, size=size, classes=classes, letterbox=letterbox, nms=nms, **options)
+    return ssd(net, size=size, classes=classes, fit=fit, nms=nms, **options)
 ''',
     "convert/toy_source.py": """
 _convs = {

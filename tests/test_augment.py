@@ -9,6 +9,7 @@ import pytest
 
 from jaxdet.augment import colour, crops, views
 from jaxdet.augment import window as window_
+from jaxdet.augment.fit import letterbox, stretch
 from jaxdet.types import Batch, Objects
 
 SIZE = np.array([300, 500], np.int32)
@@ -53,25 +54,28 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@partial(jax.jit, static_argnames=("letterbox", "expand_max"))
-def sample_windows(keys, size, objects, choices, *, letterbox, expand_max):
+WHOLE = window_.uncropped_window(np.array(SIZE), stretch, (300, 300))
+
+
+@partial(jax.jit, static_argnames=("fit", "expand_max"))
+def sample_windows(keys, size, objects, choices, *, fit, expand_max):
     def one(key):
-        return crops.expand_and_crop(
-            key, size, objects, letterbox, expand_max=expand_max, **choices
-        )
+        uncropped = window_.uncropped_window(size, fit, (5120, 5120))
+        how = dict(expand_max=expand_max, **choices)
+        return crops.expand_and_crop(key, size, objects, uncropped, fit is not stretch, **how)
 
     return jax.vmap(one)(keys)
 
 
 def sample(
-    objects: Objects, *, size=SIZE, letterbox=False, expand_max=4.0, **choices
+    objects: Objects, *, size=SIZE, fit=stretch, expand_max=4.0, **choices
 ) -> tuple[np.ndarray, np.ndarray]:
     """The windows [KEYS, 4] of many keys, and which are mirrored [KEYS]."""
     choices = FIXED | choices
     impossible = (np.inf,) * (3 - len(choices["crop_min_ious"]))  # so that all compile to one
     choices["crop_min_ious"] += impossible
     keys, shape = jax.random.split(jax.random.key(0), KEYS), np.array(size, np.int32)
-    how = dict(letterbox=letterbox, expand_max=expand_max)
+    how = dict(fit=fit, expand_max=expand_max)
     windows = sample_windows(keys, shape, objects, choices, **how)
     return np.asarray(windows.box), np.asarray(windows.mirror)
 
@@ -201,7 +205,7 @@ def test_without_objects_nothing_is_cropped():
 def test_no_room_for_objects_and_no_modes_are_fine(padded, modes):
     objects = make_objects(*[(0.2, 0.2, 0.6, 0.8)] * (padded > 0), padded=padded)
     choices = FIXED | {"crop_min_ious": modes}
-    window = crops.expand_and_crop(jax.random.key(0), SIZE, objects, False, **choices)
+    window = crops.expand_and_crop(jax.random.key(0), SIZE, objects, WHOLE, False, **choices)
     np.testing.assert_array_equal(window.box, [0, 0, 1, 1])
 
 
@@ -218,7 +222,7 @@ MIRRORED_BEFORE = [False, False, False, True]
 def test_stretched_windows_are_those_of_before():
     objects = make_objects((0.1, 0.15, 0.35, 0.5), (0.3, 0.2, 0.95, 0.9))
     for seed, (box, mirror) in enumerate(zip(WINDOWS_BEFORE, MIRRORED_BEFORE, strict=True)):
-        window = crops.expand_and_crop(jax.random.key(seed), SIZE, objects, False)
+        window = crops.expand_and_crop(jax.random.key(seed), SIZE, objects, WHOLE, False)
         np.testing.assert_allclose(window.box, box, rtol=1e-6)  # the same bits, on one machine
         assert window.mirror == mirror
 
@@ -244,7 +248,7 @@ def sides(boxes: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("size", SHAPES)
 def test_letterboxed_windows_are_squares_of_pixels(size):
-    boxes, mirrored = sample(make_objects(*TWO), size=size, letterbox=True, **EVERYTHING)
+    boxes, mirrored = sample(make_objects(*TWO), size=size, fit=letterbox, **EVERYTHING)
     width, height = sides(in_pixels(boxes, size)).T
     np.testing.assert_allclose(width, height, rtol=1e-4)
     whole = max(size)
@@ -257,7 +261,7 @@ def test_letterboxed_windows_are_squares_of_pixels(size):
 @pytest.mark.parametrize("size", SHAPES)
 def test_letterboxed_views_stretch_no_object(size):
     objects = make_objects((0.1, 0.15, 0.35, 0.5), (0.42, 0.2, 0.58, 0.9), (0.7, 0.7, 0.75, 0.8))
-    boxes, mirrored = sample(objects, size=size, letterbox=True, **EVERYTHING)
+    boxes, mirrored = sample(objects, size=size, fit=letterbox, **EVERYTHING)
     windows = window_.Window(box=boxes, mirror=mirrored)
     moved = jax.vmap(window_.move_objects, (None, 0))(objects, windows)
     width, height = sides(in_pixels(objects.boxes[:3], size)).T
@@ -272,7 +276,7 @@ def test_letterboxed_views_stretch_no_object(size):
 
 def test_letterboxed_frames_hold_the_square_around_the_image():
     size = (200, 400)
-    boxes, _ = sample(make_objects(), size=size, letterbox=True, expand_probability=0.6)
+    boxes, _ = sample(make_objects(), size=size, fit=letterbox, expand_probability=0.6)
     square = np.array([0, -0.5, 1, 1.5])
     same = np.isclose(boxes, square, atol=1e-6).all(axis=1)
     assert abs(same.mean() - 0.4) < 0.03
@@ -288,7 +292,7 @@ def test_letterboxed_frames_hold_the_square_around_the_image():
 @pytest.mark.parametrize("minimum", [0.0, 0.3])
 def test_letterboxed_patches_hold_their_minimum_iou_and_a_centre(minimum):
     size, objects = (200, 400), make_objects(*TWO)
-    boxes, _ = sample(objects, size=size, letterbox=True, crop_min_ious=(minimum,))
+    boxes, _ = sample(objects, size=size, fit=letterbox, crop_min_ious=(minimum,))
     square = np.array([0, -0.5, 1, 1.5])
     patches = boxes[~np.isclose(boxes, square, atol=1e-6).all(axis=1)][:400]
     assert len(patches) == 400
@@ -303,7 +307,7 @@ def test_letterboxed_patches_hold_their_minimum_iou_and_a_centre(minimum):
 # --- whole views ---
 
 SSD = {
-    "letterbox": False,
+    "fit": stretch,
     "fill": MEAN,
     "window": crops.expand_and_crop,
     "colour": colour.distort,
@@ -324,15 +328,15 @@ def test_a_key_repeats_itself_and_another_differs():
     batch = crowded()
     first, again = VIEW(jax.random.key(1), batch), VIEW(jax.random.key(1), batch)
     jax.tree.map(np.testing.assert_array_equal, first, again)
-    other, _ = VIEW(jax.random.key(2), batch)
+    other, *_ = VIEW(jax.random.key(2), batch)
     assert (np.abs(other - first[0]).mean(axis=(1, 2, 3)) > 1).all()
 
 
 @pytest.mark.slow
 def test_jit_equals_no_jit():
     batch = crowded()
-    pixels, objects = VIEW(jax.random.key(3), batch)
-    plain_pixels, plain_objects = views.train_view(jax.random.key(3), batch, output=48, **SSD)
+    pixels, objects, _ = VIEW(jax.random.key(3), batch)
+    plain_pixels, plain_objects, _ = views.train_view(jax.random.key(3), batch, output=48, **SSD)
     np.testing.assert_allclose(pixels, plain_pixels, atol=2e-2)  # steep noise, 1e-5 pixels apart
     np.testing.assert_array_equal(objects.mask, plain_objects.mask)
     np.testing.assert_allclose(objects.boxes, plain_objects.boxes, atol=1e-5)
@@ -342,21 +346,21 @@ def test_images_do_not_see_each_other():
     batch = crowded()
     other = batch.replace(image=batch.image.copy())
     other.image[0] = 0
-    pixels, _ = VIEW(jax.random.key(4), batch)
-    others, _ = VIEW(jax.random.key(4), other)
+    pixels, *_ = VIEW(jax.random.key(4), batch)
+    others, *_ = VIEW(jax.random.key(4), other)
     np.testing.assert_array_equal(pixels[1:], others[1:])
 
 
 def test_images_of_a_batch_get_views_of_their_own():
     image = (noise(40, 60), make_objects((0.1, 0.1, 0.4, 0.5)))
-    pixels, _ = VIEW(jax.random.key(4), make_batch(image, image, image))
+    pixels, *_ = VIEW(jax.random.key(4), make_batch(image, image, image))
     assert np.abs(pixels[0] - pixels[1]).mean() > 1
 
 
 def test_many_views_stay_finite_and_in_range():
     batch = crowded()
     for seed in range(30):
-        pixels, objects = VIEW(jax.random.key(seed), batch)
+        pixels, objects, _ = VIEW(jax.random.key(seed), batch)
         assert np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 255
         boxes, mask = np.asarray(objects.boxes), np.asarray(objects.mask)
         assert ((boxes >= 0) & (boxes <= 1)).all()
@@ -376,7 +380,7 @@ def test_boxes_stay_on_their_objects():
     batch = make_batch((image, make_objects((24 / 60, 10 / 50, 42 / 60, 30 / 50))))
     mirrored = 0
     for seed in range(40):
-        pixels, objects = DIM_VIEW(jax.random.key(seed), batch)
+        pixels, objects, _ = DIM_VIEW(jax.random.key(seed), batch)
         brightness = np.asarray(pixels[0, ..., 0])
         white = brightness > brightness.max() / 2
         rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
@@ -401,7 +405,7 @@ def test_a_stretched_view_is_that_of_before():
     objects = make_objects(*TWO)
     batch = make_batch((noise(40, 60), objects), (noise(64, 33), objects))
     view = jax.jit(partial(views.train_view, output=2, **SSD))
-    pixels, objects = view(jax.random.key(5), batch)
+    pixels, objects, _ = view(jax.random.key(5), batch)
     first = [[[117.779, 124.145, 96.159], [88.308, 163.290, 20.682]]]
     first += [[[4.945, 102.867, 88.261], [169.366, 98.851, 148.678]]]
     second = [[MEAN, MEAN], [(114.753, 77.591, 110.001), MEAN]]
@@ -416,13 +420,15 @@ def test_a_letterboxed_view_without_choices_is_that_of_evaluation():
     tall, wide = (60, 36), (24, 60)  # in evaluation images fill whole pixels: here they do, anyway
     objects = make_objects((0.1, 0.15, 0.35, 0.5), (0.3, 0.2, 0.95, 0.9))
     batch = make_batch((noise(*tall), objects), (noise(*wide), objects), (noise(48, 48), objects))
-    how = dict(output=50, letterbox=True, fill=FILL)
+    how = dict(output=50, fit=letterbox, fill=FILL)
     still = lambda key, pixels: pixels
     view = partial(
         views.train_view, **how, window=partial(crops.expand_and_crop, **FIXED), colour=still
     )
-    pixels, moved = jax.jit(view)(jax.random.key(0), batch)
-    expected = jax.jit(jax.vmap(partial(views.eval_view, **how)))(batch.image, batch.size)
+    pixels, moved, part = jax.jit(view)(jax.random.key(0), batch)
+    expected, _ = jax.jit(jax.vmap(partial(views.eval_view, **how)))(batch.image, batch.size)
+    sides = [[0.2, 0, 0.8, 1], [0, 0.3, 1, 0.7], [0, 0, 1, 1]]
+    np.testing.assert_allclose(part, sides, atol=1e-6)
     np.testing.assert_allclose(pixels, expected, atol=2e-2)  # steep noise, 1e-5 pixels apart
     for i, (height, width) in enumerate((tall, wide, (48, 48))):
         side = max(height, width)
@@ -437,10 +443,10 @@ def test_boxes_stay_on_their_objects_in_a_letterbox():
     image = np.zeros((30, 60, 3), np.uint8)
     image[8:20, 30:42] = 255
     batch = make_batch((image, make_objects((30 / 60, 8 / 30, 42 / 60, 20 / 30))))
-    how = SSD | dict(letterbox=True, fill=FILL, colour=lambda key, pixels: pixels)
+    how = SSD | dict(fit=letterbox, fill=FILL, colour=lambda key, pixels: pixels)
     view = jax.jit(partial(views.train_view, output=200, **how))
     for seed in range(40):
-        pixels, objects = view(jax.random.key(seed), batch)
+        pixels, objects, _ = view(jax.random.key(seed), batch)
         brightness = np.asarray(pixels[0, ..., 0])
         white = brightness > 127.5
         rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
@@ -453,7 +459,7 @@ def test_boxes_stay_on_their_objects_in_a_letterbox():
 def test_evaluation_stretches():
     image = noise(40, 60)
     batch = make_batch((image, make_objects()))
-    pixels = views.eval_view(batch.image[0], batch.size[0], output=50, letterbox=False, fill=MEAN)
+    pixels, _ = views.eval_view(batch.image[0], batch.size[0], output=50, fit=stretch, fill=MEAN)
     expected = cv2.resize(image.astype(np.float32), (50, 50), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(pixels, expected, atol=3e-4)
 
@@ -461,8 +467,8 @@ def test_evaluation_stretches():
 def test_evaluation_letterboxes():
     image = noise(30, 60)
     batch = make_batch((image, make_objects()))
-    pixels = views.eval_view(
-        batch.image[0], batch.size[0], output=40, letterbox=True, fill=(1.0, 2.0, 3.0)
+    pixels, _ = views.eval_view(
+        batch.image[0], batch.size[0], output=40, fit=letterbox, fill=(1.0, 2.0, 3.0)
     )
     expected = np.tile(np.array([1.0, 2.0, 3.0], np.float32), (40, 40, 1))
     expected[10:30] = cv2.resize(image.astype(np.float32), (40, 20), interpolation=1)

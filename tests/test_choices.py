@@ -61,7 +61,7 @@ def test_names_are_those_that_a_file_defines_itself(key):
     ("key", "offered", "withheld"),
     [
         ("optimiser", {"adamw", "sgd"}, {"optax"}),
-        ("window", {"expand_and_crop"}, {"pairwise_iou", "uncropped_window", "Window"}),
+        ("window", {"expand_and_crop"}, {"pairwise_iou", "to_image", "Window"}),
         ("activation", {"relu", "hard_swish"}, {"jax", "jnp", "nn"}),
         ("norm", {"batch_norm", "slow_batch_norm"}, {"BatchNorm", "maths", "functools"}),
         ("attention", {"squeeze_excite"}, {"sigmoid", "full", "BatchNorm", "SAM"}),
@@ -200,7 +200,7 @@ def test_old_names_are_answered_by_their_successors(part, old, now):
 @pytest.mark.parametrize(
     ("block", "old", "now"),
     [
-        ("evaluation", "letterbox", "model.letterbox"),
+        ("evaluation", "letterbox", "model.fit, 'letterbox' or 'stretch'"),
         ("augment", "mixup_alpha", "augment.mix=({'name': 'mixup', 'alpha': 1.5},)"),
         ("augment", "crop_min_ious", "augment.window.crop_min_ious"),
         ("augment", "saturation", "augment.colour.saturation"),

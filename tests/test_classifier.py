@@ -11,6 +11,7 @@ from test_metrics_voc import detections, truth
 from thin_recipe import get_config as thin
 
 from jaxdet import build
+from jaxdet.augment import fit
 from jaxdet.detectors.classifier import classifier
 from jaxdet.engine import init_from
 from jaxdet.metrics import voc_classification
@@ -33,7 +34,7 @@ def trained(tmp_path_factory):
 
 
 def family():
-    return classifier(lambda counts: counts, size=64, classes=CLASSES, letterbox=False, nms=len)
+    return classifier(lambda counts: counts, size=64, classes=CLASSES, fit=fit.stretch, nms=len)
 
 
 def test_loss_is_the_cross_entropy_of_every_class_by_hand():

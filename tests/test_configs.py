@@ -85,7 +85,7 @@ def test_recipe_builds_and_is_as_large_as_published(path):
     recipe = build.recipe(config, tuple(f"class {i}" for i in range(classes)))
     detector = recipe.detector
     count = sum(leaf.size for leaf in jax.tree.leaves(variables(detector)["params"]))
-    found = len(detector.anchors_at(detector.size).boxes)
+    found = len(detector.anchors_at((detector.size,) * 2).boxes)
     assert count == (parameters or count)
     assert found == (anchors or found)
     assert callable(recipe.optimiser.update) and callable(recipe.view_at(detector.size))

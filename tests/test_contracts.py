@@ -17,7 +17,8 @@ from test_configs import CONFIGS, load
 from test_detectors import drawn
 
 from jaxdet import backend, build, choices
-from jaxdet.augment.window import Window
+from jaxdet.augment import fit
+from jaxdet.augment.window import Window, uncropped_window
 from jaxdet.boxes import codecs
 from jaxdet.boxes.anchors import prior_boxes
 from jaxdet.convert import weights
@@ -224,7 +225,7 @@ def test_what_is_applied_to_a_map(key, name, dtype):
 
 # Losses.
 
-ANCHORS = prior_boxes(((2, 2),), 64, priors=[[(20.0, 30.0), (40.0, 20.0)]])  # 8 of them
+ANCHORS = prior_boxes(((2, 2),), (64, 64), priors=[[(20.0, 30.0), (40.0, 20.0)]])  # 8 of them
 CODECS = {"from_anchor": codecs.from_anchor(), "in_cell": codecs.in_cell}
 IN_CELL_ONLY = ("yolov2", "yolov3")  # their first two outputs are logits, and they say so
 BOX_LOSSES = [
@@ -313,18 +314,19 @@ def batch_of_objects(count, slots=4):
     return Objects(boxes.astype(np.float32), labels.astype(np.int32), mask, mask.astype(np.float32))
 
 
-@pytest.mark.parametrize("letterbox", [False, True])
+@pytest.mark.parametrize("how", [fit.stretch, fit.letterbox])
 @pytest.mark.parametrize("count", [0, 3])
 @pytest.mark.parametrize("name", choices.names("window"))
-def test_a_window(name, count, letterbox):
+def test_a_window(name, count, how):
     sampler, size = choices.choose("window", name, "augment.window"), jnp.array([60, 90])
     objects = jax.tree.map(lambda x: x[0], batch_of_objects(count))
-    sample = lambda key: sampler(key, size, objects, letterbox)
+    uncropped = uncropped_window(size, how, (900, 900))
+    sample = lambda key: sampler(key, size, objects, uncropped, how is not fit.stretch)
     windows = jax.vmap(sample)(jax.random.split(KEY, 16))
     assert isinstance(windows, Window) and windows.box.shape == (16, 4)
     sides = np.asarray(windows.box[:, 2:] - windows.box[:, :2])
     assert np.isfinite(sides).all() and (sides > 0).all() and len(np.unique(sides, axis=0)) > 1
-    if letterbox:  # a view must not stretch the image
+    if how is not fit.stretch:  # a view must not stretch the image
         np.testing.assert_allclose(sides[:, 0] * 90, sides[:, 1] * 60, rtol=1e-4)
     again = jax.jit(sample)(jax.random.split(KEY, 16)[5])
     np.testing.assert_allclose(again.box, windows.box[5], atol=1e-6)

@@ -174,7 +174,7 @@ def slopes_of_outputs(name, key, loss):
     config.model.detector[key] = loss
     detector = build.recipe(config, CLASSES).detector
     truth = objects([[0.1, 0.1, 0.25, 0.22], [0.2, 0.3, 0.9, 0.95]])
-    anchors, targets = detector.matched(truth, detector.size)
+    anchors, targets = detector.matched(truth, (detector.size,) * 2)
 
     def of_outputs(raw):
         losses = detector.losses(raw, targets, truth, anchors)
@@ -259,7 +259,7 @@ def test_boxes_scores_and_targets_belong_to_the_same_anchors_at_every_size(name)
     for size in (detector.size, detector.size - 32):
         pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
         boxes, scores = jax.eval_shape(detector.forward, variables, pixels)
-        anchors, targets = detector.matched(objects([[0.1, 0.1, 0.6, 0.5]]), size)
+        anchors, targets = detector.matched(objects([[0.1, 0.1, 0.6, 0.5]]), (size, size))
         count = len(anchors.boxes)
         assert boxes.shape == (1, count, 4) and scores.shape == (1, count, len(CLASSES))
         assert {leaf.shape[:2] for leaf in jax.tree.leaves(targets)} == {(1, count)}
@@ -368,7 +368,7 @@ def assert_overfits(detector, variables, names):
     raw, _ = jax.jit(functools.partial(detector.net.apply, train=True, mutable=["batch_stats"]))(
         variables, pixels
     )
-    boxes_found, scores = detector.decode(raw, detector.anchors_at(detector.size))
+    boxes_found, scores = detector.decode(raw, detector.anchors_at((detector.size,) * 2))
     found = jax.jit(jax.vmap(detector.nms))(boxes_found, scores)
     if "box" in names:
         ious = np.asarray(pairwise_iou(boxes, np.asarray(found.boxes)[0, :2]))

@@ -15,6 +15,7 @@ from conftest import ROOT, SMALL, run
 from tiny_sets import write_voc
 
 from jaxdet import build, data, doctor
+from jaxdet.augment.fit import letterbox, stretch
 from jaxdet.boxes import matching
 from jaxdet.data import part, table
 from jaxdet.engine import dataset_fit, step_cost
@@ -138,7 +139,7 @@ def dataset_of(*annotations):
     return data.Dataset("some", CLASSES, (only,), columns, np.zeros(len(annotations), int))
 
 
-def four_anchors(*, letterbox=False):
+def four_anchors(*, fit=stretch):
     """Four squares that tile the image, as a detector that matches as SSD does."""
     low = np.array([[0, 0], [0.5, 0], [0, 0.5], [0.5, 0.5]], np.float32)
     cells = np.concatenate([low, np.full((4, 2), 0.5, np.float32)], axis=1)
@@ -146,11 +147,15 @@ def four_anchors(*, letterbox=False):
     anchors = Anchors(boxes=boxes, cell=cells)
     match = jax.vmap(functools.partial(matching.match, anchors, iou_threshold=0.5))
 
-    def matched(objects, size):
-        assert size == 200
+    def matched(objects, shape):
+        assert shape == (200, 200)
         return anchors, match(objects)
 
-    return types.SimpleNamespace(size=200, letterbox=letterbox, matched=matched)
+    return types.SimpleNamespace(size=200, fit=fit, matched=matched)
+
+
+def on_one_canvas(set_):
+    return data.Canvases(((500, 500),), np.zeros(len(set_), int))
 
 
 def quickstart(**changes):
@@ -169,19 +174,22 @@ def test_objects_that_no_anchor_meets_are_counted():
         annotation("c", [exact], [1], difficult=np.array([True])),
         *[annotation(f"{i}", [exact], [0]) for i in range(70)],  # more than are looked at together
     )
-    found = dataset_fit.fit(four_anchors(), set_, keep_difficult=False)
+    found = dataset_fit.fit(four_anchors(), set_, on_one_canvas(set_), keep_difficult=False)
     np.testing.assert_array_equal(found.labels, [0, 1, 2, 2] + [0] * 70)
     np.testing.assert_allclose(found.best_iou, [1, 0.25, 0.25, 0.25] + [1] * 70, atol=1e-6)
     np.testing.assert_array_equal(found.assigned, [True, False, True, True] + [True] * 70)
     np.testing.assert_allclose(found.sides[:2], [[100, 100], [50, 50]])
-    kept = dataset_fit.fit(four_anchors(), set_, keep_difficult=True)
+    kept = dataset_fit.fit(four_anchors(), set_, on_one_canvas(set_), keep_difficult=True)
     assert len(kept.labels) == len(found.labels) + 1
 
 
 def test_a_letterbox_shows_objects_smaller():
     """An image twice as wide as high, wholly covered, is half as high as the input."""
     set_ = dataset_of(annotation("wide", [[0, 0, 1, 1]], [0], size=(50, 100)))
-    found = dataset_fit.fit(four_anchors(letterbox=True), set_, keep_difficult=False)
+    on = on_one_canvas(set_)
+    found = dataset_fit.fit(
+        four_anchors(fit=letterbox), set_, on_one_canvas(set_), keep_difficult=False
+    )
     np.testing.assert_allclose(found.sides, [[200, 100]])
     # 1 x 1/2 across the middle meets half of each square: 1/8 of 1/2 + 1/4 - 1/8.
     np.testing.assert_allclose(found.best_iou, [0.125 / 0.625])

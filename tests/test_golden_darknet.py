@@ -87,7 +87,7 @@ def forward(shared, name):
     """Raw predictions, boxes and scores of both photos, from one compiled program."""
     known = golden(shared, name)
     detector = known.recipe.detector
-    anchors = detector.anchors_at(detector.size)
+    anchors = detector.anchors_at((detector.size,) * 2)
 
     def run(variables, pixels):
         raw = detector.net.apply(variables, pixels, train=False)

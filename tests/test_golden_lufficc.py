@@ -161,7 +161,7 @@ def test_training_equals_the_reference(shared, name):
 
 def stored_targets(its):
     """The reference's own targets in float64: boxes that encode to its float32 codes."""
-    anchors = its.detector.anchors_at(its.detector.size)
+    anchors = its.detector.anchors_at((its.detector.size,) * 2)
     labels = its.arrays["target_labels"].astype(np.int32)
     codes = its.arrays["target_locations"].astype(np.float64)
     return Targets(

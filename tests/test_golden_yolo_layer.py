@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdet.augment import fit
 from jaxdet.detectors.yolov3 import yolov3
 from jaxdet.detectors.yolov4 import yolov4
 from jaxdet.losses import box, classes
@@ -40,7 +41,7 @@ def detector_of(settings):
     options = dict(
         size=SIZE,
         classes=tuple(f"class {i}" for i in range(CLASSES)),
-        letterbox=False,
+        fit=fit.stretch,
         nms=None,
         priors=priors,
         ignore_iou=rules["ignore_thresh"],

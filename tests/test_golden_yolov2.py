@@ -15,6 +15,7 @@ import pytest
 import test_golden_yolo_nets
 from test_golden_lufficc import gradient_errors, loss_and_gradient
 
+from jaxdet.augment import fit
 from jaxdet.boxes import codecs, nms
 from jaxdet.convert import weights, yjh0410
 from jaxdet.detectors.yolov2 import yolov2
@@ -43,7 +44,7 @@ def detector(golden):
         lambda counts: counts,
         size=SIZE,
         classes=tuple(f"class {i}" for i in range(CLASSES)),
-        letterbox=False,
+        fit=fit.stretch,
         nms=functools.partial(nms.greedy, **limits),
         priors=(tuple((float(w) * 32, float(h) * 32) for w, h in golden["anchors"]),),
     )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdet.augment import fit
 from jaxdet.boxes import nms
 from jaxdet.detectors.yolov3 import yolov3
 from jaxdet.types import Raw
@@ -36,7 +37,7 @@ def detector():
         lambda counts: counts,
         size=SIZE,
         classes=tuple(f"class {i}" for i in range(CLASSES)),
-        letterbox=False,
+        fit=fit.stretch,
         nms=functools.partial(nms.greedy, **limits),
         priors=PRIORS,
     )

@@ -215,7 +215,7 @@ def test_focal_loss_of_extreme_logits(gamma):
         assert np.isfinite(value) and np.isfinite(slope).all()
 
 
-PRIORS = prior_boxes(((2, 2),), 64, priors=[[(20.0, 30.0), (40.0, 20.0)]])
+PRIORS = prior_boxes(((2, 2),), (64, 64), priors=[[(20.0, 30.0), (40.0, 20.0)]])
 CODECS = {
     "from_anchor": CODEC,
     "unit": codecs.from_anchor((1.0, 1.0)),

@@ -8,6 +8,7 @@ import pytest
 from conftest import run
 
 import jaxdet
+from jaxdet.augment.fit import letterbox
 from jaxdet.training import checkpoint, logs
 
 
@@ -41,7 +42,7 @@ def test_sizes_and_thawing_resume_bit_for_bit(shapes, tmp_path):
         other = ["--mode=eval", f"--config.model.size={size}", *options]
         assert f"input {size}x{size} letterboxed" in train(name, shapes, tmp_path / "half", *other)
     detector = jaxdet.load(tmp_path / "half")
-    assert detector.detector.letterbox
+    assert detector.detector.fit is letterbox
     detector(np.zeros((30, 50, 3), np.uint8))
 
 

@@ -35,7 +35,7 @@ def iou(a, b):
 
 
 def test_priors_by_hand():
-    made = anchors.prior_boxes(((1, 2), (1, 1)), 128, priors=((WIDE, TALL), (BIG,)))
+    made = anchors.prior_boxes(((1, 2), (1, 1)), (128, 128), priors=((WIDE, TALL), (BIG,)))
     expected = [
         [0.25, 0.5, 0.5, 0.25],
         [0.25, 0.5, 0.25, 0.5],
@@ -51,17 +51,17 @@ def test_priors_by_hand():
 
 def test_priors_are_pixels_whatever_the_size():
     for size in (320, 416, 608):
-        made = anchors.prior_boxes(((size // 32,) * 2,), size, priors=((WIDE,),))
+        made = anchors.prior_boxes(((size // 32,) * 2,), (size, size), priors=((WIDE,),))
         np.testing.assert_allclose(made.boxes[:, 2:] * size, [WIDE] * len(made.boxes), rtol=1e-6)
 
 
 def test_every_map_needs_its_priors():
     with pytest.raises(ValueError, match="1 levels of priors for 2 maps"):
-        anchors.prior_boxes(((2, 2), (1, 1)), 64, priors=((WIDE,),))
+        anchors.prior_boxes(((2, 2), (1, 1)), (64, 64), priors=((WIDE,),))
 
 
 def grid(n=4, priors=(WIDE, TALL, BIG), size=256):
-    return anchors.prior_boxes(((n, n),), size, priors=(priors,))
+    return anchors.prior_boxes(((n, n),), (size, size), priors=(priors,))
 
 
 by_cell = jax.jit(matching.by_cell)
@@ -112,7 +112,7 @@ def test_the_last_object_decides():
 
 
 def test_of_all_levels_the_best_prior():
-    made = anchors.prior_boxes(((4, 4), (2, 2)), 256, priors=((WIDE, TALL), (BIG,)))
+    made = anchors.prior_boxes(((4, 4), (2, 2)), (256, 256), priors=((WIDE, TALL), (BIG,)))
     targets = assigned(made, objects([[0.8, 0.6, 0.45, 0.4], [0.8, 0.6, 0.2, 0.4]]))
     np.testing.assert_array_equal(np.flatnonzero(targets.positive), [(2 * 4 + 3) * 2 + 1, 32 + 3])
     np.testing.assert_array_equal(targets.labels[np.array([23, 35])], [1, 0])
@@ -168,7 +168,9 @@ def loop(made, things, ignore_iou):
 @pytest.mark.parametrize("ignore_iou", [0.3, 0.5, 1.0])
 def test_assignment_against_loops(ignore_iou):
     rng = np.random.default_rng(0)
-    made = anchors.prior_boxes(((3, 3), (2, 2)), 256, priors=((WIDE, TALL), (BIG, (80.0, 90.0))))
+    made = anchors.prior_boxes(
+        ((3, 3), (2, 2)), (256, 256), priors=((WIDE, TALL), (BIG, (80.0, 90.0)))
+    )
     run = jax.jit(lambda o: matching.by_shape(made, o, ignore_iou=ignore_iou))
     seen = 0
     for _ in range(20):
@@ -184,7 +186,7 @@ def test_assignment_against_loops(ignore_iou):
     assert (seen > 0) == (ignore_iou < 1)
 
 
-MADE = anchors.prior_boxes(((3, 3), (2, 2)), 256, priors=((WIDE, TALL), (BIG, (80.0, 90.0))))
+MADE = anchors.prior_boxes(((3, 3), (2, 2)), (256, 256), priors=((WIDE, TALL), (BIG, (80.0, 90.0))))
 MATCHINGS = {
     "by_shape": lambda one: matching.by_shape(MADE, one),
     "by_shape that ignores": lambda one: matching.by_shape(MADE, one, ignore_iou=0.3),

@@ -26,7 +26,7 @@ def ssd300():
 @pytest.mark.parametrize("size", [272, 288, 320, 352, 384])
 def test_the_boxes_of_another_size_cover_it_evenly(size):
     """As many as there are predictions is what `anchors_at` itself asserts."""
-    made = ssd300().anchors_at(size)
+    made = ssd300().anchors_at((size, size))
     cells = np.unique(made.cell, axis=0)
     sides = np.unique(made.cell[:, 2])
     assert len(sides) == 6
@@ -40,12 +40,14 @@ def test_the_boxes_of_another_size_cover_it_evenly(size):
 
 
 def test_shapes_are_the_same_fractions_at_every_size():
-    shapes = [np.unique(ssd300().anchors_at(size).boxes[:, 2:], axis=0) for size in (300, 384)]
+    shapes = [
+        np.unique(ssd300().anchors_at((size, size)).boxes[:, 2:], axis=0) for size in (300, 384)
+    ]
     np.testing.assert_allclose(*shapes, atol=1e-6)
 
 
 def test_the_own_size_keeps_its_strides():
-    made = ssd300().anchors_at(300)
+    made = ssd300().anchors_at((300, 300))
     assert len(made.boxes) == 8732
     np.testing.assert_allclose(
         np.unique(made.cell[:, 2]), np.array([8, 16, 32, 64, 100, 300]) / 300
@@ -54,7 +56,7 @@ def test_the_own_size_keeps_its_strides():
 
 def test_an_input_without_room_for_the_last_map_is_refused():
     with pytest.raises(ValueError, match=r"too small for neck/conv11_2, .*: enlarge the input"):
-        ssd300().anchors_at(256)
+        ssd300().anchors_at((256, 256))
 
 
 @pytest.mark.slow
@@ -88,5 +90,5 @@ def test_ssd_trains_at_two_sizes_and_mixes_until_a_step_and_resumes_bit_for_bit(
     recipe, _ = evaluate.evaluator(config, half, description)
     assert recipe.detector.size == 96
     jax.tree.map(
-        np.testing.assert_array_equal, *(d.anchors_at(96) for d in (trained, recipe.detector))
+        np.testing.assert_array_equal, *(d.anchors_at((96, 96)) for d in (trained, recipe.detector))
     )

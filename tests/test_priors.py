@@ -11,6 +11,7 @@ from conftest import run
 
 from jaxdet.anchors import __main__ as command
 from jaxdet.anchors import priors
+from jaxdet.augment import fit
 from jaxdet.data import table
 from jaxdet.types import Annotation
 
@@ -58,8 +59,9 @@ def test_sides_are_those_of_the_training_boxes():
     )
     dataset = types.SimpleNamespace(table=table.from_annotations([annotation], [0]))
     sides = partial(command.box_sides, dataset, 80)
-    assert sides(letterbox=False, keep_difficult=False).tolist() == [[40, 40]]
-    assert sides(letterbox=True, keep_difficult=True).tolist() == [[40, 20], [20, 40]]
+    assert sides(fit.stretch, keep_difficult=False).tolist() == [[40, 40]]
+    assert sides(fit.letterbox, keep_difficult=True).tolist() == [[40, 20], [20, 40]]
+    assert sides(fit.shorter_side, keep_difficult=False).tolist() == [[80, 40]]
 
 
 @pytest.mark.slow

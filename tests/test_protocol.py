@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
+from collections.abc import Callable
 
 import cv2
 import jax
@@ -16,6 +17,7 @@ from etils import epath
 import jaxdet
 from configs import quickstart
 from jaxdet import build, demo, doctor, models, predict
+from jaxdet.augment.fit import stretch
 from jaxdet.boxes.anchors import prior_boxes
 from jaxdet.boxes.matching import by_cell
 from jaxdet.boxes.nms import greedy
@@ -34,39 +36,39 @@ class Fake:
 
     size: int
     classes: tuple[str, ...]
-    letterbox: bool = False
+    fit: Callable = stretch
     fill: tuple[float, float, float] = (128.0, 128.0, 128.0)
 
     def init(self, key):
         return {"params": {"bias": jax.random.normal(key, (len(self.classes),))}, "batch_stats": {}}
 
-    def loss(self, variables, pixels, objects, *, key, train=True):
-        _, targets = self.matched(objects, pixels.shape[1])
+    def loss(self, variables, pixels, objects, *, key, train=True, inside=None):
+        _, targets = self.matched(objects, pixels.shape[1:3])
         wanted = jax.nn.one_hot(targets.labels, len(self.classes)) * targets.positive[..., None]
         logits = jnp.broadcast_to(variables["params"]["bias"][None, None], wanted.shape)
         total = optax.sigmoid_binary_cross_entropy(logits, wanted).sum()
         return {"class": (total, jnp.float32(wanted.size))}, {}
 
-    def forward(self, variables, pixels):
-        size, count = pixels.shape[1], pixels.shape[0]
-        boxes = jnp.tile(self._anchors(size).cell, (count, 1, 1))
+    def forward(self, variables, pixels, inside=None):
+        shape, count = pixels.shape[1:3], pixels.shape[0]
+        boxes = jnp.tile(self._anchors(shape).cell, (count, 1, 1))
         boxes = jnp.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
         shape = (*boxes.shape[:2], len(self.classes))
         scores = jax.nn.sigmoid(variables["params"]["bias"])[None, None] + 0.0 * pixels.mean()
         return boxes, jnp.broadcast_to(scores, shape)
 
-    def predict(self, variables, pixels):
+    def predict(self, variables, pixels, inside=None):
         nms = lambda boxes, scores: greedy(
             boxes, scores, score_threshold=0.0, iou_threshold=0.5, max_kept=10
         )
         return jax.vmap(nms)(*self.forward(variables, pixels))
 
-    def matched(self, objects, size):
-        anchors = self._anchors(size)
+    def matched(self, objects, shape):
+        anchors = self._anchors(shape)
         return anchors, jax.vmap(lambda one: by_cell(anchors, one))(objects)
 
-    def _anchors(self, size):
-        return prior_boxes(((4, 4),), size, priors=[[(size / 4, size / 4)]])
+    def _anchors(self, shape):
+        return prior_boxes(((4, 4),), shape, priors=[[(shape[1] / 4, shape[0] / 4)]])
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ def test_a_step_needs_only_the_protocol():
     detector, tx = Fake(32, ("a", "b")), optax.sgd(0.5)
     variables = detector.init(jax.random.key(0))
     objects = data_objects()
-    view = lambda key, batch: (jnp.zeros((2, 32, 32, 3)), objects)
+    view = lambda key, batch: (jnp.zeros((2, 32, 32, 3)), objects, jnp.zeros((2, 4)))
     step = jax.jit(train_step(detector, tx, view, seed=0))
     first = state.create(variables, tx, ema=False)
     now, losses = first, []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from jaxdet.augment import fit
 from jaxdet.backbones.mobilenet_v2 import mobilenet_v2
 from jaxdet.boxes import nms
 from jaxdet.detectors.net import Net
@@ -118,7 +119,7 @@ def test_detections_are_cut_at_the_border_before_nms():
         strides=(50,),
         scales=(1.0, 1.0),
         ratios=((),),
-        letterbox=False,
+        fit=fit.stretch,
         nms=functools.partial(nms.greedy, **limits),
     )
     codes = np.zeros((1, 2, 4), np.float32)

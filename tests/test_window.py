@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 
 from jaxdet import backend
+from jaxdet.augment import fit
 from jaxdet.augment import window as window_
 from jaxdet.augment.window import Window
 from jaxdet.types import Objects
 
-resample = jax.jit(window_.resample, static_argnames="output")
+
+@partial(jax.jit, static_argnames="output")
+def resample(image, size, window, *, output):
+    """A square view."""
+    return window_.resample(image, size, window, output=(output, output))
 
 
 def make_window(*box: float, mirror: bool = False) -> Window:
@@ -43,7 +48,7 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
 def test_the_whole_window_is_opencv_resize(height, width, canvas, output):
     image = make_canvas(height, width, canvas)
     size = np.array([height, width], np.int32)
-    pixels, inside = resample(image, size, window_.whole_window(), output=output)
+    pixels, inside = resample(image, size, make_window(0, 0, 1, 1), output=output)
     assert pixels.dtype == jnp.float32
     np.testing.assert_allclose(pixels, resize(image[:height, :width], output, output), atol=3e-4)
     assert inside.all()
@@ -56,7 +61,7 @@ def test_the_whole_window_is_opencv_resize_on_a_photo(shared):
     canvas = np.zeros((512, 512, 3), np.uint8)
     canvas[:height, :width] = photo
     size = np.array([height, width], np.int32)
-    pixels, _ = resample(canvas, size, window_.whole_window(), output=300)
+    pixels, _ = resample(canvas, size, make_window(0, 0, 1, 1), output=300)
     np.testing.assert_allclose(pixels, resize(photo, 300, 300), atol=3e-4)
 
 
@@ -104,23 +109,24 @@ def test_gathers_equal_products(size):
 )
 def test_only_a_tpu_uses_products(target, uses, not_):
     with backend.lowering_for(target):
-        traced = jax.make_jaxpr(partial(window_.resample, output=8))(
-            make_canvas(20, 30), np.array([20, 30], np.int32), window_.whole_window()
+        traced = jax.make_jaxpr(partial(window_.resample, output=(8, 8)))(
+            make_canvas(20, 30), np.array([20, 30], np.int32), make_window(0, 0, 1, 1)
         )
     assert uses in str(traced) and not_ not in str(traced)
 
 
 def test_padding_without_pixels_stays_finite():
     image, size = np.zeros((16, 16, 3), np.uint8), np.zeros(2, np.int32)
-    letterboxed = window_.eval_window(jnp.array(size), letterbox=True, output=8)
-    for window in (window_.whole_window(), letterboxed):
+    letterboxed = window_.uncropped_window(jnp.array(size), fit.letterbox, (8, 8))
+    for window in (make_window(0, 0, 1, 1), letterboxed):
         pixels, _ = resample(image, size, window, output=8)
         assert jnp.isfinite(pixels).all()
 
 
 def test_letterbox_puts_the_image_in_the_middle_of_a_square():
     wide, tall = (
-        window_.uncropped_window(jnp.array(size), letterbox=True) for size in ([50, 100], [80, 20])
+        window_.uncropped_window(jnp.array(size), fit.letterbox, (400, 400))
+        for size in ([50, 100], [80, 20])
     )
     np.testing.assert_allclose(wide.box, [0, -0.5, 1, 1.5], atol=1e-6)
     np.testing.assert_allclose(tall.box, [-1.5, 0, 2.5, 1], atol=1e-6)
@@ -130,7 +136,7 @@ def test_letterbox_puts_the_image_in_the_middle_of_a_square():
 def test_letterbox_fills_whole_pixels_as_darknet_does(size):
     """The sides are rounded down, the odd pixel of the padding is right or below."""
     output = 416
-    window = window_.eval_window(jnp.array(size), letterbox=True, output=output)
+    window = window_.uncropped_window(jnp.array(size), fit.letterbox, (output, output))
     image = make_canvas(*size, side=640)
     _, inside = resample(image, jnp.array(size), window, output=output)
     height, width = (output * side // max(size) for side in size)
@@ -138,6 +144,50 @@ def test_letterbox_fills_whole_pixels_as_darknet_does(size):
     expected = np.zeros((output, output), bool)
     expected[top : top + height, left : left + width] = True
     np.testing.assert_array_equal(inside, expected)
+
+
+@pytest.mark.parametrize("how", [fit.stretch, fit.letterbox])
+def test_a_view_need_not_be_square(how):
+    """400x300 pixels in 100x200: stretched, or 75x100 in the middle."""
+    image, size = make_canvas(400, 300, side=400), jnp.array([400, 300])
+    window = window_.uncropped_window(size, how, (100, 200))
+    pixels, inside = jax.jit(partial(window_.resample, output=(100, 200)))(image, size, window)
+    assert pixels.shape == (100, 200, 3)
+    left, width = (0, 200) if how is fit.stretch else (62, 75)
+    expected = resize(image[:400, :300], width, 100)
+    np.testing.assert_allclose(pixels[:, left : left + width], expected, atol=3e-2)
+    assert inside[:, left : left + width].all() and inside.sum() == 100 * width
+    part = np.array([left, 0, left + width, 200]) / 200
+    np.testing.assert_allclose(window_.image_in_view(window), part, atol=1e-6)
+
+
+@pytest.mark.parametrize(("shorter", "longest"), [(800, 1333), (320, 640), (256, 384)])
+def test_shorter_sides_are_torchvisions(shared, shorter, longest):
+    with np.load(shared / "golden" / "ops" / "ops.npz") as ops:
+        sizes, expected = ops["sizes_before"], ops[f"sizes_after_{shorter}_{longest}"]
+    place = partial(fit.shorter_side, shape=(shorter, longest), longest=longest)
+    np.testing.assert_array_equal(jax.vmap(place)(sizes)[:, :2], 0)
+    np.testing.assert_array_equal(jax.vmap(place)(sizes)[:, [3, 2]], expected)
+
+
+@pytest.mark.parametrize(("shorter", "longest"), [(800, 1333), (600, 1000), (333, 500)])
+def test_shorter_sides_are_those_of_float64(shorter, longest):
+    """Also where a product is a whole number, which float64 rounds down for some."""
+    chance = np.random.default_rng(0)
+    sizes = chance.integers(1, 2000, (20_000, 2)).astype(np.int32)
+    sizes[:5000, 0] = sizes[:5000, 1]
+    factor = np.minimum(shorter / sizes.min(axis=1), longest / sizes.max(axis=1))
+    expected = np.floor(sizes * factor[:, None]).astype(int).clip(min=1)
+    assert (np.isin(expected, shorter - 1)).any()
+    place = partial(fit.shorter_side, shape=(shorter, longest), longest=longest)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(place))(sizes)[:, [3, 2]], expected)
+
+
+def test_the_shape_of_an_input_is_that_of_the_canvas():
+    shape = lambda how, canvas: window_.input_shape(400, how, canvas)
+    assert shape(fit.stretch, (512, 512)) == shape(fit.letterbox, (512, 512)) == (400, 400)
+    assert shape(fit.letterbox, (480, 640)) == (300, 400)
+    assert shape(partial(fit.shorter_side, longest=999), (800, 480)) == (666, 400)
 
 
 def test_boxes_move_with_the_window():

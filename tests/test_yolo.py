@@ -9,6 +9,7 @@ import pytest
 from test_matching_yolo import BIG, TALL, WIDE, iou, logit, objects
 
 from jaxdet import backend
+from jaxdet.augment import fit
 from jaxdet.boxes import codecs
 from jaxdet.detectors.yolov1 import yolov1
 from jaxdet.detectors.yolov2 import yolov2
@@ -33,7 +34,7 @@ def network(counts):
 
 
 def family(name, **options):
-    given = dict(size=256, classes=CLASSES, letterbox=False, nms=len)
+    given = dict(size=256, classes=CLASSES, fit=fit.stretch, nms=len)
     if name == "yolov1":
         return yolov1(network, **given, **options)
     priors = ((WIDE, TALL, BIG),) if name == "yolov2" else ((WIDE, TALL), (BIG,))

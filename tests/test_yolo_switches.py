@@ -38,7 +38,7 @@ def test_dimension_priors():
         config.model.detector.priors = (priors,)
         detector, raw = built(config)
         assert raw.boxes.shape == (1, 13 * 13 * count, 4)
-        found = detector.anchors_at(416).boxes[:count, 2:] * 416
+        found = detector.anchors_at((416, 416)).boxes[:count, 2:] * 416
         np.testing.assert_allclose(found, priors, rtol=1e-5)
     areas = np.prod(module.HAND_PICKED, axis=1) ** 0.5 * 600 / 416
     np.testing.assert_allclose(areas, np.repeat([128, 256, 512], 3))
@@ -48,7 +48,7 @@ def test_dimension_priors():
 def test_without_anchor_boxes_a_cell_has_two_boxes_and_one_class():
     detector, raw = built(recipe("yolov2_no_anchors_416_voc").get_config())
     assert raw.boxes.shape == (1, 13 * 13 * 2, 4)
-    np.testing.assert_allclose(detector.anchors_at(416).boxes[:, 2:], 1 / 13, rtol=1e-6)
+    np.testing.assert_allclose(detector.anchors_at((416, 416)).boxes[:, 2:], 1 / 13, rtol=1e-6)
     small = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     variables = jax.eval_shape(detector.init, jax.random.key(0))
     variables = jax.tree.map(
@@ -69,7 +69,7 @@ def test_direct_location(direct):
         config.model.detector.update(direct_location=False, box_loss="mse")
     detector, raw = built(config)
     far = jax.tree.map(lambda x: np.full(x.shape, 3, np.float32), raw)
-    made = detector.anchors_at(416)
+    made = detector.anchors_at((416, 416))
     boxes, _ = jax.jit(detector.decode)(far, made)
     centre = np.asarray(boxes[0, :, :2] + boxes[0, :, 2:]) / 2
     inside = (centre > made.cell[:, :2]) & (centre < made.cell[:, :2] + made.cell[:, 2:])

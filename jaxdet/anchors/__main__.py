@@ -7,14 +7,17 @@ the boxes with the best of them, and with the best of the recipe's own priors. I
 boxes and the new priors.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 
 from jaxdet import build, cli, data, visualize
 from jaxdet.anchors import priors
+from jaxdet.types import Fit
 
 COUNT = flags.DEFINE_integer("count", 0, "Number of priors; 0 for as many as the recipe has.")
 OUTPUT = flags.DEFINE_string("output", "anchors.png", "Image file to write.")
@@ -25,9 +28,8 @@ def main() -> None:
     config = cli.CONFIG.value
     names, model = build.data(config), config.model
     dataset = data.open(names.train, **names.place)
-    sides = box_sides(
-        dataset, model.size, letterbox=model.letterbox, keep_difficult=names.keep_difficult
-    )
+    detector = build.recipe(config, dataset.classes).detector
+    sides = box_sides(dataset, model.size, detector.fit, keep_difficult=names.keep_difficult)
     own = [np.array(level, float) for level in model.detector.get("priors", ())]
     count = COUNT.value or sum(map(len, own))
     if not count:
@@ -42,16 +44,14 @@ def main() -> None:
     print(f"chart        {Path(OUTPUT.value)}")
 
 
-def box_sides(
-    dataset: data.Dataset, size: int, *, letterbox: bool, keep_difficult: bool
-) -> np.ndarray:
-    """Width and height of every training box, in pixels of an input of side `size`: [n, 2]."""
+def box_sides(dataset: data.Dataset, size: int, fit: Fit, *, keep_difficult: bool) -> np.ndarray:
+    """Width and height of every training box, in pixels of an input of `size`: [n, 2]."""
     table = dataset.table
     usable = table.trained_on(keep_difficult=keep_difficult)
-    images = table.sizes[table.image_of_box()[usable], ::-1].astype(float)  # width, height
-    shown = size * (images / images.max(axis=1, keepdims=True) if letterbox else np.ones(2))
+    places = np.asarray(jax.vmap(partial(fit, shape=(size, size)))(table.sizes), float)
+    shown = places[table.image_of_box()[usable]]
     boxes = table.boxes[usable]
-    return (boxes[:, 2:] - boxes[:, :2]) * shown
+    return (boxes[:, 2:] - boxes[:, :2]) * (shown[:, 2:] - shown[:, :2])
 
 
 def _as_levels(shapes: np.ndarray, counts: list[int]) -> Any:

@@ -1,13 +1,13 @@
 """Random windows: `augment.window` in a recipe names a function in this file.
 
-Each takes a key, the size [2] of an image in pixels, its objects [N] and whether views are
-letterboxed, and returns the window that a view shows.
+Each takes a key, the size [2] of an image in pixels, its objects [N], the window that shows it
+uncropped, and whether views keep its aspect, and returns the window that a view shows.
 """
 
 import jax
 import jax.numpy as jnp
 
-from jaxdet.augment.window import Window, centre_inside, to_image, uncropped_window
+from jaxdet.augment.window import Window, centre_inside, to_image
 from jaxdet.boxes.iou import pairwise_iou
 from jaxdet.types import Array, Objects
 
@@ -20,7 +20,8 @@ def expand_and_crop(
     key: jax.Array,
     size: Array,
     objects: Objects,
-    letterbox: bool,
+    uncropped: Window,
+    keep_aspect: bool,
     *,
     expand_probability: float = 0.5,
     expand_max: float = 4.0,
@@ -35,15 +36,15 @@ def expand_and_crop(
         any patch). No crop is always one more mode, and the only one if no other is possible.
       mirror_probability: probability of flipping left to right.
 
-    Zooming out and cropping apply to the image, or with `letterbox` to the square around it, whose
-    patches are squares too. ValueError for an `expand_max` below 1.
+    Zooming out and cropping apply to the `uncropped` window, whose patches have its shape if views
+    `keep_aspect`. ValueError for an `expand_max` below 1.
     """
     if expand_max < 1:
         raise ValueError(f"expand_max is {expand_max}, expected at least 1")
     expand_key, crop_key, mirror_key = jax.random.split(key, 3)
     frame = _expand(expand_key, expand_probability, expand_max)
-    frame = to_image(frame[None], uncropped_window(size, letterbox=letterbox))[0]
-    box = _crop(crop_key, frame, size, objects, jnp.array(crop_min_ious), square=letterbox)
+    frame = to_image(frame[None], uncropped)[0]
+    box = _crop(crop_key, frame, size, objects, jnp.array(crop_min_ious), similar=keep_aspect)
     return Window(box=box, mirror=jax.random.bernoulli(mirror_key, mirror_probability))
 
 
@@ -56,7 +57,7 @@ def _expand(key: jax.Array, probability: float, largest: float) -> Array:
 
 
 def _crop(
-    key: jax.Array, frame: Array, size: Array, objects: Objects, min_ious: Array, *, square: bool
+    key: jax.Array, frame: Array, size: Array, objects: Objects, min_ious: Array, *, similar: bool
 ) -> Array:
     """A patch [4] of the frame, from a mode drawn uniformly among those that some trial fits.
 
@@ -64,7 +65,7 @@ def _crop(
     Fractions can replace pixels here, since stretching an axis does not change the IoU.
     """
     trial_key, mode_key = jax.random.split(key)
-    patches, fits = _patches(trial_key, frame, size, square=square)  # [T, 4], [T]
+    patches, fits = _patches(trial_key, frame, size, similar=similar)  # [T, 4], [T]
     fits &= (centre_inside(patches, objects.boxes) & objects.mask[None]).any(axis=1)
     ious = jnp.where(objects.mask[None], pairwise_iou(patches, objects.boxes), 0.0)
     accepted = fits[None] & (ious.max(axis=1, initial=0.0)[None] >= min_ious[:, None])  # [modes, T]
@@ -74,19 +75,19 @@ def _crop(
     return choices[order.argmax()]
 
 
-def _patches(key: jax.Array, frame: Array, size: Array, *, square: bool) -> tuple[Array, Array]:
+def _patches(key: jax.Array, frame: Array, size: Array, *, similar: bool) -> tuple[Array, Array]:
     """Random patches [T, 4] of the frame, and which of them have an allowed aspect ratio [T].
 
-    With `square` they have the shape of the frame.
+    With `similar` they have the shape of the frame.
     """
     size_draw, place_draw = jax.random.uniform(key, (2, TRIALS, 2))  # x, y
-    if square:
+    if similar:
         size_draw = jnp.repeat(size_draw[:, :1], 2, axis=1)
     side = SMALLEST_SIDE + size_draw * (1 - SMALLEST_SIDE)
     corner = place_draw * (1 - side)
     patches = jnp.concatenate([corner, corner + side], axis=1)
     patches = to_image(patches, Window(box=frame, mirror=jnp.array(False)))
-    if square:
+    if similar:
         return patches, jnp.full(TRIALS, True)
     aspect = side[:, 1] * size[0] / (side[:, 0] * size[1])
     return patches, (aspect >= 1 / LARGEST_ASPECT) & (aspect <= LARGEST_ASPECT)

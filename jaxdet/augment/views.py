@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxdet.augment import window as window_
+from jaxdet.augment.fit import stretch
 from jaxdet.augment.window import Window
-from jaxdet.types import Array, Batch, Objects
+from jaxdet.types import Array, Batch, Fit, Objects
 
-# (key, size [2], objects [N], letterbox) of one image -> the window that is seen
-WindowSampler = Callable[[jax.Array, Array, Objects, bool], Window]
+# (key, size [2], objects [N], the uncropped window, keep_aspect) of one image -> what is seen
+WindowSampler = Callable[[jax.Array, Array, Objects, Window, bool], Window]
 # (key, pixels [H, W, 3]) -> pixels
 ColourChange = Callable[[jax.Array, Array], Array]
 # (key, pixels [B, H, W, 3], objects [B, N]) -> the same for the mixed batch
@@ -54,45 +55,47 @@ def train_view(
     batch: Batch,
     *,
     output: int,
-    letterbox: bool,
+    fit: Fit,
     fill: tuple[float, float, float],
     window: WindowSampler,
     colour: ColourChange,
     mix: tuple[Mix, ...] = (),
-) -> tuple[Array, Objects]:
-    """The training view: pixels [B, output, output, 3] float32 in 0..255, and their objects.
+) -> tuple[Array, Objects, Array]:
+    """The training view: pixels [B, H, W, 3] float32 in 0..255, their objects, and which part of
+    each view is the image [B, 4].
 
-    `window` chooses the part of an image that is seen (`augment/crops.py`), `colour` changes its
-    colours (`augment/colour.py`); `fill` is the colour outside the image, which is not changed. The
-    functions in `mix` (`augment/mix.py`) are then applied, in order, to the whole batch.
+    `output` is the size of the input, which has the shape of the canvas (`window.input_shape`), and
+    `fit` places the images in it (`augment/fit.py`). `window` chooses the part of an image that is
+    seen (`augment/crops.py`), `colour` changes its colours (`augment/colour.py`); `fill` is the
+    colour outside the image, which is not changed. The functions in `mix` (`augment/mix.py`) are
+    then applied, in order, to the whole batch; what they make is all image.
     """
+    shape = window_.input_shape(output, fit, batch.image.shape[1:3])
 
-    def view(key: jax.Array, image: Array, size: Array, objects: Objects) -> tuple[Array, Objects]:
+    def view(key: jax.Array, image: Array, size: Array, objects: Objects):
         window_key, colour_key = jax.random.split(key)
-        seen = window(window_key, size, objects, letterbox)
-        pixels, inside = window_.resample(image, size, seen, output=output)
-        pixels = colour(colour_key, pixels)
-        return _filled(pixels, inside, fill), window_.move_objects(objects, seen)
+        uncropped = window_.uncropped_window(size, fit, shape)
+        seen = window(window_key, size, objects, uncropped, fit is not stretch)
+        pixels, inside = window_.resample(image, size, seen, output=shape)
+        pixels = _filled(colour(colour_key, pixels), inside, fill)
+        return pixels, window_.move_objects(objects, seen), window_.image_in_view(seen)
 
     keys = jax.random.split(key, len(batch.image))  # one per image, whatever the number of devices
-    pixels, objects = jax.vmap(view)(keys, batch.image, batch.size, batch.objects)
+    pixels, objects, part = jax.vmap(view)(keys, batch.image, batch.size, batch.objects)
     for i, mixed in enumerate(mix):
         pixels, objects = mixed(jax.random.fold_in(key, i), pixels, objects)
-    return pixels, objects
+        part = jnp.tile(jnp.array([0.0, 0.0, 1.0, 1.0]), (len(pixels), 1))
+    return pixels, objects, part
 
 
 def eval_view(
-    image: Array,
-    size: Array,
-    *,
-    output: int,
-    letterbox: bool,
-    fill: tuple[float, float, float],
-) -> Array:
-    """The whole image, stretched to a square (SSD) or letterboxed (YOLO), as float32 pixels
-    [output, output, 3] in 0..255. `window.to_image` maps boxes in it back to the image."""
-    seen = window_.eval_window(size, letterbox=letterbox, output=output)
-    return _filled(*window_.resample(image, size, seen, output=output), fill)
+    image: Array, size: Array, *, output: int, fit: Fit, fill: tuple[float, float, float]
+) -> tuple[Array, Window]:
+    """The whole image, placed by `fit`, as float32 pixels [H, W, 3] in 0..255, and the window,
+    with which `window.to_image` maps boxes back to the image. `output` as in `train_view`."""
+    shape = window_.input_shape(output, fit, image.shape[:2])
+    seen = window_.uncropped_window(size, fit, shape)
+    return _filled(*window_.resample(image, size, seen, output=shape), fill), seen
 
 
 def _filled(pixels: Array, inside: Array, fill: tuple[float, float, float]) -> Array:

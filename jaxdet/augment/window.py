@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxdet import backend
+from jaxdet.augment.fit import shorter_side
 from jaxdet.boxes.iou import area
-from jaxdet.types import Array, Objects
+from jaxdet.types import Array, Fit, Objects, Shape
 
 
 @flax.struct.dataclass
@@ -21,34 +22,20 @@ class Window:
     mirror: Array  # [] bool, whether the view is flipped left to right
 
 
-def whole_window() -> Window:
-    """The whole image, which a view stretches to a square (SSD's evaluation)."""
-    return Window(box=jnp.array([0.0, 0.0, 1.0, 1.0]), mirror=jnp.array(False))
+def uncropped_window(size: Array, fit: Fit, shape: Shape) -> Window:
+    """The window of a whole image of `size` [2], placed by `fit` in a view of `shape`."""
+    place = fit(size, shape)  # [4] in pixels of the view
+    ends = jnp.array([0, 0, *shape[::-1]]) - jnp.tile(place[:2], 2)
+    return Window(box=ends / jnp.tile(place[2:] - place[:2], 2), mirror=jnp.array(False))
 
 
-def uncropped_window(size: Array, *, letterbox: bool) -> Window:
-    """The window of an image of `size` [2] that crops start from: the square around it, centred,
-    or the image itself."""
-    if not letterbox:
-        return whole_window()
-    extent = size.max() / jnp.maximum(size, 1)[::-1]  # [2] x, y
-    corner = (1 - extent) / 2
-    return Window(box=jnp.concatenate([corner, corner + extent]), mirror=jnp.array(False))
+def input_shape(size: int, fit: Fit, canvas: Shape) -> Shape:
+    """The shape of an input of `size` for images on a canvas of some shape: it is similar to it.
 
-
-def eval_window(size: Array, *, letterbox: bool, output: int) -> Window:
-    """The window for evaluation of an image of `size` [2]: the square around it, or the image.
-
-    In the square of `output` pixels the image fills whole pixels, as in Darknet: its sides are
-    rounded down, and an odd pixel of the padding goes to the right and below.
+    `size` is the longer side, or the shorter one if images are placed by `shorter_side`.
     """
-    if not letterbox:
-        return whole_window()
-    filled = output * size // jnp.maximum(size.max(), 1)
-    filled = jnp.maximum(filled, 1)[::-1]  # [2] x, y in pixels of the view
-    before = (output - filled) // 2
-    ends = jnp.concatenate([-before, output - before])
-    return Window(box=ends / jnp.tile(filled, 2), mirror=jnp.array(False))
+    side = (min if getattr(fit, "func", fit) is shorter_side else max)(canvas)
+    return canvas[0] * size // side, canvas[1] * size // side
 
 
 def move_objects(objects: Objects, window: Window) -> Objects:
@@ -82,6 +69,12 @@ def to_image(boxes: Array, window: Window) -> Array:
     return boxes * _extents(window.box)[None] + _corners(window.box)[None]
 
 
+def image_in_view(window: Window) -> Array:
+    """The part of the view in which the image is, [4] in fractions of the view."""
+    whole = jnp.array([[0.0, 0.0, 1.0, 1.0]])
+    return jnp.clip(to_view(whole, window)[0], 0.0, 1.0)
+
+
 def _mirrored(boxes: Array) -> Array:
     x1, y1, x2, y2 = boxes.T
     return jnp.stack([1 - x2, y1, 1 - x1, y2], axis=1)
@@ -101,22 +94,22 @@ def _extents(box: Array) -> Array:
     return jnp.tile(box[2:] - box[:2], 2)  # w h w h
 
 
-def resample(image: Array, size: Array, window: Window, *, output: int) -> tuple[Array, Array]:
+def resample(image: Array, size: Array, window: Window, *, output: Shape) -> tuple[Array, Array]:
     """Reads the window, bilinearly with half-pixel centres; the whole one as `cv2.resize` does.
 
     Args:
       image: [H, W, 3] uint8 canvas.
       size: [2] height and width of its filled part, in pixels.
-      output: side of the view in pixels.
+      output: height and width of the view in pixels.
 
-    Returns pixels [output, output, 3] float32, the image's edge repeated outside it, and
-    which of them are inside the image [output, output].
+    Returns pixels [h, w, 3] float32, the image's edge repeated outside it, and which of them are
+    inside the image [h, w].
     """
     image = jnp.asarray(image)
     x1, y1, x2, y2 = window.box
     size = jnp.maximum(size, 1)  # the padding of the last evaluation batch has no pixels
-    rows, inside_rows = _positions(y1, y2, size[0], output)
-    columns, inside_columns = _positions(x1, x2, size[1], output)
+    rows, inside_rows = _positions(y1, y2, size[0], output[0])
+    columns, inside_columns = _positions(x1, x2, size[1], output[1])
     columns = jnp.where(window.mirror, columns[::-1], columns)
     inside_columns = jnp.where(window.mirror, inside_columns[::-1], inside_columns)
     # On a 2-core CPU gathers take 0.5 ms per image, products 7 ms. A TPU is slow at gathers; a GPU

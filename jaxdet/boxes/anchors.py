@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxdet.types import Anchors
+from jaxdet.types import Anchors, Shape
 
 _CLIPPED = {"all": slice(0, 4), "sides": slice(2, 4), "none": slice(0)}  # of cx cy w h
 
@@ -72,7 +72,7 @@ def default_boxes(
 
 def prior_boxes(
     grids: Sequence[tuple[int, int]],
-    size: int,
+    shape: Shape,
     *,
     priors: Sequence[Sequence[tuple[float, float]]],
     sensitivity: Sequence[float] | None = None,
@@ -80,8 +80,8 @@ def prior_boxes(
     """YOLO's priors (YOLO9000, section 2), by level, row, column and prior; float32 numpy.
 
     One entry per level: `grids` are (rows, columns), which divide the image evenly; `priors`
-    are the (width, height) of the boxes centred in every cell, in pixels of an input of `size` x
-    `size`; `sensitivity` stretches the part of the image that a cell's centres can lie in (YOLOv4,
+    are the (width, height) of the boxes centred in every cell, in pixels of an input of `shape`;
+    `sensitivity` stretches the part of the image that a cell's centres can lie in (YOLOv4,
     section 3.4, "eliminate grid sensitivity"). Raises ValueError if the lists differ in length.
     """
     if len(grids) != len(priors):
@@ -92,7 +92,7 @@ def prior_boxes(
     for level, (grid, of_level) in enumerate(zip(grids, priors, strict=True)):
         step = 1 / np.array(grid[::-1])  # x, y
         corners = _cell_corners(grid) * step  # [cells, 2]
-        boxes += [_cross(corners + step / 2, np.array(of_level) / size)]
+        boxes += [_cross(corners + step / 2, np.array(of_level) / shape[::-1])]
         cells += [np.repeat(_cross(corners, step[None]), len(of_level), axis=0)]
         if sensitivity is not None:
             wide = sensitivity[level] * step

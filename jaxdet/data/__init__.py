@@ -6,7 +6,7 @@ for batch in data.train_batches(dataset, batch_size=32, canvas=512, max_objects=
     ...
 """
 
-from jaxdet.data.batches import eval_batches, train_batches
+from jaxdet.data.batches import Canvases, eval_batches, train_batches
 from jaxdet.data.builder import prepare
 from jaxdet.data.check import Example
 from jaxdet.data.dataset import Dataset, classes, open
@@ -16,6 +16,7 @@ from jaxdet.data.source import Source
 
 __all__ = [
     "IMAGES",
+    "Canvases",
     "Dataset",
     "Example",
     "Source",

@@ -9,6 +9,8 @@ import pathlib
 import cv2
 import numpy as np
 
+from jaxdet.types import Shape
+
 _REDUCED = {  # only for their reduction bits; the colour flag is added separately
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
@@ -18,7 +20,7 @@ _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 
 
-def decode(encoded: bytes, canvas: int) -> tuple[np.ndarray, int, int]:
+def decode(encoded: bytes, canvas: int | Shape) -> tuple[np.ndarray, int, int]:
     """Decode an image into the top left corner of a black canvas; see `to_canvas`.
 
     Raises:
@@ -27,20 +29,21 @@ def decode(encoded: bytes, canvas: int) -> tuple[np.ndarray, int, int]:
     return to_canvas(decode_to_fit(encoded, canvas), canvas)
 
 
-def to_canvas(image: np.ndarray, canvas: int) -> tuple[np.ndarray, int, int]:
+def to_canvas(image: np.ndarray, canvas: int | Shape) -> tuple[np.ndarray, int, int]:
     """Place an image [H, W, 3] uint8 in the top left corner of a black canvas.
 
-    Returns the canvas [S, S, 3] uint8 and the height and width that the image fills: its own
-    if it fits, else the largest that fit at the same aspect ratio.
+    `canvas` is the side of a square one, or height and width. Returns the canvas, uint8, and the
+    height and width that the image fills: its own if it fits, else the largest that fit at the same
+    aspect ratio.
     """
     image = _shrink(image, canvas)
     height, width = image.shape[:2]
-    filled = np.zeros((canvas, canvas, 3), np.uint8)
+    filled = np.zeros((*_sides(canvas), 3), np.uint8)
     filled[:height, :width] = image
     return filled, height, width
 
 
-def decode_to_fit(encoded: bytes, canvas: int) -> np.ndarray:
+def decode_to_fit(encoded: bytes, canvas: int | Shape) -> np.ndarray:
     """Decode an image [H, W, 3], shrunk if it is larger than the canvas; see `decode_full`."""
     size = jpeg_size(encoded)
     reduction = _reduction(size, canvas) if size else None
@@ -102,18 +105,26 @@ def _decode(encoded: bytes, flags: int) -> np.ndarray:
     return image
 
 
-def _shrink(image: np.ndarray, canvas: int) -> np.ndarray:
+def _shrink(image: np.ndarray, canvas: int | Shape) -> np.ndarray:
     height, width = image.shape[:2]
-    if max(height, width) <= canvas:
+    rows, columns = _sides(canvas)
+    if height <= rows and width <= columns:
         return image
-    scale = canvas / max(height, width)
+    scale = min(rows / height, columns / width)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
     return cv2.resize(image, fitted, interpolation=cv2.INTER_AREA)
 
 
-def _reduction(size: tuple[int, int], canvas: int) -> int | None:
+def _reduction(size: Shape, canvas: int | Shape) -> int | None:
     """Return the largest reduction while decoding that still fills the canvas."""
-    return next((factor for factor in _REDUCED if max(size) // factor >= canvas), None)
+    fills = lambda factor: any(
+        side // factor >= limit for side, limit in zip(size, _sides(canvas), strict=True)
+    )
+    return next(filter(fills, _REDUCED), None)
+
+
+def _sides(canvas: int | Shape) -> Shape:
+    return (canvas, canvas) if isinstance(canvas, int) else canvas
 
 
 def _jpeg_is_complete(encoded: bytes) -> bool:

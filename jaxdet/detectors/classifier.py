@@ -16,7 +16,7 @@ from jaxdet.detectors.net import Net
 from jaxdet.detectors.one_stage import OneStage
 from jaxdet.losses.classes import ClassLoss, bce
 from jaxdet.losses.scores import class_scores
-from jaxdet.types import Anchors, Losses, Objects, Raw, Targets
+from jaxdet.types import Anchors, Fit, Losses, Objects, Raw, Targets
 
 
 def classifier(
@@ -24,7 +24,7 @@ def classifier(
     *,
     size: int,
     classes: tuple[str, ...],
-    letterbox: bool,
+    fit: Fit,
     nms: Callable,
     class_loss: ClassLoss = bce,
 ) -> OneStage:
@@ -37,7 +37,7 @@ def classifier(
         net=net((1,)),
         size=size,
         classes=classes,
-        letterbox=letterbox,
+        fit=fit,
         anchors=_whole_image,
         assign=matching.by_cell,
         losses=partial(_losses, class_loss=class_loss),
@@ -46,9 +46,9 @@ def classifier(
     )
 
 
-def _whole_image(grids, size) -> Anchors:
+def _whole_image(grids, shape) -> Anchors:
     """One cell, whatever the grids, with a prior of its size."""
-    return anchors.prior_boxes(((1, 1),), size, priors=[[(size, size)]])
+    return anchors.prior_boxes(((1, 1),), shape, priors=[[shape[::-1]]])
 
 
 def _losses(

@@ -9,7 +9,18 @@ import jax.numpy as jnp
 
 from jaxdet import backend
 from jaxdet.detectors.net import Net
-from jaxdet.types import Anchors, Array, Detections, Losses, Objects, Raw, Targets, Variables
+from jaxdet.types import (
+    Anchors,
+    Array,
+    Detections,
+    Fit,
+    Losses,
+    Objects,
+    Raw,
+    Shape,
+    Targets,
+    Variables,
+)
 
 Grids = tuple[tuple[int, int], ...]  # rows and columns of every map
 
@@ -22,19 +33,19 @@ class OneStage:
     """
 
     net: Net
-    size: int  # side of the square input used for evaluation, pixels
+    size: int  # of the input used for evaluation, pixels
     classes: tuple[str, ...]  # K names
-    letterbox: bool  # whether images keep their aspect ratio
-    anchors: Callable[[Grids, int], Anchors]  # (grids, size)
+    fit: Fit  # how images are placed in the input
+    anchors: Callable[[Grids, Shape], Anchors]
     assign: Callable[[Anchors, Objects], Targets]  # of one image
     losses: Callable[[Raw, Targets, Objects, Anchors], Losses]  # of a batch
     decode: Callable[[Raw, Anchors], tuple[jax.Array, jax.Array]]  # boxes [B,A,4], scores [B,A,K]
     nms: Callable[[jax.Array, jax.Array], Detections]  # (boxes [A,4], scores [A,K]) of one image
-    colour: tuple[float, float, float] | None = None  # around a letterboxed image; None: the mean
+    colour: tuple[float, float, float] | None = None  # of the padding; None: the mean
 
     @property
     def fill(self) -> tuple[float, float, float]:
-        """The colour around a letterboxed image; the mean is what the network sees as zero."""
+        """The colour of the padding; the mean is what the network sees as zero."""
         return self.net.mean if self.colour is None else self.colour
 
     def init(self, key: jax.Array) -> Variables:
@@ -42,9 +53,9 @@ class OneStage:
         pixels = jnp.zeros((1, self.size, self.size, 3), jnp.float32)
         return jax.jit(functools.partial(self.net.init, train=False))(key, pixels)
 
-    def anchors_at(self, size: int) -> Anchors:
-        """The anchors for a square input of `size` pixels, [A, ...]."""
-        return _anchors_at(self, size)
+    def anchors_at(self, shape: Shape) -> Anchors:
+        """The anchors for an input of some shape, [A, ...]."""
+        return _anchors_at(self, shape)
 
     def loss(
         self,
@@ -54,41 +65,49 @@ class OneStage:
         *,
         key: jax.Array,
         train: bool = True,
+        inside: Array | None = None,
     ) -> tuple[Losses, dict]:
-        """As in `types.Detector`; `key` is for dropout in training."""
-        anchors, targets = self.matched(objects, pixels.shape[1])
+        """As in `types.Detector`; `key` is for dropout in training, padding counts as image."""
+        del inside
+        anchors, targets = self.matched(objects, pixels.shape[1:3])
         raw, updates = self.net.apply(
             variables, pixels, train=train, mutable=["batch_stats"], rngs={"dropout": key}
         )
         return self.losses(raw, targets, objects, anchors), updates.get("batch_stats", {})
 
-    def predict(self, variables: Variables, pixels: Array) -> Detections:
-        """The detections [B, M] in `pixels` [B, H, H, 3], 0..255 RGB."""
+    def predict(
+        self, variables: Variables, pixels: Array, inside: Array | None = None
+    ) -> Detections:
+        """The detections [B, M] in `pixels` [B, H, W, 3], 0..255 RGB."""
+        del inside
         boxes_and_scores = self.forward(variables, pixels)
         if backend.target() == "cpu":  # one by one: no image waits for the slowest
             return jax.lax.map(lambda one: self.nms(*one), boxes_and_scores)
         return jax.vmap(self.nms)(*boxes_and_scores)
 
-    def forward(self, variables: Variables, pixels: Array) -> tuple[jax.Array, jax.Array]:
+    def forward(
+        self, variables: Variables, pixels: Array, inside: Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Boxes [B, A, 4] and scores [B, A, K] before NMS."""
+        del inside
         raw = self.net.apply(variables, pixels, train=False)
-        return self.decode(raw, self.anchors_at(pixels.shape[1]))
+        return self.decode(raw, self.anchors_at(pixels.shape[1:3]))
 
-    def matched(self, objects: Objects, size: int) -> tuple[Anchors, Targets]:
-        """The anchors [A] for an input of `size` pixels, and their targets [B, A]."""
-        anchors = self.anchors_at(size)
+    def matched(self, objects: Objects, shape: Shape) -> tuple[Anchors, Targets]:
+        """The anchors [A] for an input of some shape, and their targets [B, A]."""
+        anchors = self.anchors_at(shape)
         return anchors, jax.vmap(functools.partial(self.assign, anchors))(objects)
 
 
 @functools.lru_cache(maxsize=64)
-def _anchors_at(detector: OneStage, size: int) -> Anchors:
+def _anchors_at(detector: OneStage, shape: Shape) -> Anchors:
     def maps_and_raw(net: Net, pixels: jax.Array):
         return net.maps(pixels, train=False), net(pixels, train=False)
 
     run = functools.partial(detector.net.init_with_output, method=maps_and_raw)
-    pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
     (maps, raw), _ = jax.eval_shape(run, jax.random.key(0), pixels)
-    anchors = detector.anchors(tuple(m.shape[1:3] for m in maps), size)
+    anchors = detector.anchors(tuple(m.shape[1:3] for m in maps), shape)
     found, expected = len(anchors.boxes), raw.boxes.shape[1]
-    assert found == expected, f"{found} anchors for {expected} predictions at {size} pixels"
+    assert found == expected, f"{found} anchors for {expected} predictions at {shape} pixels"
     return anchors

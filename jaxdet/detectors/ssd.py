@@ -13,7 +13,7 @@ from jaxdet.losses.box import BoxLoss, smooth_l1
 from jaxdet.losses.classes import ClassLoss, cross_entropy
 from jaxdet.losses.multibox import multibox
 from jaxdet.losses.scores import class_scores
-from jaxdet.types import Anchors, Raw
+from jaxdet.types import Anchors, Fit, Raw
 
 
 def ssd(
@@ -21,7 +21,7 @@ def ssd(
     *,
     size: int,
     classes: tuple[str, ...],
-    letterbox: bool,
+    fit: Fit,
     nms: Callable,
     scales: tuple[float, ...],
     ratios: tuple[tuple[float, ...], ...],
@@ -51,7 +51,7 @@ def ssd(
         net=net(anchors.boxes_per_cell(ratios)),
         size=size,
         classes=classes,
-        letterbox=letterbox,
+        fit=fit,
         anchors=partial(
             _default_boxes,
             own_size=size,
@@ -73,7 +73,10 @@ def ssd(
     )
 
 
-def _default_boxes(grids, size, *, own_size, strides, scales, ratios, clip) -> Anchors:
+def _default_boxes(grids, shape, *, own_size, strides, scales, ratios, clip) -> Anchors:
+    if shape[0] != shape[1]:
+        raise ValueError(f"SSD's default boxes are for square inputs, found {shape}")
+    size = shape[0]
     sides = [scale * size for scale in scales]
     return anchors.default_boxes(
         grids,

@@ -11,7 +11,7 @@ from jaxdet.detectors.net import Net
 from jaxdet.detectors.one_stage import OneStage
 from jaxdet.losses import yolo
 from jaxdet.losses.box import BoxLoss, mse
-from jaxdet.types import Anchors, Raw
+from jaxdet.types import Anchors, Fit, Raw
 
 
 def yolov1(
@@ -19,7 +19,7 @@ def yolov1(
     *,
     size: int,
     classes: tuple[str, ...],
-    letterbox: bool,
+    fit: Fit,
     nms: Callable,
     boxes_per_cell: int = 2,
     box_loss: BoxLoss = mse,
@@ -34,7 +34,7 @@ def yolov1(
         net=net((boxes_per_cell,)),
         size=size,
         classes=classes,
-        letterbox=letterbox,
+        fit=fit,
         anchors=partial(_cells, per_cell=boxes_per_cell),
         assign=matching.by_cell,
         losses=partial(yolo.yolov1, per_cell=boxes_per_cell, box_loss=box_loss),
@@ -43,10 +43,10 @@ def yolov1(
     )
 
 
-def _cells(grids, size, *, per_cell) -> Anchors:
+def _cells(grids, shape, *, per_cell) -> Anchors:
     """There are no priors: every anchor is its cell."""
-    priors = [[(size / columns, size / rows)] * per_cell for rows, columns in grids]
-    return anchors.prior_boxes(grids, size, priors=priors)
+    priors = [[(shape[1] / columns, shape[0] / rows)] * per_cell for rows, columns in grids]
+    return anchors.prior_boxes(grids, shape, priors=priors)
 
 
 def _decode(raw: Raw, anchors: Anchors) -> tuple[jax.Array, jax.Array]:

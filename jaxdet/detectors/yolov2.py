@@ -12,7 +12,7 @@ from jaxdet.losses import box, yolo
 from jaxdet.losses.box import BoxLoss
 from jaxdet.losses.classes import ClassLoss, cross_entropy
 from jaxdet.losses.scores import class_scores
-from jaxdet.types import Anchors, Raw
+from jaxdet.types import Anchors, Fit, Raw
 
 
 def yolov2(
@@ -20,7 +20,7 @@ def yolov2(
     *,
     size: int,
     classes: tuple[str, ...],
-    letterbox: bool,
+    fit: Fit,
     nms: Callable,
     priors: tuple[tuple[tuple[float, float], ...], ...],
     direct_location: bool = True,
@@ -48,7 +48,7 @@ def yolov2(
         net=net(tuple(len(of_level) for of_level in priors)),
         size=size,
         classes=classes,
-        letterbox=letterbox,
+        fit=fit,
         anchors=partial(anchors.prior_boxes, priors=priors),
         assign=partial(matching.by_shape, ignore_iou=ignore_iou),
         losses=partial(yolo.yolov2, codec=codec, box_loss=box_loss, class_loss=class_loss),

@@ -12,7 +12,7 @@ from jaxdet.losses import box, yolo
 from jaxdet.losses.box import BoxLoss
 from jaxdet.losses.classes import ClassLoss, bce
 from jaxdet.losses.scores import class_scores
-from jaxdet.types import Anchors, Raw
+from jaxdet.types import Anchors, Fit, Raw
 
 
 def yolov3(
@@ -20,7 +20,7 @@ def yolov3(
     *,
     size: int,
     classes: tuple[str, ...],
-    letterbox: bool,
+    fit: Fit,
     nms: Callable,
     priors: tuple[tuple[tuple[float, float], ...], ...],
     ignore_iou: float = 0.5,
@@ -35,13 +35,13 @@ def yolov3(
     `boxes/nms.py` with its thresholds. `priors` are widths and heights in pixels of the input,
     whatever its size, per level, fine to coarse. A box that overlaps any object by more than
     `ignore_iou`, and has a class score above `ignore_score`, is not a negative. `fill` is the
-    colour around a letterboxed image, by default the mean.
+    colour of the padding, by default the mean.
     """
     return OneStage(
         net=net(tuple(len(of_level) for of_level in priors)),
         size=size,
         classes=classes,
-        letterbox=letterbox,
+        fit=fit,
         anchors=partial(anchors.prior_boxes, priors=priors),
         assign=partial(matching.by_shapes, priors=priors, classes=len(classes)),
         losses=partial(

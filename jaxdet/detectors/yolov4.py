@@ -11,6 +11,7 @@ from jaxdet.detectors.yolov3 import decode
 from jaxdet.losses import yolo
 from jaxdet.losses.box import BoxLoss, ciou
 from jaxdet.losses.classes import ClassLoss, bce
+from jaxdet.types import Fit
 
 
 def yolov4(
@@ -18,7 +19,7 @@ def yolov4(
     *,
     size: int,
     classes: tuple[str, ...],
-    letterbox: bool,
+    fit: Fit,
     nms: Callable,
     priors: tuple[tuple[tuple[float, float], ...], ...],
     spare_priors: tuple[tuple[float, float], ...] = (),
@@ -37,7 +38,7 @@ def yolov4(
     `boxes/nms.py` with its thresholds. `priors`, `spare_priors` and `match_iou` as in
     `matching.by_shapes`, `sensitivity` as in `anchors.prior_boxes`. A box that overlaps any object
     by more than `ignore_iou`, and has a class score above `ignore_score`, is not a negative.
-    `box_weight` multiplies `box_loss`; `fill` is the colour around a letterboxed image.
+    `box_weight` multiplies `box_loss`; `fill` is the colour of the padding.
     """
     assign = partial(
         matching.by_shapes,
@@ -58,7 +59,7 @@ def yolov4(
         net=net(tuple(len(of_level) for of_level in priors)),
         size=size,
         classes=classes,
-        letterbox=letterbox,
+        fit=fit,
         anchors=partial(anchors.prior_boxes, priors=priors, sensitivity=sensitivity),
         assign=assign,
         losses=losses,

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from jaxdet import data
 from jaxdet.augment import window as window_
 from jaxdet.boxes.iou import from_cxcywh, pairwise_iou
-from jaxdet.types import Anchors, Array, Detector, Objects, Targets
+from jaxdet.types import Anchors, Array, Detector, Objects, Shape, Targets
 
 _IMAGES = 64  # matched together
 
@@ -28,7 +28,7 @@ class Fit:
     assigned: np.ndarray  # [T] bool, whether any anchor is assigned to the object
 
 
-def undecodable(dataset: data.Dataset, *, canvas: int) -> tuple[dict[str, str], float]:
+def undecodable(dataset: data.Dataset, *, canvas: Shape) -> tuple[dict[str, str], float]:
     """Decodes every image, on all cores: the failures {image id: reason}, and images per second."""
 
     def reason(i: int) -> str | None:
@@ -54,7 +54,9 @@ def illegal_boxes(dataset: data.Dataset) -> np.ndarray:
     return ~(legal & (labels >= 0) & (labels < len(dataset.classes)))
 
 
-def fit(detector: Detector, dataset: data.Dataset, *, keep_difficult: bool) -> Fit:
+def fit(
+    detector: Detector, dataset: data.Dataset, canvases: data.Canvases, *, keep_difficult: bool
+) -> Fit:
     """How the anchors of `detector` match the objects used for training; no image is read."""
     table = dataset.table
     usable = table.trained_on(keep_difficult=keep_difficult)
@@ -65,20 +67,33 @@ def fit(detector: Detector, dataset: data.Dataset, *, keep_difficult: bool) -> F
     )
     counts = np.bincount(image, minlength=len(dataset))
     slot = np.arange(len(boxes)) - (np.cumsum(counts) - counts)[image]
-    match = jax.jit(partial(_match, detector))
+    shapes = [window_.input_shape(detector.size, detector.fit, each) for each in canvases.shapes]
+    match = jax.jit(partial(_match, detector), static_argnames="shape")
     best_iou, assigned = np.zeros(len(boxes), np.float32), np.zeros(len(boxes), bool)
     sides = np.zeros((len(boxes), 2), np.float32)
-    starts = range(0, len(dataset), _IMAGES)
-    for start in tqdm(starts, desc=f"matching {dataset.name}", unit="batch", leave=False):
-        batch = slice(*np.searchsorted(image, [start, start + _IMAGES]))
-        place = (image[batch] - start, slot[batch])
+    rows = np.zeros(len(dataset), int)  # of the images in their batch
+    for ids, shape in tqdm(
+        _batches(canvases.of_image, shapes), desc=f"matching {dataset.name}", leave=False
+    ):
+        rows[ids] = np.arange(len(ids))
+        batch = np.flatnonzero(np.isin(image, ids))
+        place = (rows[image[batch]], slot[batch])
         sizes = np.ones((_IMAGES, 2), np.int32)
-        rows = table.sizes[start : start + _IMAGES]
-        sizes[: len(rows)] = rows
+        sizes[: len(ids)] = table.sizes[ids]
         objects = _padded(boxes[batch], labels[batch], place, (_IMAGES, counts.max()))
-        seen = [np.asarray(x)[place] for x in match(sizes, objects)]
+        seen = [np.asarray(x)[place] for x in match(sizes, objects, shape=shape)]
         sides[batch], best_iou[batch], assigned[batch] = seen
-    return Fit(labels, sides * detector.size, best_iou, assigned)
+    return Fit(labels, sides, best_iou, assigned)
+
+
+def _batches(of_image: np.ndarray, shapes: list[Shape]) -> list[tuple[np.ndarray, Shape]]:
+    """The images, in batches that are seen in the same shape, and that shape."""
+    grouped = [(np.flatnonzero(of_image == i), shape) for i, shape in enumerate(shapes)]
+    return [
+        (ids[start : start + _IMAGES], shape)
+        for ids, shape in grouped
+        for start in range(0, len(ids), _IMAGES)
+    ]
 
 
 def _padded(boxes, labels, place, shape) -> Objects:
@@ -94,13 +109,17 @@ def _padded(boxes, labels, place, shape) -> Objects:
     return padded
 
 
-def _match(detector: Detector, size: Array, objects: Objects) -> tuple[Array, Array, Array]:
-    """Sides [B, N, 2] in the views, best IoU [B, N], and which are assigned an anchor [B, N]."""
-    windows = jax.vmap(partial(window_.uncropped_window, letterbox=detector.letterbox))(size)
-    objects = jax.vmap(window_.move_objects)(objects, windows)
-    anchors, targets = detector.matched(objects, detector.size)
+def _match(
+    detector: Detector, size: Array, objects: Objects, *, shape: Shape
+) -> tuple[Array, Array, Array]:
+    """Sides [B, N, 2] in pixels of the views, best IoU [B, N], and whether an anchor is assigned
+    [B, N]."""
+    whole = partial(window_.uncropped_window, fit=detector.fit, shape=shape)
+    objects = jax.vmap(window_.move_objects)(objects, jax.vmap(whole)(size))
+    anchors, targets = detector.matched(objects, shape)
     best_iou, assigned = jax.vmap(partial(_of_image, anchors))(objects, targets)
-    return objects.boxes[..., 2:] - objects.boxes[..., :2], best_iou, assigned
+    sides = (objects.boxes[..., 2:] - objects.boxes[..., :2]) * np.array([[shape[::-1]]])
+    return sides, best_iou, assigned
 
 
 def _of_image(anchors: Anchors, objects: Objects, targets: Targets) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from jaxdet import build, data, visualize
 from jaxdet.augment import views, window
+from jaxdet.engine import buckets
 from jaxdet.training import checkpoint, parallel, workdir
 from jaxdet.types import Array, Batch, Detections, Detector, ImageDetections, Variables
 
@@ -40,11 +41,10 @@ def view_and_predict(
     detector: Detector, variables: Variables, image: Array, size: Array
 ) -> Detections:
     """Detections [B, M] in images that fill size [B, 2] of their canvases [B, S, S, 3]."""
-    shape = dict(letterbox=detector.letterbox, output=detector.size)
-    view = partial(views.eval_view, **shape, fill=detector.fill)
-    detections = detector.predict(variables, jax.vmap(view)(image, size))
-    back = lambda boxes, filled: window.to_image(boxes, window.eval_window(filled, **shape))
-    return detections.replace(boxes=jax.vmap(back)(detections.boxes, size))
+    how = dict(output=detector.size, fit=detector.fit, fill=detector.fill)
+    pixels, seen = jax.vmap(partial(views.eval_view, **how))(image, size)
+    detections = detector.predict(variables, pixels, jax.vmap(window.image_in_view)(seen))
+    return detections.replace(boxes=jax.vmap(window.to_image)(detections.boxes, seen))
 
 
 def to_pixels(detections: Detections, width: int, height: int) -> ImageDetections:
@@ -62,7 +62,7 @@ def detect(
     mesh: Mesh,
     *,
     batch_size: int,
-    canvas: int,
+    canvas: int | data.Canvases,
 ) -> dict[str, ImageDetections]:
     """The detections in every image of `dataset`, by image id, boxes in pixels.
 
@@ -78,7 +78,7 @@ def detect(
         process_count=jax.process_count(),
     )
     shown = dict(desc="evaluating", unit="batch", leave=False, disable=not parallel.is_first())
-    for batch in tqdm(batches, total=-(-len(dataset) // batch_size), **shown):
+    for batch in tqdm(batches, total=len(batches), **shown):
         batch = parallel.shard_batch(batch, mesh)
         detections, ids, valid = jax.device_get(step(variables, batch))
         for i in np.flatnonzero(valid):
@@ -95,9 +95,10 @@ def evaluate(
 
     `step` comes from `predict_step`; the table states the protocol.
     """
-    metric, sizes = recipe.evaluation.metric, dict(canvas=recipe.data.canvas)
-    sizes["batch_size"] = recipe.evaluation.batch_size
-    detections = detect(step, variables, dataset, mesh, **sizes)
+    metric = recipe.evaluation.metric
+    how = dict(batch_size=recipe.evaluation.batch_size)
+    how["canvas"] = buckets.canvases(recipe, dataset.table.sizes)
+    detections = detect(step, variables, dataset, mesh, **how)
     result = metric.evaluate(detections, dataset.annotations(), dataset.classes)
     table = metric.table(result, protocol(recipe))
     return result, f"{recipe.data.eval}: {table}", sheet(dataset, detections)
@@ -106,13 +107,20 @@ def evaluate(
 def protocol(recipe: build.Recipe) -> str:
     """One line that states how detections are made; a metric means nothing without it."""
     detector, settings = recipe.detector, recipe.evaluation
-    shape = "letterboxed" if detector.letterbox else "stretched"
+    fit = build.names_of(recipe.config["model"]["fit"])[0]
     nms = recipe.config["evaluation"].get("nms", "greedy")
     kind = "class-wise" if nms == "greedy" else nms if isinstance(nms, str) else nms["name"]
     return (
-        f"input {detector.size}x{detector.size} {shape}, score > {settings.score_threshold:g}, "
+        f"{_INPUTS[fit].format(detector.size)}, score > {settings.score_threshold:g}, "
         f"{kind} NMS at IoU {settings.iou_threshold:g}, best {settings.max_kept} kept"
     )
+
+
+_INPUTS = {
+    "stretch": "input {0}x{0} stretched",
+    "letterbox": "input {0}x{0} letterboxed",
+    "shorter_side": "shorter side {0}",
+}
 
 
 def numbers(result: dict[str, Any]) -> dict[str, float]:

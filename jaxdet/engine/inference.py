@@ -9,9 +9,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxdet import build, data
+from jaxdet.engine import buckets
 from jaxdet.engine.evaluate import to_pixels, view_and_predict
 from jaxdet.training import checkpoint
-from jaxdet.types import Array, Detections, Detector, ImageDetections, Variables
+from jaxdet.types import Array, Detections, Detector, ImageDetections, Shape, Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,16 +55,23 @@ class Pretrained:
         """The detections in each of `images`, RGB uint8 [H, W, 3] of any size; boxes in pixels."""
         for image in images:
             _check_image(image)
-        detections = []
-        for start in range(0, len(images), batch_size):
-            detections += self._detect_batch(images[start : start + batch_size], batch_size)
-        return detections
+        if not images:
+            return []
+        on = buckets.canvases(self.recipe, np.array([image.shape[:2] for image in images]))
+        detections: dict[int, ImageDetections] = {}
+        for i, canvas in enumerate(on.shapes):
+            ids = np.flatnonzero(on.of_image == i)
+            for some in np.split(ids, range(batch_size, len(ids), batch_size)):
+                found = self._detect_batch([images[j] for j in some], canvas, batch_size)
+                detections |= zip(some.tolist(), found, strict=True)
+        return [detections[i] for i in range(len(images))]
 
-    def _detect_batch(self, images: Sequence[np.ndarray], batch_size: int) -> list[ImageDetections]:
-        # A single image gets a program of its own; all other batches share one.
+    def _detect_batch(
+        self, images: Sequence[np.ndarray], canvas: Shape, batch_size: int
+    ) -> list[ImageDetections]:
+        # A single image gets a program of its own; all other batches on a canvas share one.
         rows = 1 if len(images) == 1 else batch_size
-        canvas = self.recipe.data.canvas
-        pixels = np.zeros((rows, canvas, canvas, 3), np.uint8)
+        pixels = np.zeros((rows, *canvas, 3), np.uint8)
         sizes = np.ones((rows, 2), np.int32)
         for i, image in enumerate(images):
             pixels[i], *sizes[i] = data.to_canvas(image, canvas)

@@ -12,8 +12,9 @@ from ml_collections import ConfigDict
 
 from jaxdet import build
 from jaxdet.convert import classes, weights
+from jaxdet.engine import buckets
 from jaxdet.training import checkpoint
-from jaxdet.types import Detector, Variables
+from jaxdet.types import Detector, Shape, Variables
 
 Path_ = tuple[str, ...]  # params/backbone/...
 
@@ -32,20 +33,20 @@ def initial_variables(recipe: build.Recipe, init_from: str) -> Variables:
     elif init_from:
         variables = weights.load_backbone(init_from, variables, model=recipe.model)
         print(f"backbone weights from {init_from}", flush=True)
-    size = recipe.detector.size
+    height, width = shape = buckets.input_shapes(recipe)[-1]
     print(
         f"{' + '.join(recipe.model[::-1])}: "
         f"{parameter_overview.count_parameters(variables['params']):,} parameters, "
-        f"{anchor_count(recipe.detector, size):,} anchors at {size} pixels",
+        f"{anchor_count(recipe.detector, shape):,} boxes at {height}x{width} pixels",
         flush=True,
     )
     return variables
 
 
-def anchor_count(detector: Detector, size: int) -> int:
-    """How many boxes the detector predicts at `size` pixels; ValueError for an impossible size."""
+def anchor_count(detector: Detector, shape: Shape) -> int:
+    """How many boxes the detector predicts before NMS; ValueError for an impossible shape."""
     variables = jax.eval_shape(detector.init, jax.random.key(0))
-    pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
     boxes, _ = jax.eval_shape(detector.forward, variables, pixels)
     return boxes.shape[1]
 

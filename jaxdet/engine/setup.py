@@ -10,7 +10,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxdet import build, data
-from jaxdet.engine import evaluate, init_from
+from jaxdet.engine import buckets, evaluate, init_from
 from jaxdet.training import (
     checkpoint,
     freezing,
@@ -68,6 +68,9 @@ def start(config: Any, folder: epath.Path) -> Run:
     program = recipe.programs(mesh)
     check_numbers(recipe, mesh)
 
+    shapes = buckets.input_shapes(recipe)
+    if len(shapes) > 1:
+        print(f"inputs of {len(shapes)} shapes, a program each: {buckets.described(recipe)}")
     lock = workdir.lock(folder) if parallel.is_first() else None
     if parallel.is_first():
         workdir.claim(folder, recipe.config)
@@ -125,8 +128,10 @@ def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
     parallel.check_batch_size(
         recipe.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
+    buckets.check(recipe)
     for size in recipe.step.sizes:
-        init_from.anchor_count(recipe.detector, size)
+        for shape in buckets.input_shapes(recipe, size):
+            init_from.anchor_count(recipe.detector, shape)
     if recipe.every.keep < 1:
         raise ValueError(f"config.every.keep is {recipe.every.keep}, expected at least 1")
     if recipe.step.unfreeze_at and recipe.optimiser_name == "adamw":
@@ -141,7 +146,7 @@ def train_batches(recipe: build.Recipe, dataset: data.Dataset) -> Iterator[Batch
     return data.train_batches(
         dataset,
         batch_size=recipe.data.batch_size,
-        canvas=recipe.data.canvas,
+        canvas=buckets.canvases(recipe, dataset.table.sizes),
         max_objects=recipe.data.max_objects,
         keep_difficult=recipe.data.keep_difficult,
         seed=recipe.seed,
@@ -188,8 +193,8 @@ def preview(recipe: build.Recipe) -> Callable[[int], Callable]:
     def compiled(view: View) -> Callable:
         def see(key: jax.Array, batch: Batch):
             few = jax.tree.map(lambda x: x[: PREVIEW + MIXED_IN], batch)
-            pixels, objects = jax.tree.map(lambda x: x[:PREVIEW], view(key, few))
-            anchors, targets = detector.matched(objects, detector.size)
+            pixels, objects, _ = jax.tree.map(lambda x: x[:PREVIEW], view(key, few))
+            anchors, targets = detector.matched(objects, pixels.shape[1:3])
             return pixels, objects, anchors, targets.positive
 
         return jax.jit(see)

@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxdet import backend, build
 from jaxdet.engine import init_from
 from jaxdet.training import parallel, state
-from jaxdet.types import Batch, Detector, Objects
+from jaxdet.types import Batch, Detector, Objects, Shape
 
 # FLOP/s of a JAX device, dense bfloat16 (float16 on T4 and V100, which have no bfloat16).
 # Sources: cloud.google.com/tpu/docs/v4, /v5e, /v5p and /v6e; NVIDIA's data sheets of these GPUs.
@@ -76,14 +76,14 @@ def compile_step(recipe: build.Recipe, first: state.TrainState, mesh: Mesh) -> j
 
 
 def batch_shape(data: build.Data) -> Batch:
-    """The shapes and dtypes of a training batch, to compile a step for."""
-    canvas, max_objects = data.canvas, data.max_objects
+    """The shapes and dtypes of a training batch on the largest canvas, to compile a step for."""
+    canvas, max_objects = data.canvases[-1], data.max_objects
 
     def shape(*sides: int, dtype: DTypeLike) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((data.batch_size, *sides), dtype)
 
     return Batch(
-        image=shape(canvas, canvas, 3, dtype=np.uint8),
+        image=shape(*canvas, 3, dtype=np.uint8),
         size=shape(2, dtype=np.int32),
         objects=Objects(
             boxes=shape(max_objects, 4, dtype=np.float32),
@@ -96,10 +96,10 @@ def batch_shape(data: build.Data) -> Batch:
     )
 
 
-def multiply_adds(detector: Detector) -> float:
-    """Multiply-adds of network and decoding for one image, without products with padding."""
+def multiply_adds(detector: Detector, shape: Shape) -> float:
+    """Multiply-adds of network and decoding for one input, without products with padding."""
     variables = jax.eval_shape(detector.init, jax.random.key(0))
-    pixels = jax.ShapeDtypeStruct((1, detector.size, detector.size, 3), jnp.float32)
+    pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
     with backend.lowering_for("portable"):  # the forms for a CPU have fewer
         lowered = jax.jit(lambda v, x: detector.forward(v, x)).lower(variables, pixels)
         return lowered.cost_analysis()["flops"] / 2

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from jaxdet import build, data
-from jaxdet.engine import evaluate, inference
+from jaxdet.engine import buckets, evaluate, inference
 from jaxdet.metrics import errors, voc, voc_classification
 from jaxdet.metrics.align import align
 from jaxdet.report import numbers
@@ -65,7 +65,7 @@ def _detect(model: inference.Pretrained, dataset: data.Dataset) -> dict:
         mesh,
         # Rounded up to a multiple of the number of devices.
         batch_size=-(-recipe.evaluation.batch_size // mesh.size) * mesh.size,
-        canvas=recipe.data.canvas,
+        canvas=buckets.canvases(recipe, dataset.table.sizes),
     )
 
 

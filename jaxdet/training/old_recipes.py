@@ -11,7 +11,8 @@ _WINDOW = ("expand_probability", "expand_max", "crop_min_ious", "mirror_probabil
 _COLOUR = ("brightness", "contrast", "saturation", "hue", "swap_probability")
 
 _SUCCESSORS = {
-    "evaluation.letterbox": "model.letterbox",
+    "evaluation.letterbox": "model.fit, 'letterbox' or 'stretch'",
+    "model.letterbox": "model.fit, 'letterbox' or 'stretch'",
     "augment.name": "augment.window.name",
     "augment.mixup_alpha": "augment.mix=({'name': 'mixup', 'alpha': 1.5},)",
     **{f"augment.{key}": f"augment.window.{key}" for key in _WINDOW},
@@ -63,6 +64,8 @@ def translated(config: dict[str, Any]) -> dict[str, Any]:
         model["letterbox"] = evaluation.pop("letterbox")
         evaluation["nms"] = "greedy"
         model["detector"] = _translated_detector(model["detector"])
+    if "letterbox" in model:
+        model["fit"] = "letterbox" if model.pop("letterbox") else "stretch"
     if "label_smoothing" in model.get("detector", {}):
         model["detector"] = _with_smoothed_classes(model["detector"])
     for part in ("backbone", "neck"):

@@ -14,7 +14,8 @@ from jaxdet.training import freezing, parallel
 from jaxdet.training.state import TrainState
 from jaxdet.types import Batch, Detector, Losses, Objects
 
-View = Callable[[jax.Array, Batch], tuple[jax.Array, Objects]]  # (key, batch) -> pixels, objects
+# (key, batch) -> pixels, objects, and the part of each input that is image
+View = Callable[[jax.Array, Batch], tuple[jax.Array, Objects, jax.Array]]
 
 
 def train_step(
@@ -40,10 +41,10 @@ def train_step(
       norm_groups: equal parts of the batch that BatchNorm normalises separately.
     """
 
-    def losses_of(params, batch_stats, key, pixels, objects):
+    def losses_of(params, batch_stats, key, pixels, objects, inside):
         variables = {"params": params, "batch_stats": batch_stats}
         with freezing.freeze_statistics(frozen), parallel.norm_in_groups(norm_groups):
-            return detector.loss(variables, pixels, objects, key=key)
+            return detector.loss(variables, pixels, objects, key=key, inside=inside)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         view_key, loss_key = step_keys(seed, state.step)
@@ -133,7 +134,7 @@ def divide(losses: Losses, counts: dict[str, jax.Array]) -> dict[str, jax.Array]
 def _gradients(losses_of, params, batch_stats, whole, *, mask, accumulate):
     """The gradient of the losses summed over micro-batches, the batch statistics, the scalars.
 
-    `whole` is the batch as `losses_of` takes it: key, pixels, objects; `mask` is True at frozen
+    `whole` is the batch as `losses_of` takes it, the key first; `mask` is True at frozen
     parameters, whose gradient is zero.
     """
 
