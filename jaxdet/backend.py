@@ -7,7 +7,8 @@ other than the current one: to compile for a TPU on a CPU, count operations or e
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 
@@ -42,3 +43,14 @@ def lowering_for(kind: str) -> Iterator[None]:
         yield
     finally:
         _chosen.reset(token)
+
+
+def per_image(function: Callable, *of_batch: Any) -> Any:
+    """A function of one image, whose loops end when that image is done, for all of a batch.
+
+    `of_batch` are its arguments, with a leading axis B, as the result has. On a CPU images follow
+    one another, so that none waits for the slowest; elsewhere all are done at once.
+    """
+    if target() == "cpu":
+        return jax.lax.map(lambda one: function(*one), of_batch)
+    return jax.vmap(function)(*of_batch)

@@ -1,4 +1,4 @@
-"""The network of a one-stage detector: backbone, neck and head in sequence."""
+"""The networks of detectors: backbone and neck, then the head, or those of two stages."""
 
 import dataclasses
 
@@ -36,19 +36,56 @@ class Net(nn.Module):
         """Raw predictions for `pixels` [B, H, W, 3]; `train` is for BatchNorm and dropout."""
         # Boxes, logits and, for a YOLO, objectness.
         raw = self.head(self.maps(pixels, train=train), train=train)
-        return Raw(*(x.astype(self._full) for x in raw))
+        return Raw(*(x.astype(_full(self.dtype)) for x in raw))
 
     def maps(self, pixels: Array, *, train: bool = False) -> tuple[jax.Array, ...]:
         """The maps that the head sees, fine to coarse."""
-        mean = jnp.array(self.mean, self._full).reshape(1, 1, 1, 3)
-        scale = jnp.array(self.scale, self._full).reshape(1, 1, 1, 3)
-        x = (jnp.asarray(pixels, self._full) - mean) / scale
-        return self.neck(self.backbone(x.astype(self.dtype), train=train), train=train)
+        return _maps(self, pixels, train=train)
 
-    @property
-    def _full(self) -> DTypeLike:
-        """`dtype`, or float32 if that is more precise."""
-        return jnp.promote_types(self.dtype, jnp.float32)
+
+class RegionNet(nn.Module):
+    """The network of a two-stage detector: parameter paths read backbone/..., neck/...,
+    rpn_head/..., roi_head/....
+
+    Pixels and precision are as in `Net`. Between the stages are functions without parameters
+    (`two_stage.py`).
+    """
+
+    backbone: nn.Module
+    neck: nn.Module
+    rpn_head: nn.Module
+    roi_head: nn.Module
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+    dtype: DTypeLike = jnp.float32
+
+    def maps(self, pixels: Array, *, train: bool = False) -> tuple[jax.Array, ...]:
+        """The maps that the first stage sees, fine to coarse."""
+        return _maps(self, pixels, train=train)
+
+    def find(self, maps: tuple[jax.Array, ...], *, train: bool) -> Raw:
+        """What the first stage predicts for every anchor: a box and one logit, [B, A, ...]."""
+        return Raw(*(x.astype(_full(self.dtype)) for x in self.rpn_head(maps, train=train)))
+
+    def classify(self, regions: jax.Array, *, train: bool) -> Raw:
+        """What the second stage predicts for regions [B, R, h, w, C]: boxes [B, R, K, 4], logits
+        [B, R, K + 1]."""
+        count, rows = regions.shape[:2]
+        found = self.roi_head(regions.reshape(-1, *regions.shape[2:]), train=train)
+        found = (x.reshape(count, rows, *x.shape[1:]) for x in found)
+        return Raw(*(x.astype(_full(self.dtype)) for x in found))
+
+
+def _maps(net: Net | RegionNet, pixels: Array, *, train: bool) -> tuple[jax.Array, ...]:
+    full = _full(net.dtype)
+    mean, scale = (jnp.array(x, full).reshape(1, 1, 1, 3) for x in (net.mean, net.scale))
+    x = (jnp.asarray(pixels, full) - mean) / scale
+    return net.neck(net.backbone(x.astype(net.dtype), train=train), train=train)
+
+
+def _full(dtype: DTypeLike) -> DTypeLike:
+    """`dtype`, or float32 if that is more precise."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 class InSequence(nn.Module):

@@ -80,10 +80,7 @@ class OneStage:
     ) -> Detections:
         """The detections [B, M] in `pixels` [B, H, W, 3], 0..255 RGB."""
         del inside
-        boxes_and_scores = self.forward(variables, pixels)
-        if backend.target() == "cpu":  # one by one: no image waits for the slowest
-            return jax.lax.map(lambda one: self.nms(*one), boxes_and_scores)
-        return jax.vmap(self.nms)(*boxes_and_scores)
+        return backend.per_image(self.nms, *self.forward(variables, pixels))
 
     def forward(
         self, variables: Variables, pixels: Array, inside: Array | None = None
