@@ -39,9 +39,9 @@ def greedy_places(
 ) -> tuple[Array, Array]:
     """The indices into the flattened scores [A, K] of what greedy NMS keeps, class by class.
 
-    Boxes are [A, 4] or, if each class has its own, [A, K, 4]. Returns the indices [max_kept], zero beyond the last, and which of them are valid [max_kept].
-    Scores not above `floor` do not count. `overlap` is what `iou_threshold` is compared with, of
-    boxes [N, 4] and [M, 4]: [N, M].
+    Boxes are [A, 4] or, if each class has its own, [A, K, 4]. Returns the indices [max_kept], zero
+    beyond the last, and which of them are valid [max_kept]. Scores not above `floor` do not count.
+    `overlap` is what `iou_threshold` is compared with, of boxes [N, 4] and [M, 4]: [N, M].
     """
     boxes, scores = jnp.asarray(boxes), jnp.asarray(scores)
     classes = scores.shape[1]
@@ -94,9 +94,9 @@ def soft_places(
     """The indices into the flattened scores [A, K] that soft NMS picks, class by class.
 
     The highest score is picked, and `decay` of the IoU [A] multiplies the other scores of its
-    class; then the highest of what is left, `max_kept` times. Boxes are [A, 4] or [A, K, 4]. Returns
-    the indices, zero beyond the last that is valid, the scores that they had when picked, and which
-    of them are valid, that is, above `floor`, [max_kept] each.
+    class; then the highest of what is left, `max_kept` times. Boxes are [A, 4] or [A, K, 4].
+    Returns the indices, zero beyond the last that is valid, the scores that they had when picked,
+    and which of them are valid, that is, above `floor`, [max_kept] each.
     """
     boxes, scores = jnp.asarray(boxes), jnp.asarray(scores)
     classes = scores.shape[1]
