@@ -102,16 +102,16 @@ def by_overlap(
     objects = jax.tree.map(jnp.asarray, objects)
     corners = from_cxcywh(anchors.boxes)  # [A, 4]
     usable = objects.mask & (area(objects.boxes) > 0)
-    eligible = jnp.ones(len(corners), bool)
-    if inside_only:
-        eligible = ((corners >= -ROUNDING) & (corners <= 1 + ROUNDING)).all(axis=-1)
+    inside = ((corners >= -ROUNDING) & (corners <= 1 + ROUNDING)).all(axis=-1)
+    eligible = inside if inside_only else jnp.ones_like(inside)
 
-    def iou_with(boxes: Array, usable: Array) -> Array:
-        return jnp.where(usable[:, None] & eligible, pairwise_iou(boxes, corners), -1.0)
+    def iou_with(boxes: Array, usable: Array) -> Array:  # [n, A], -1 where it does not count
+        counts = usable[:, None] & eligible[None]
+        return jnp.where(counts, pairwise_iou(boxes, corners), -1.0)
 
-    def is_best(iou: Array, usable: Array) -> Array:  # [n, A]
+    def is_best(iou: Array) -> Array:
         best = iou.max(axis=1, keepdims=True)
-        return usable[:, None] & eligible & (iou >= best * (1 - TIE))
+        return (iou >= best * (1 - TIE)) & (iou >= 0)
 
     if backend.target() == "cpu":
 
@@ -119,16 +119,17 @@ def by_overlap(
             highest, owner, kept = state
             iou = iou_with(objects.boxes[n][None], usable[n][None])
             if keep_best:
-                kept |= is_best(iou, usable[n][None])[0]
+                kept |= is_best(iou)[0]
             closer = iou[0] > highest
             return jnp.where(closer, iou[0], highest), jnp.where(closer, n, owner), kept
 
-        start = jnp.full(len(corners), -1.0), jnp.zeros(len(corners), int), ~eligible & False
+        count = len(corners)
+        start = jnp.full(count, -1.0), jnp.zeros(count, int), jnp.zeros(count, bool)
         highest, owner, kept = lax.fori_loop(0, _end(objects.mask), visit, start)
     else:
         iou = iou_with(objects.boxes, usable)  # [N, A]
         highest, owner = iou.max(axis=0), iou.argmax(axis=0)
-        kept = is_best(iou, usable).any(axis=0) if keep_best else False
+        kept = is_best(iou).any(axis=0) if keep_best else False
     positive = (highest >= positive_iou) & eligible | kept
     negative = (highest < negative_iou) & eligible & ~positive
     return _targets(objects, owner, positive=positive, ignore=~positive & ~negative)

@@ -42,12 +42,12 @@ def propose(
     if sum(levels) != len(scores):
         raise ValueError(f"{len(scores)} scores for levels of {levels} anchors")
     boxes, scores = lax.stop_gradient((jnp.asarray(boxes), jnp.asarray(scores)))
-    inside = jnp.asarray(inside, boxes.dtype)
-    pixels = jnp.asarray(shape[::-1], boxes.dtype)  # width, height
+    inside = jnp.asarray(inside, boxes.dtype)[None]
+    pixels = jnp.asarray(shape[::-1], boxes.dtype)[None]  # width, height
     ends = tuple(itertools.accumulate(levels))
 
     def clipped(boxes: Array) -> Array:
-        return jnp.clip(boxes, jnp.tile(inside[:2], 2), jnp.tile(inside[2:], 2))
+        return jnp.clip(boxes, jnp.tile(inside[:, :2], 2), jnp.tile(inside[:, 2:], 2))
 
     def too_small(boxes: Array) -> Array:
         return ((boxes[:, 2:] - boxes[:, :2]) * pixels < min_side).any(axis=-1)
