@@ -102,11 +102,58 @@ def prior_boxes(
     return Anchors(join(boxes), join(cells), join(reaches) if reaches else None)
 
 
+def grid_anchors(
+    grids: Sequence[tuple[int, int]],
+    shape: tuple[int, int],
+    *,
+    sizes: Sequence[Sequence[float]],
+    ratios: Sequence[float],
+    strides: Sequence[float] = (),
+    offset: float = 0.0,
+    rounded: bool = True,
+) -> Anchors:
+    """Faster R-CNN's anchors (paper, section 3.1.1), by level, row, column, ratio and size.
+
+    `grids` are (rows, columns) of each level, `shape` is (height, width) of the input in pixels.
+    Each level has its `sizes`, the sides in pixels of squares, of whose area there is one box for
+    each of the `ratios`, height / width. Cells are `strides` pixels wide and high, one number per
+    level; with none a cell has the input's sides // those of the grid (torchvision). A centre lies
+    the share `offset` of a stride into its cell: 0 for torchvision, 0.5 for chenyuntc. With
+    `rounded` the corners are whole pixels from the centre, rounded half to even (torchvision).
+    Boxes may reach beyond the input. Float32 numpy, computed in float64. Raises ValueError if the
+    lists differ in length, or a level has no cells or, without `strides`, more than there are
+    pixels.
+    """
+    if len(sizes) != len(grids) or len(strides) not in (0, len(grids)):
+        found = {"grids": len(grids), "sizes": len(sizes), "strides": len(strides)}
+        raise ValueError(f"expected one entry per level in each list, found {found}")
+    height_width = np.array(shape)
+    boxes, cells = [], []
+    for level, (grid, of_level) in enumerate(zip(grids, sizes, strict=True)):
+        if not min(grid) or (not strides and (height_width < grid).any()):
+            raise ValueError(f"level {level + 1} has {grid} cells in an input of {shape}")
+        step = np.full(2, strides[level]) if strides else height_width // grid
+        step = step[::-1] / height_width[::-1]  # x, y, as fractions
+        corners = _cell_corners(grid) * step  # [cells, 2]
+        sides = _sides(of_level, ratios, rounded=rounded) / height_width[::-1]
+        boxes += [_cross(corners + offset * step, sides)]
+        cells += [np.repeat(_cross(corners, step[None]), len(sides), axis=0)]
+    join = lambda arrays: np.concatenate(arrays).astype(np.float32)
+    return Anchors(boxes=join(boxes), cell=join(cells))
+
+
 def _shapes(min_size, max_size, ratios):
     """Width and height of every box of a cell, in the units of the sizes."""
     squares = [(min_size, min_size), (math.sqrt(min_size * max_size),) * 2]
     wide = [(min_size * math.sqrt(r), min_size / math.sqrt(r)) for r in ratios]
     return squares + list(itertools.chain(*((shape, shape[::-1]) for shape in wide)))
+
+
+def _sides(sizes, ratios, *, rounded):
+    """Width and height in pixels of the boxes of a cell: [ratios * sizes, 2]."""
+    roots = np.sqrt(np.array(ratios, float))[:, None]
+    sides = np.stack([sizes / roots, sizes * roots], axis=-1).reshape(-1, 2)
+    return 2 * np.rint(sides / 2) if rounded else sides
 
 
 def _cell_corners(grid):

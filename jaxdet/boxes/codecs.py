@@ -1,6 +1,8 @@
 """Box codes relative to an anchor or its cell: what a network learns to predict.
 
-Boxes and codes are [..., A, 4], one for each anchor [A]; boxes are not clipped.
+Boxes and codes are [..., A, 4], one for each anchor; boxes are not clipped. Anchors are [A], the
+same for all that comes before, or have axes of their own there, as regions have, [B, A]; an axis of
+length 1 stands for any length.
 """
 
 import dataclasses
@@ -39,33 +41,45 @@ class Codec:
     activate: Callable[[Array], Array] = _unchanged
 
 
-def from_anchor(variances: tuple[float, float] = (0.1, 0.2)) -> Codec:
+def from_anchor(
+    variances: tuple[float, float] = (0.1, 0.2), largest_log_ratio: float = LARGEST_LOG_RATIO
+) -> Codec:
     """Centre offsets in units of the anchor's sides, divided by the first variance, and log ratios
-    of the sides, divided by the second (SSD paper, equation 2; variances as in its code)."""
+    of the sides, divided by the second (SSD paper, equation 2; variances as in its code).
+
+    The same codes serve both stages of Faster R-CNN (equation 2), where torchvision divides by
+    weights, which are one over these variances. A log ratio is decoded as at most
+    `largest_log_ratio` (torchvision: log(1000 / 16)).
+    """
     return Codec(
         partial(encode_from_anchor, variances=variances),
-        partial(decode_from_anchor, variances=variances),
+        partial(decode_from_anchor, variances=variances, largest_log_ratio=largest_log_ratio),
     )
 
 
 def encode_from_anchor(
     boxes: Array, anchors: Anchors, *, variances: tuple[float, float] = (0.1, 0.2)
 ) -> Array:
-    """The codes of boxes; see `from_anchor`."""
+    """The codes of boxes; see `from_anchor`. They are finite, whatever the boxes and anchors."""
     boxes_cxcywh = to_cxcywh(boxes)
     anchor = _like(anchors.boxes, boxes)
-    centre = (boxes_cxcywh[..., :2] - anchor[..., :2]) / anchor[..., 2:] / variances[0]
+    unit = jnp.maximum(anchor[..., 2:], SMALLEST_SIDE)  # a region can be a point
+    centre = (boxes_cxcywh[..., :2] - anchor[..., :2]) / unit / variances[0]
     sides = jnp.maximum(boxes_cxcywh[..., 2:], SMALLEST_SIDE)
-    return jnp.concatenate([centre, jnp.log(sides / anchor[..., 2:]) / variances[1]], axis=-1)
+    return jnp.concatenate([centre, jnp.log(sides / unit) / variances[1]], axis=-1)
 
 
 def decode_from_anchor(
-    codes: Array, anchors: Anchors, *, variances: tuple[float, float] = (0.1, 0.2)
+    codes: Array,
+    anchors: Anchors,
+    *,
+    variances: tuple[float, float] = (0.1, 0.2),
+    largest_log_ratio: float = LARGEST_LOG_RATIO,
 ) -> Array:
     """The boxes that codes represent; see `from_anchor`."""
     anchor = _like(anchors.boxes, codes)
     centre = codes[..., :2] * variances[0] * anchor[..., 2:] + anchor[..., :2]
-    sides = _exp(codes[..., 2:] * variances[1]) * anchor[..., 2:]
+    sides = _exp(codes[..., 2:] * variances[1], largest_log_ratio) * anchor[..., 2:]
     return from_cxcywh(jnp.concatenate([centre, sides], axis=-1))
 
 
@@ -122,10 +136,10 @@ def decode_roots(codes: Array, anchors: Anchors) -> Array:
 roots = Codec(encode_roots, decode_roots)
 
 
-def _exp(log_ratio: Array) -> Array:
-    return jnp.exp(jnp.minimum(log_ratio, LARGEST_LOG_RATIO))
+def _exp(log_ratio: Array, largest: float = LARGEST_LOG_RATIO) -> Array:
+    return jnp.exp(jnp.minimum(log_ratio, largest))
 
 
 def _like(anchors: Array, boxes: Array) -> Array:
-    """Anchors [A, 4] with as many axes as boxes [..., A, 4]."""
-    return jnp.reshape(anchors, (1,) * (boxes.ndim - 2) + anchors.shape)
+    """Anchors [A, 4] or [B, A, 4] with as many axes as boxes [..., A, 4]."""
+    return jnp.reshape(anchors, (1,) * (boxes.ndim - anchors.ndim) + anchors.shape)

@@ -13,8 +13,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxdet import backend
-from jaxdet.boxes.iou import from_cxcywh, pairwise_iou, to_cxcywh
+from jaxdet.boxes.iou import area, from_cxcywh, pairwise_iou, to_cxcywh
 from jaxdet.types import Anchors, Array, Objects, Targets
+
+TIE = 1e-5  # by which share of them equal IoUs can differ: anchors are rounded fractions
+ROUNDING = 1e-6  # by how much corners on the border of the input can lie outside
 
 # (whether an anchor's cell contains an object's centre [A], the object's sides [2]) -> two masks
 # [A]: the anchors that the object chooses, and those that it claims.
@@ -74,6 +77,62 @@ def _first_highest(iou: Array) -> Array:
         return jnp.where(iou == iou.max(), jnp.arange(len(iou)), len(iou)).min()
     # Elsewhere the two might be compiled separately and rounded differently, and nothing be equal.
     return iou.argmax()
+
+
+def by_overlap(
+    anchors: Anchors,
+    objects: Objects,
+    *,
+    positive_iou: float,
+    negative_iou: float,
+    keep_best: bool = False,
+    inside_only: bool = False,
+) -> Targets:
+    """Assign the objects of one image to anchors as both stages of Faster R-CNN do (section 3.1.2).
+
+    An anchor is assigned the object that it overlaps most (equal IoU: the first object). It is
+    positive if their IoU is at least `positive_iou`, negative if it is less than `negative_iou`,
+    else ignored. With `keep_best` an anchor is also positive if no other has a higher IoU with some
+    object, whether it is assigned that object or, overlapping it more, another; IoUs that rounding
+    tells apart count as equal. So an object that overlaps no anchor makes all anchors positive, as
+    in torchvision. With `inside_only` anchors that are not wholly inside the input are ignored and
+    no object's best. An object without area is left out; without objects all are negative. Anchors
+    are [A], objects [N] with padding anywhere.
+    """
+    objects = jax.tree.map(jnp.asarray, objects)
+    corners = from_cxcywh(anchors.boxes)  # [A, 4]
+    usable = objects.mask & (area(objects.boxes) > 0)
+    inside = ((corners >= -ROUNDING) & (corners <= 1 + ROUNDING)).all(axis=-1)
+    eligible = inside if inside_only else jnp.ones_like(inside)
+
+    def iou_with(boxes: Array, usable: Array) -> Array:  # [n, A], -1 where it does not count
+        counts = usable[:, None] & eligible[None]
+        return jnp.where(counts, pairwise_iou(boxes, corners), -1.0)
+
+    def is_best(iou: Array) -> Array:
+        best = iou.max(axis=1, keepdims=True)
+        return (iou >= best * (1 - TIE)) & (iou >= 0)
+
+    if backend.target() == "cpu":
+
+        def visit(n, state):
+            highest, owner, kept = state
+            iou = iou_with(objects.boxes[n][None], usable[n][None])
+            if keep_best:
+                kept |= is_best(iou)[0]
+            closer = iou[0] > highest
+            return jnp.where(closer, iou[0], highest), jnp.where(closer, n, owner), kept
+
+        count = len(corners)
+        start = jnp.full(count, -1.0), jnp.zeros(count, int), jnp.zeros(count, bool)
+        highest, owner, kept = lax.fori_loop(0, _end(objects.mask), visit, start)
+    else:
+        iou = iou_with(objects.boxes, usable)  # [N, A]
+        highest, owner = iou.max(axis=0), iou.argmax(axis=0)
+        kept = is_best(iou).any(axis=0) if keep_best else False
+    positive = (highest >= positive_iou) & eligible | kept
+    negative = (highest < negative_iou) & eligible & ~positive
+    return _targets(objects, owner, positive=positive, ignore=~positive & ~negative)
 
 
 def by_shape(anchors: Anchors, objects: Objects, *, ignore_iou: float = math.inf) -> Targets:

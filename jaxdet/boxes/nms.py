@@ -1,14 +1,15 @@
 """Non-maximum suppression: `nms="NAME"` in a recipe selects the function NAME.
 
-Each takes the boxes [A, 4] and scores [A, K] of one image and returns its detections: the best
-`max_kept` over all classes. Only scores above `score_threshold` are candidates. Boxes are neither
-clipped nor dropped for their size. Equal scores are ordered by anchor, then by class.
+Each takes the boxes [A, 4], or [A, K, 4] if each class has its own, and the scores [A, K] of one
+image and returns its detections: the best `max_kept` over all classes. Only scores above
+`score_threshold` are candidates. Boxes are neither clipped nor dropped for their size. Equal scores
+are ordered by anchor, then by class.
 """
 
 import jax.numpy as jnp
 
 from jaxdet.boxes.iou import paired_centre_distance, pairwise_iou
-from jaxdet.boxes.suppression import greedy_places, soft_places
+from jaxdet.boxes.suppression import boxes_at, greedy_places, soft_places
 from jaxdet.types import Array, Detections
 
 
@@ -60,7 +61,8 @@ def agnostic(
     """
     limits = dict(floor=score_threshold, iou_threshold=iou_threshold, max_kept=max_kept)
     label, best = jnp.argmax(scores, axis=1), jnp.max(scores, axis=1)
-    anchor, valid = greedy_places(boxes, best[:, None], **limits)
+    of_best = boxes_at(boxes, jnp.arange(best.size) * scores.shape[1] + label, scores.shape[1])
+    anchor, valid = greedy_places(of_best, best[:, None], **limits)
     place = jnp.where(valid, anchor * scores.shape[1] + label[anchor], 0)
     return _detections(boxes, scores, place, valid)
 
@@ -99,7 +101,7 @@ def _detections(boxes: Array, scores: Array, place: Array, valid: Array) -> Dete
     """The detections at the valid ones of the indices [M] into the flattened scores [A, K]."""
     anchor, label = jnp.divmod(place, scores.shape[1])
     return Detections(
-        boxes=jnp.where(valid[:, None], boxes[anchor], 0.0),
+        boxes=jnp.where(valid[:, None], boxes_at(boxes, place, scores.shape[1]), 0.0),
         scores=jnp.where(valid, scores[anchor, label], 0.0),
         labels=label,
         valid=valid,

@@ -39,17 +39,17 @@ def greedy_places(
 ) -> tuple[Array, Array]:
     """The indices into the flattened scores [A, K] of what greedy NMS keeps, class by class.
 
-    Returns the indices [max_kept], zero beyond the last, and which of them are valid [max_kept].
-    Scores not above `floor` do not count. `overlap` is what `iou_threshold` is compared with, of
-    boxes [N, 4] and [M, 4]: [N, M].
+    Boxes are [A, 4] or, if each class has its own, [A, K, 4]. Returns the indices [max_kept], zero
+    beyond the last, and which of them are valid [max_kept]. Scores not above `floor` do not count.
+    `overlap` is what `iou_threshold` is compared with, of boxes [N, 4] and [M, 4]: [N, M].
     """
     boxes, scores = jnp.asarray(boxes), jnp.asarray(scores)
     classes = scores.shape[1]
+    box_at = lambda place: boxes_at(boxes, place, classes)
 
     def covers(first, second):  # places [n] and [m] -> which overlap too much, in one class [n, m]
         same_class = (first % classes)[:, None] == (second % classes)[None]
-        overlaps = overlap(boxes[first // classes], boxes[second // classes])
-        return same_class & (overlaps > iou_threshold)
+        return same_class & (overlap(box_at(first), box_at(second)) > iou_threshold)
 
     def unfinished(state):
         _, count, _, (worst, _) = state
@@ -94,9 +94,9 @@ def soft_places(
     """The indices into the flattened scores [A, K] that soft NMS picks, class by class.
 
     The highest score is picked, and `decay` of the IoU [A] multiplies the other scores of its
-    class; then the highest of what is left, `max_kept` times. Returns the indices, zero beyond the
-    last that is valid, the scores that they had when picked, and which of them are valid, that is,
-    above `floor`, [max_kept] each.
+    class; then the highest of what is left, `max_kept` times. Boxes are [A, 4] or [A, K, 4].
+    Returns the indices, zero beyond the last that is valid, the scores that they had when picked,
+    and which of them are valid, that is, above `floor`, [max_kept] each.
     """
     boxes, scores = jnp.asarray(boxes), jnp.asarray(scores)
     classes = scores.shape[1]
@@ -106,7 +106,8 @@ def soft_places(
         places = anchors * classes + jnp.arange(classes, dtype=anchors.dtype)
         place = jnp.where(best == best.max(), places, scores.size).min()
         anchor, label = jnp.divmod(place, classes)
-        factor = decay(pairwise_iou(boxes[anchor][None], boxes)[0])
+        of_label = boxes if boxes.ndim == 2 else boxes[:, label]
+        factor = decay(pairwise_iou(of_label[anchor][None], of_label)[0])
         of_class = left[label]
         of_class = jnp.where(of_class > -jnp.inf, of_class * factor, -jnp.inf)  # not -inf x 0
         of_class = of_class.at[anchor].set(-jnp.inf)
@@ -121,6 +122,11 @@ def soft_places(
     _, (places, picked) = lax.scan(pick, start, length=max_kept)
     valid = picked > floor
     return jnp.where(valid, places, 0), picked, valid
+
+
+def boxes_at(boxes: Array, place: Array, classes: int) -> Array:
+    """The boxes [M, 4] at indices [M] into scores [A, K], of boxes [A, 4] or [A, K, 4]."""
+    return boxes[place // classes] if boxes.ndim == 2 else boxes.reshape(-1, 4)[place]
 
 
 def _after(last, scores, places):

@@ -20,11 +20,19 @@ BoxLoss = Callable[[Array, Array, Anchors, Codec], Array]
 LARGEST_OUTPUT = 3e3
 
 
-def smooth_l1(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
-    """Half the squared error of the codes up to 1, linear beyond (Fast R-CNN, equation 3)."""
+def smooth_l1(
+    outputs: Array, boxes: Array, anchors: Anchors, codec: Codec, *, beta: float = 1.0
+) -> Array:
+    """The absolute error of the codes less half of `beta`, and below `beta` the parabola that
+    continues it (Fast R-CNN, equation 3, where `beta` is 1; Faster R-CNN's code has 1/9).
+
+    ValueError unless `beta` is positive.
+    """
+    if beta <= 0:
+        raise ValueError(f"beta is {beta}, expected more than 0")
     error = codec.activate(outputs) - codec.encode(boxes, anchors)
     size = jnp.abs(error)
-    return jnp.where(size < 1, 0.5 * error**2, size - 0.5).sum(axis=-1)
+    return jnp.where(size < beta, 0.5 / beta * error**2, size - 0.5 * beta).sum(axis=-1)
 
 
 def mse(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:

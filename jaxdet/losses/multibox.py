@@ -10,7 +10,7 @@ from jaxdet.boxes.codecs import Codec
 from jaxdet.losses.box import BoxLoss, smooth_l1
 from jaxdet.losses.classes import ClassLoss, cross_entropy
 from jaxdet.losses.mining import hard_negatives
-from jaxdet.losses.scores import is_softmax
+from jaxdet.losses.scores import class_losses
 from jaxdet.types import Anchors, Losses, Objects, Raw, Targets
 
 
@@ -30,19 +30,13 @@ def multibox(
     raw.logits [B, A, K + 1] have the background in column 0, targets are [B, A, ...]. Boxes: the
     `box_loss` of positive anchors. Classes: the `class_loss` of positive anchors and of
     `negative_ratio` times as many hard negatives, chosen per image; with 0 there is no mining and
-    all negatives count. Only to a softmax the background is a class; for other losses column 0 is
-    left out, and a negative is of no class. A positive is weighted by its object's weight. At least
-    float32, whatever the network's dtype.
+    all negatives count. See `class_losses` for the background. A positive is weighted by its
+    object's weight. At least float32, whatever the network's dtype.
     """
     del objects  # the targets contain all of them
     full = jnp.promote_types(raw.logits.dtype, jnp.float32)
     logits, outputs = raw.logits.astype(full), raw.boxes.astype(full)
-    first = 1  # the column of class 0
-    if not is_softmax(class_loss):
-        logits, first = logits[..., 1:], 0
-    # The barrier keeps XLA from computing the labels anew for every class.
-    labels = lax.optimization_barrier(jnp.where(targets.positive, targets.labels, -1) + first)
-    of_class = class_loss(logits, jax.nn.one_hot(labels, logits.shape[-1], dtype=full))  # [B, A]
+    of_class = class_losses(logits, targets, class_loss)  # [B, A]
     if negative_ratio:  # for negatives of_class is the loss of the background, which ranks them
         negative = jax.vmap(partial(hard_negatives, ratio=negative_ratio))(
             lax.stop_gradient(of_class), targets.positive, targets.ignore
