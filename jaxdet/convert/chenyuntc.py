@@ -23,7 +23,7 @@ _vgg16 = {
     "head.cls_loc": "roi_head/boxes",
 }
 
-# By the recipe's family, head that proposes regions, neck and backbone.
+# By `build.Recipe.model`.
 MODELS = {("faster_rcnn", "rpn", "identity", "vgg16_features"): _vgg16}
 
 _ORDER = [1, 0, 3, 2]  # of x, y, width and height in a code y x h w

@@ -80,7 +80,7 @@ _faster_rcnn = {
     f"{_ROI}.fc_reg": "roi_head/boxes",
 }
 
-MODELS = {  # by the recipe's family, neck and backbone
+MODELS = {  # by `build.Recipe.model`
     ("faster_rcnn", "rpn", "fpn", "resnet50"): _faster_rcnn,
     ("ssd", "ssdlite_extras", "mobilenet_v2"): _mobilenet_v2,
     ("ssd", "vgg_extras", "vgg16"): _vgg16,

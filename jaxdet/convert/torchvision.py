@@ -159,7 +159,7 @@ _ssdlite320_mobilenet_v3 = {
     },
 }
 
-MODELS = {  # by the recipe's family, neck and backbone
+MODELS = {  # by `build.Recipe.model`
     ("ssd", "ssdlite_extras", "mobilenet_v3"): _ssdlite320_mobilenet_v3,
     ("ssd", "vgg_extras", "vgg16"): _ssd300_vgg16,
     **torchvision_rcnn.TABLES,
