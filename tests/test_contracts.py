@@ -47,9 +47,20 @@ def maps_at(size, dtype=jnp.float32):
     return tuple(jnp.asarray(chance.normal(size=(1, s, s, c)), dtype) for s, c in sides)
 
 
-def head(name):
-    """A head for one map; heads of a single level are among them."""
-    return made("head", name, num_classes=3, num_anchors=(1,))
+KNOWN = {"num_classes": 3, "num_anchors": (1,)}
+
+
+def arguments_of(name):
+    return inspect.signature(choices.choose("head", name, "head", given=KNOWN)).parameters
+
+
+def head(name, **known):
+    """A head for one map, or for regions; heads of a single level are among them."""
+    known = {**KNOWN, **known}
+    return made("head", name, **{n: v for n, v in known.items() if n in arguments_of(name)})
+
+
+ON_REGIONS = [name for name in choices.names("head") if "num_anchors" not in arguments_of(name)]
 
 
 PARTS = [("backbone", name) for name in choices.names("backbone")]
@@ -65,6 +76,9 @@ def part_and_input(key, name, size, dtype=jnp.float32):
         return made(key, name), jnp.asarray(pixels, dtype)
     if key == "neck":
         return made(key, name), maps_at(size, dtype)
+    if name in ON_REGIONS:
+        pooled = np.random.default_rng(size).normal(size=(size // 16, 7, 7, 16))
+        return head(name), jnp.asarray(pooled, dtype)
     return head(name), maps_at(size, dtype)[-1:]
 
 
@@ -113,10 +127,16 @@ def test_a_part_has_its_shapes_at_two_sizes(key, name):
         elif key == "neck":
             assert isinstance(y, tuple) and all(m.ndim == 4 for m in y)
             assert [m.shape[1] for m in y] == sorted([m.shape[1] for m in y], reverse=True)
+        elif name in ON_REGIONS:
+            boxes, logits = y
+            assert boxes.shape == (len(x), 3, 4) and logits.shape == (len(x), 4)
         else:
             boxes, logits, *objectness = y
+            columns = (3, 4) if "num_classes" in arguments_of(name) else (1,)
             assert boxes.shape == (1, boxes.shape[1], 4) and logits.shape[:2] == boxes.shape[:2]
-            assert logits.shape[2] in (3, 4) and all(o.shape == boxes.shape[:2] for o in objectness)
+            assert logits.shape[2] in columns and all(
+                o.shape == boxes.shape[:2] for o in objectness
+            )
 
 
 @pytest.mark.parametrize("name", choices.names("backbone"))
@@ -132,9 +152,9 @@ def test_a_backbone_gives_the_strides_that_it_is_asked_for(name):
         jax.eval_shape(functools.partial(refused.init, train=False), KEY, pixels)
 
 
-@pytest.mark.parametrize("name", choices.names("head"))
+@pytest.mark.parametrize("name", sorted({*choices.names("head")} - {*ON_REGIONS}))
 def test_a_head_refuses_a_wrong_number_of_levels(name):
-    wrong = made("head", name, num_classes=2, num_anchors=(1, 1, 1))
+    wrong = head(name, num_anchors=(1, 1, 1))
     with pytest.raises(ValueError, match=r"maps, but anchors for 3 levels"):
         jax.eval_shape(functools.partial(wrong.init, train=False), KEY, maps_at(64))
 
@@ -145,6 +165,7 @@ def test_a_part_trains(key, name):
     """A finite gradient reaches every parameter, and statistics move; bfloat16 stays bfloat16."""
     part, x = part_and_input(key, name, SIZES[key][0])
     variables = variables_of(key, name)
+    params = variables.get("params", {})
 
     def total(params, x):
         y, updates = apply(part, {**variables, "params": params}, x, train=True)
@@ -157,11 +178,9 @@ def test_a_part_trains(key, name):
     with backend.lowering_for("portable"):  # fewer operations to compile
         options = {"xla_backend_optimization_level": 0}
         run = jax.jit(jax.grad(total, has_aux=True), compiler_options=options)
-        compiled = run.lower(variables["params"], x).compile()
-        half = jax.eval_shape(
-            total, variables["params"], jax.tree.map(lambda m: m.astype(jnp.bfloat16), x)
-        )
-    gradients, (_, updates) = compiled(variables["params"], x)
+        compiled = run.lower(params, x).compile()
+        half = jax.eval_shape(total, params, jax.tree.map(lambda m: m.astype(jnp.bfloat16), x))
+    gradients, (_, updates) = compiled(params, x)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.isfinite(leaf).all() and np.any(leaf != 0), path
     old, new = (

@@ -39,6 +39,17 @@ def test_conv_equals_loops(size, stride, padding, dilation):
     np.testing.assert_allclose(found, looped(np.array(x), np.array(kernel), **how), atol=1e-5)
 
 
+@pytest.mark.parametrize("target", ["cpu", "tpu"])
+def test_a_kernel_as_large_as_the_map_makes_one_product(target):
+    x, kernel = normal(0, 4, 7, 7, 3), normal(1, 7, 7, 3, 5)
+    with backend.lowering_for(target):
+        found = convolve.conv(x, kernel)
+        program = str(jax.make_jaxpr(convolve.conv)(x, kernel))
+    expected = looped(np.array(x), np.array(kernel), stride=1, padding=0, dilation=1)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert "dot_general" in program and "conv_general" not in program
+
+
 def gradients(function, x, kernel):
     @jax.jit
     def run(x, kernel, dy):

@@ -40,6 +40,9 @@ class MobileNetV3(nn.Module):
     lufficc/SSD and the ImageNet weights it starts from; for those of torchvision and timm it must
     be False. torchvision's SSDLite is `section_6_3=True, squeeze_first=False,
     norm="slow_batch_norm"`. `activation` replaces the paper's two, ReLU and then hard swish.
+
+    `strides=(32, 32)` are the output of block 13, 160 channels, and the last map, 960, as in
+    torchvision's Faster R-CNN.
     """
 
     width: float = 1.0
@@ -74,7 +77,11 @@ class MobileNetV3(nn.Module):
                 maps[total] = widened
             total *= stride
             maps[total] = x
+            if i == _C4:
+                reaches_32 = x
         maps[32] = conv(6 * x.shape[-1], name="last")(x, train=train)
+        if self.strides == (32, 32):
+            return reaches_32, maps[32]
         return maps_at(maps, self.strides)
 
     def _channels(self, count: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxdet.convert.torchvision import VGG16_CONVS
+from jaxdet.convert.torchvision_names import VGG16_CONVS
 
 _LAYERS = {**VGG16_CONVS, 31: "fc6", 33: "fc7"}  # position -> the paper's name
 

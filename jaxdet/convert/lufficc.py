@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxdet.convert.torchvision import (
+from jaxdet.convert.torchvision_names import (
     EFFICIENTNET_B3_BLOCKS,
     VGG16_CONVS,
     mobilenet_v2_block,

@@ -1,7 +1,8 @@
-"""Parameter names of mmdetection (3.3): SSD300 and SSD512 on VGG16, and SSDLite on MobileNetV2.
+"""Parameter names of mmdetection (3.3): SSD on VGG16, SSDLite, and Faster R-CNN on ResNet-50.
 
 Their weights fit the recipes `ssd300_coco_mmdet`, `ssd512_coco_mmdet` and
 `ssdlite320_mobilenet_v2_coco`, which use mmdetection's default boxes and pixel normalisation.
+Faster R-CNN is `faster-rcnn_r50_fpn` with a backbone in PyTorch's style: strides in the 3x3 layers.
 """
 
 import re
@@ -9,7 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxdet.convert.torchvision import MOBILENET_V2_BLOCKS, VGG16_CONVS
+from jaxdet.convert import regions
+from jaxdet.convert.torchvision_names import MOBILENET_V2_BLOCKS, VGG16_CONVS, resnet50_layers
 
 
 def _conv_norm(theirs: str, ours: str) -> dict[str, str]:
@@ -64,7 +66,22 @@ _mobilenet_v2 = _all(
     ),
 )
 
-MODELS = {  # by the recipe's family, neck and backbone
+_ROI = "roi_head.bbox_head"
+_faster_rcnn = {
+    **{f"backbone.{theirs}": f"backbone/{ours}" for theirs, ours in resnet50_layers.items()},
+    **{f"neck.lateral_convs.{i}.conv": f"neck/lateral{i}/conv" for i in range(4)},
+    **{f"neck.fpn_convs.{i}.conv": f"neck/out{i}/conv" for i in range(4)},
+    "rpn_head.rpn_conv": "rpn_head/conv1/conv",
+    "rpn_head.rpn_cls": "rpn_head/logits",
+    "rpn_head.rpn_reg": "rpn_head/boxes",
+    f"{_ROI}.shared_fcs.0": "roi_head/hidden1",
+    f"{_ROI}.shared_fcs.1": "roi_head/hidden2",
+    f"{_ROI}.fc_cls": "roi_head/logits",
+    f"{_ROI}.fc_reg": "roi_head/boxes",
+}
+
+MODELS = {  # by `build.Recipe.model`
+    ("faster_rcnn", "rpn", "fpn", "resnet50"): _faster_rcnn,
     ("ssd", "ssdlite_extras", "mobilenet_v2"): _mobilenet_v2,
     ("ssd", "vgg_extras", "vgg16"): _vgg16,
     ("ssd", "vgg_extras_512", "vgg16"): _vgg16,
@@ -77,13 +94,18 @@ def rearrange(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """`weights` with the background, which is last in mmdetection's logits, moved to the front.
 
     The default boxes of a cell are in our order: squares, then a wide and a tall box per ratio.
+    Faster R-CNN's box of every class, of which the background has none, is ordered as ours.
     """
-    return {name: _background_first(name, array, weights) for name, array in weights.items()}
+    return {name: _in_our_order(name, array, weights) for name, array in weights.items()}
 
 
-def _background_first(
-    name: str, array: np.ndarray, weights: Mapping[str, np.ndarray]
-) -> np.ndarray:
+def _in_our_order(name: str, array: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    if name == f"{_ROI}.shared_fcs.0.weight":
+        return regions.window(array)
+    if name.startswith(f"{_ROI}.fc_reg."):
+        return regions.by_field(array)
+    if name.startswith(f"{_ROI}.fc_cls."):
+        return np.roll(array, 1, axis=0)
     if not _LOGITS.fullmatch(name):
         return array
     codes = weights[name.replace("cls_convs", "reg_convs")]  # 4 per anchor

@@ -1,6 +1,6 @@
 """Parameter names of timm's classifiers (pytorch-image-models), to initialise a backbone from."""
 
-from jaxdet.convert.torchvision import (
+from jaxdet.convert.torchvision_names import (
     EFFICIENTNET_B3_BLOCKS,
     MOBILENET_V2_BLOCKS,
     VGG16_CONVS,

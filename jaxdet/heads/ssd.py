@@ -61,6 +61,17 @@ def check_levels(maps: tuple[jax.Array, ...], num_anchors: tuple[int, ...]) -> N
         raise ValueError(f"{len(maps)} maps, but anchors for {len(num_anchors)} levels")
 
 
+def same_count(maps: tuple[jax.Array, ...], num_anchors: tuple[int, ...]) -> int:
+    """The number of anchors per cell in a head whose layers all maps share.
+
+    ValueError unless there is one for every map, and all are equal.
+    """
+    check_levels(maps, num_anchors)
+    if len(set(num_anchors)) != 1:
+        raise ValueError(f"maps that share layers have equally many anchors, not {num_anchors}")
+    return num_anchors[0]
+
+
 def flatten_levels(maps: list[jax.Array], fields: int) -> jax.Array:
     """Maps [B, H, W, anchors x fields] as one [B, A, fields]."""
     return jnp.concatenate([x.reshape(len(x), -1, fields) for x in maps], axis=1)

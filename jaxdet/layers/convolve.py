@@ -4,7 +4,8 @@ There XLA's depthwise convolution is one to two orders of magnitude slower than 
 multiply-adds, which fuse into one pass over memory. Its 3x3 convolution takes twice as long as
 Winograd's algorithm, and the kernel's gradient up to ten times as long; in a network's first layer,
 with three channels, the gradient takes up to twice as long as a matrix product with the pixels that
-the kernel sees. 1x1 convolutions are matrix products. On a TPU, by its compiler's own estimates,
+the kernel sees. 1x1 convolutions are matrix products; so is, on all devices, one with a kernel as
+large as the map. On a TPU, by its compiler's own estimates,
 MobileNet's blocks would take two to four times as long with shifted multiply-adds, and up to a
 quarter longer with products. The form is chosen when a function is traced. All forms give the same
 numbers up to rounding (`benchmarks/convolve.py` times them).
@@ -33,15 +34,19 @@ def conv(
     x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> jax.Array:
     """Convolves x [B, H, W, I], zero-padded by `padding` on every side, with [k, k, I, O]."""
+    size = kernel.shape[:2]
+    if size == x.shape[1:3] and size != (1, 1) and padding == 0 and dilation == 1:
+        # A fully connected layer: all of x is one product of matrices.
+        return (x.reshape(len(x), -1) @ kernel.reshape(-1, kernel.shape[3]))[:, None, None]
     if backend.target() != "cpu":
         return conv_lax(x, kernel, stride, padding, dilation)
-    if kernel.shape[:2] == (1, 1) and stride == 1 and padding == 0:
+    if size == (1, 1) and stride == 1 and padding == 0:
         # As a product of matrices: with four axes XLA transposes x for the kernel's gradient.
         return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
     pixels = x.size // x.shape[3]
     worth = pixels >= _MIN_PIXELS and x.size * kernel.shape[3] >= _MIN_PRODUCTS
     # In bfloat16 transforming rows would lose more digits than there are, and sums be imprecise.
-    if kernel.shape[:2] == (3, 3) and worth and x.dtype.itemsize >= 4:
+    if size == (3, 3) and worth and x.dtype.itemsize >= 4:
         if x.shape[3] <= 4:
             return conv_of_few(x, kernel, stride, padding, dilation)
         if stride == 1:
