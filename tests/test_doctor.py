@@ -186,7 +186,6 @@ def test_objects_that_no_anchor_meets_are_counted():
 def test_a_letterbox_shows_objects_smaller():
     """An image twice as wide as high, wholly covered, is half as high as the input."""
     set_ = dataset_of(annotation("wide", [[0, 0, 1, 1]], [0], size=(50, 100)))
-    on = on_one_canvas(set_)
     found = dataset_fit.fit(
         four_anchors(fit=letterbox), set_, on_one_canvas(set_), keep_difficult=False
     )
