@@ -33,6 +33,7 @@ CHOICES = {
     "nms": "jaxdet.boxes.nms",
     "norm": "jaxdet.layers.norms",
     "optimiser": "jaxdet.training.optimisers",
+    "pool": "jaxdet.layers.roi",
     "schedule": "jaxdet.training.schedules",
     "window": "jaxdet.augment.crops",
 }
@@ -140,11 +141,12 @@ def arguments(
 
 
 def _argument(parameter: inspect.Parameter, value: Any, where: str) -> Any:
-    if parameter.name not in CHOICES:
+    key = parameter.name.removeprefix("rpn_")  # of two stages the first can have its own
+    if key not in CHOICES:
         _check_type(value, parameter.annotation, f"config.{where}")
         return value
     optional = "None" in str(parameter.annotation)
-    return choose(parameter.name, value, where, optional=optional)
+    return choose(key, value, where, optional=optional)
 
 
 def _inputs(parameters: Mapping[str, inspect.Parameter]) -> set[str]:
