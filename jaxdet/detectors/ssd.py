@@ -68,7 +68,7 @@ def ssd(
             class_loss=class_loss,
             negative_ratio=negative_ratio,
         ),
-        decode=partial(_decode, codec=codec, class_loss=class_loss, clip=clip_detections),
+        decode=partial(decode, codec=codec, class_loss=class_loss, clip=clip_detections),
         nms=nms,
     )
 
@@ -89,7 +89,7 @@ def _default_boxes(grids, shape, *, own_size, strides, scales, ratios, clip) -> 
     )
 
 
-def _decode(raw: Raw, anchors: Anchors, *, codec, class_loss, clip) -> tuple[jax.Array, jax.Array]:
+def decode(raw: Raw, anchors: Anchors, *, codec, class_loss, clip) -> tuple[jax.Array, jax.Array]:
     scores = class_scores(raw.logits, class_loss)[..., 1:]  # [B, A, K]; column 0 is the background
     boxes = codec.decode(raw.boxes, anchors)
     return jnp.clip(boxes, 0, 1) if clip else boxes, scores

@@ -35,6 +35,11 @@ def smooth_l1(
     return jnp.where(size < beta, 0.5 / beta * error**2, size - 0.5 * beta).sum(axis=-1)
 
 
+def l1(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
+    """The absolute error of the codes, as in torchvision's RetinaNet."""
+    return jnp.abs(codec.activate(outputs) - codec.encode(boxes, anchors)).sum(axis=-1)
+
+
 def mse(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
     """The squared error of the codes (YOLO, equation 3)."""
     return jnp.square(codec.activate(outputs) - codec.encode(boxes, anchors)).sum(axis=-1)
