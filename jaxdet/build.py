@@ -40,6 +40,15 @@ class Data:
     max_objects: int
     keep_difficult: bool
 
+    def __post_init__(self):
+        shapes = self.canvas if isinstance(self.canvas, tuple) else ((self.canvas,) * 2,)
+        kinds = {tuple(map(type, each)) if isinstance(each, tuple) else each for each in shapes}
+        if kinds != {(int, int)}:
+            raise ValueError(
+                f"config.data.canvas is {self.canvas!r}, expected a number of pixels, or several "
+                "(height, width)"
+            )
+
     @property
     def canvases(self) -> tuple[Shape, ...]:
         """The shapes of the canvases on which images are passed, the smallest first."""
@@ -167,14 +176,7 @@ def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
 
 def data(config: Any) -> Data:
     """The block `data`, needed to open the datasets, whose classes `recipe` needs."""
-    made = Data(**arguments(Data, config.data, "data"))
-    for shape in made.canvases or (None,):
-        if not (isinstance(shape, tuple) and [type(side) for side in shape] == [int, int]):
-            raise ValueError(
-                f"config.data.canvas is {config.data.canvas!r}, expected a number of pixels, or "
-                "several (height, width)"
-            )
-    return made
+    return Data(**arguments(Data, config.data, "data"))
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class Pretrained:
         detections: dict[int, ImageDetections] = {}
         for i, canvas in enumerate(on.shapes):
             ids = np.flatnonzero(on.of_image == i)
-            for some in np.split(ids, range(batch_size, len(ids), batch_size)):
+            for start in range(0, len(ids), batch_size):
+                some = ids[start : start + batch_size]
                 found = self._detect_batch([images[j] for j in some], canvas, batch_size)
                 detections |= zip(some.tolist(), found, strict=True)
         return [detections[i] for i in range(len(images))]
