@@ -10,9 +10,13 @@ def get_config(name: str) -> ConfigDict:
     config = importlib.import_module(f"configs.{name}").get_config()
     config.model.size = 64
     for part in (config.model.backbone, config.model.neck):
-        if "channels" not in part:
+        if part.name == "fpn":
+            part.channels = 16
+        elif "channels" not in part:
             part.width = 0.125
-    config.data.update(train="shapes_train", eval="shapes_val", canvas=64, batch_size=8)
+    config.data.update(train="shapes_train", eval="shapes_val", batch_size=8)
+    if isinstance(config.data.canvas, int):
+        config.data.canvas = 64
     config.evaluation.batch_size = 40
     config.schedule = dict(name="constant", steps=4, peak=1e-3)
     config.step.sizes = ()
