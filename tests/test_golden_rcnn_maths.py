@@ -15,7 +15,6 @@ import pytest
 from jaxdet import backend
 from jaxdet.boxes import codecs, matching, nms, sampling
 from jaxdet.boxes.anchors import grid_anchors
-from jaxdet.boxes.iou import from_cxcywh
 from jaxdet.boxes.proposals import as_anchors, propose
 from jaxdet.losses import box, classes, rcnn
 from jaxdet.types import Objects, Raw, Targets
@@ -64,7 +63,8 @@ def pictures(shared):
 
 def corners(anchors):
     """xyxy in float64, so that only the anchors' own rounding shows."""
-    return np.asarray(from_cxcywh(np.asarray(anchors.boxes)), np.float64)
+    centre, half = np.split(anchors.boxes.astype(np.float64) * [1, 1, 0.5, 0.5], 2, axis=1)
+    return np.concatenate([centre - half, centre + half], axis=1)
 
 
 def objects_of(boxes, labels, slots=16):
@@ -104,9 +104,8 @@ def test_boxes_are_clipped_and_small_ones_dropped_as_in_torchvision(ops):
     boxes = ops["decoded_1"].reshape(-1, 4) / 1024
     limits = dict(before=80, after=80, iou_threshold=1.0, score_threshold=0.0, min_side=1.0)
     inside = np.float32([0, 0, 80, 60]) / 1024
-    found, _, valid = propose(
-        boxes, -np.arange(80.0), levels=(80,), shape=(1024, 1024), inside=inside, **limits
-    )
+    run = functools.partial(propose, levels=(80,), shape=(1024, 1024), inside=inside, **limits)
+    found, _, valid = jax.jit(run)(boxes, -np.arange(80.0))
     kept = ops["clipped_60x80"][ops["kept_of_clipped"]]
     assert valid.sum() == len(kept)
     np.testing.assert_allclose(found[: len(kept)] * 1024, kept, atol=1e-4)
@@ -173,7 +172,8 @@ def test_matching_is_torchvisions(ops, monkeypatch, name, target):
 @pytest.mark.parametrize(("count", "share"), [(256, 0.5), (512, 0.25), (30, 0.25), (64, 0.5)])
 def test_as_many_are_drawn_as_by_torchvision(ops, count, share):
     labels = ops["sample_labels"]
-    found = sampling.draw(jax.random.key(0), labels > 0, labels == 0, count=count, share=share)
+    draw = jax.jit(functools.partial(sampling.draw, count=count, share=share))
+    found = draw(jax.random.key(0), labels > 0, labels == 0)
     for kind, drawn, among in zip(
         ("positive", "negative"), found, (labels > 0, labels == 0), strict=True
     ):
@@ -181,32 +181,30 @@ def test_as_many_are_drawn_as_by_torchvision(ops, count, share):
         assert not (drawn & ~among).any()
 
 
+greedy = jax.jit(functools.partial(nms.greedy, score_threshold=-0.5, max_kept=300))
+
+
+@functools.cache
+def of_levels(levels, **limits):
+    inside = np.float32([0, 0, 1, 1])
+    return jax.jit(functools.partial(propose, levels=levels, inside=inside, **limits))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
 def test_nms_of_boxes_per_class_and_of_levels_is_torchvisions(ops, threshold):
     boxes, scores, labels = ops["nms_boxes"], ops["nms_scores"], ops["nms_labels"]
     kept = ops[f"batched_nms_keep_{threshold}"]
     own = np.eye(labels.max() + 1, dtype=bool)[labels]  # [A, K]
-    found = nms.greedy(
-        np.where(own[..., None], boxes[:, None], 7.0).astype(np.float32),
-        np.where(own, scores[:, None], -1).astype(np.float32),
-        score_threshold=-0.5,
-        iou_threshold=threshold,
-        max_kept=len(boxes),
-    )
+    per_class = np.where(own[..., None], boxes[:, None], 7.0).astype(np.float32)
+    found = greedy(per_class, np.where(own, scores[:, None], -1), iou_threshold=threshold)
     assert found.valid.sum() == len(kept)
     np.testing.assert_array_equal(found.labels[: len(kept)], labels[kept])
     np.testing.assert_array_equal(found.boxes[: len(kept)], boxes[kept])
     order = np.argsort(labels, kind="stable")
-    limits = dict(before=300, after=300, score_threshold=0.0, min_side=0.0)
-    found, _, valid = propose(
-        boxes[order] / 1024,
-        scores[order],
-        levels=tuple(np.bincount(labels).tolist()),
-        shape=(1024, 1024),
-        inside=np.float32([0, 0, 1, 1]),
-        iou_threshold=threshold,
-        **limits,
-    )
+    limits = dict(before=300, after=300, score_threshold=0.0, min_side=0.0, shape=(1024, 1024))
+    run = of_levels(tuple(np.bincount(labels).tolist()), **limits)
+    found, _, valid = run(boxes[order] / 1024, scores[order], iou_threshold=threshold)
     assert valid.sum() == len(kept)
     rows = lambda some: np.unique(np.asarray(some, np.float64), axis=0)
     np.testing.assert_allclose(rows(found[valid] * 1024), rows(boxes[kept]), atol=1e-4)
@@ -266,6 +264,7 @@ def assert_found(found, expected, scores=None, expected_scores=None):
         np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", [0, 1])
 @pytest.mark.parametrize("name", [*NETWORKS, "training"])
 def test_proposals_are_torchvisions(golden, pictures, name, picture):
@@ -423,6 +422,7 @@ def test_anchors_of_vgg16(golden, picture):
     np.testing.assert_allclose(corners(anchors), expected, atol=2e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", [0, 1])
 @pytest.mark.parametrize("train", [False, True])
 def test_proposals_of_vgg16(golden, picture, train):

@@ -96,8 +96,8 @@ def by_overlap(
     object, whether it is assigned that object or, overlapping it more, another; IoUs that rounding
     tells apart count as equal. So an object that overlaps no anchor makes all anchors positive, as
     in torchvision. With `inside_only` anchors that are not wholly inside the input are ignored and
-    no object's best. An object without area is left out; without objects all are negative. Anchors
-    are [A], objects [N] with padding anywhere.
+    no object's best. An object without area is left out; without objects the others are negative.
+    Anchors are [A], objects [N] with padding anywhere.
     """
     objects = jax.tree.map(jnp.asarray, objects)
     corners = from_cxcywh(anchors.boxes)  # [A, 4]

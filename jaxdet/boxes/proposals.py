@@ -37,7 +37,7 @@ def propose(
     Returns the `after` best of all levels: boxes [after, 4] as fractions of the input,
     probabilities [after] and which are valid [after], by falling score (equal scores: by level,
     then by anchor), zeros where not valid. They take no gradient. ValueError if the levels do not
-    add up to A. On a CPU a batch is faster image by image, with `lax.map`.
+    add up to A.
     """
     if sum(levels) != len(scores):
         raise ValueError(f"{len(scores)} scores for levels of {levels} anchors")
