@@ -55,3 +55,28 @@ batch_norm = BatchNorm
 
 # Used by the SSDLites of TensorFlow's object detection API, mmdetection and torchvision.
 slow_batch_norm = functools.partial(BatchNorm, momentum=0.97, epsilon=1e-3)
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation with fixed numbers: (x - mean) / sqrt(var + epsilon) * scale + bias.
+
+    For networks that are finetuned in batches too small for statistics, such as Faster R-CNN's
+    (He et al. 2016, arXiv:1512.03385, appendix A). All four arrays are batch statistics, and so
+    take no gradient and no decay; they never change, whatever `train` is. The ResNet-50 of
+    torchvision's Faster R-CNN has an `epsilon` of 0.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        del train
+        fixed = {"scale": jnp.ones, "bias": jnp.zeros, "mean": jnp.zeros, "var": jnp.ones}
+        scale, bias, mean, var = (
+            jax.lax.stop_gradient(self.variable("batch_stats", name, start, (x.shape[-1],)).value)
+            for name, start in fixed.items()
+        )
+        return maths.affine(x, mean, scale * jax.lax.rsqrt(var + self.epsilon), bias)
+
+
+frozen_batch_norm = FrozenBatchNorm
