@@ -19,7 +19,7 @@ import numpy as np
 from timing import report, seconds_in_turn
 
 from jaxdet import backend
-from jaxdet.layers import roi
+from jaxdet.layers import roi, roi_levels
 
 CHANNELS = 256
 FINE = ((4, 128), (8, 64), (16, 32), (32, 16))
@@ -48,7 +48,9 @@ def time_here(repeats: int, peer: bool) -> None:
     for name, images, regions, levels, side in CASES:
         maps, boxes = inputs(images, regions, levels)
         strides = tuple(stride for stride, _ in levels)
-        pool = functools.partial(roi.pool_levels, shape=(side, side), strides=strides)
+        pool = functools.partial(
+            roi_levels.pool_levels, shape=(side, side), strides=strides, pool=roi.roi_align
+        )
         for what in ("forward", "gradient"):
             forms = FORMS if len(levels) == 1 or what == "forward" else {"gathers": "cpu"}
             programs = {n: ours(pool, what, maps, boxes, form) for n, form in forms.items()}
@@ -136,7 +138,9 @@ def estimate_tpu() -> None:
         maps = [shape(images, s, s, CHANNELS) for _, s in levels]
         boxes = shape(images, regions, 4, dtype=jnp.float32)
         strides = tuple(stride for stride, _ in levels)
-        pool = functools.partial(roi.pool_levels, shape=(side, side), strides=strides)
+        pool = functools.partial(
+            roi_levels.pool_levels, shape=(side, side), strides=strides, pool=roi.roi_align
+        )
         for what in ("forward", "gradient"):
             for form, target in (("products", "tpu"), ("gathers", "gpu")):
                 program = jax.jit(differentiated(pool, what))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdet import backend
-from jaxdet.layers import roi
+from jaxdet.layers import roi, roi_levels
 
 FORMS = ["cpu", *(pytest.param(t, marks=pytest.mark.slow) for t in ("gpu", "tpu"))]
 SIZES = {"7x7": (7, 7), "2x3": (2, 3)}
@@ -61,5 +61,7 @@ def test_levels_are_torchvisions(ops):
     for name in names:
         low, high = map(int, name.split("_")[1:])
         strides = tuple(2**k for k in range(low, high + 1))
-        found = jax.jit(functools.partial(roi.levels_of, strides=strides))(ops["level_boxes"])
+        found = jax.jit(functools.partial(roi_levels.levels_of, strides=strides))(
+            ops["level_boxes"]
+        )
         np.testing.assert_array_equal(found, ops[name], err_msg=name)

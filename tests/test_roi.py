@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
 from jaxdet import backend
-from jaxdet.layers import roi
+from jaxdet.layers import roi, roi_levels
 
 ALIGN = functools.partial(roi.roi_align, samples=1)  # few, so that it compiles quickly
 POOLS = pytest.mark.parametrize("pool", [ALIGN, roi.roi_pool], ids=["align", "pool"])
@@ -179,27 +179,31 @@ def fractions():
 def test_every_region_is_pooled_from_its_level(pool, target):
     pool, boxes = functools.partial(pool, size=SIZE), fractions()
     pixels = boxes * np.float32([*SHAPE[::-1]] * 2)
-    levels = np.asarray(roi.levels_of(pixels, STRIDES))
+    levels = np.asarray(roi_levels.levels_of(pixels, STRIDES))
     assert set(levels.flat) == {0, 1, 2}
 
     def by_hand(maps, _):
         every = [pool(x, pixels / stride) for x, stride in zip(maps, STRIDES, strict=True)]
         return jnp.take_along_axis(jnp.stack(every), levels[None, ..., None, None, None], 0)[0]
 
-    together = functools.partial(roi.pool_levels, shape=SHAPE, strides=STRIDES, pool=pool)
+    together = functools.partial(roi_levels.pool_levels, shape=SHAPE, strides=STRIDES, pool=pool)
     agree(run(together, pyramid(), boxes, target), run(by_hand, pyramid(), boxes, target))
 
 
 def test_maps_of_one_stride_leave_all_to_the_first():
     maps = [jnp.asarray(normal(i, 2, 3, 4, 4)) for i in range(2)]
-    found = roi.pool_levels(maps, fractions(), shape=SHAPE, strides=(32, 32))
+    found = roi_levels.pool_levels(
+        maps, fractions(), shape=SHAPE, strides=(32, 32), pool=roi.roi_align
+    )
     cells = fractions() * np.float32([4, 3, 4, 3])
     np.testing.assert_allclose(found, roi.roi_align(maps[0], cells), atol=1e-5)
 
 
 def test_maps_without_a_level_or_stride_are_refused():
     with pytest.raises(ValueError, match="there are 3 maps, but 2 strides"):
-        roi.pool_levels(pyramid(), fractions(), shape=SHAPE, strides=(8, 16))
+        roi_levels.pool_levels(
+            pyramid(), fractions(), shape=SHAPE, strides=(8, 16), pool=roi.roi_align
+        )
     with pytest.raises(ValueError, match="there are 3 maps, and no `level`"):
         roi.roi_align(pyramid(), both())
 
@@ -209,6 +213,6 @@ def test_images_on_two_devices(target):
     """Sharded over images, nothing changes."""
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
     place = NamedSharding(mesh, PartitionSpec("data"))
-    pool = functools.partial(roi.pool_levels, shape=SHAPE, strides=STRIDES, pool=ALIGN)
+    pool = functools.partial(roi_levels.pool_levels, shape=SHAPE, strides=STRIDES, pool=ALIGN)
     expected = run(pool, pyramid(), fractions(), target)
     agree(run(pool, *jax.device_put((pyramid(), fractions()), place), target), expected)

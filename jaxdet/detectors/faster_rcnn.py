@@ -9,7 +9,8 @@ from jaxdet.boxes import anchors, codecs, matching, sampling
 from jaxdet.boxes.proposals import propose
 from jaxdet.detectors.net import RegionNet
 from jaxdet.detectors.two_stage import Stage, TwoStage
-from jaxdet.layers.roi import pool_levels, roi_align
+from jaxdet.layers.roi import roi_align
+from jaxdet.layers.roi_levels import pool_levels
 from jaxdet.losses import rcnn
 from jaxdet.losses.box import BoxLoss, smooth_l1
 from jaxdet.losses.classes import ClassLoss, cross_entropy

@@ -62,7 +62,7 @@ def detect(
     mesh: Mesh,
     *,
     batch_size: int,
-    canvas: int | data.Canvases,
+    canvas: data.Canvases,
 ) -> dict[str, ImageDetections]:
     """The detections in every image of `dataset`, by image id, boxes in pixels.
 
@@ -78,7 +78,8 @@ def detect(
         process_count=jax.process_count(),
     )
     shown = dict(desc="evaluating", unit="batch", leave=False, disable=not parallel.is_first())
-    for batch in tqdm(batches, total=len(batches), **shown):
+    total = int((-(-np.bincount(canvas.of_image) // batch_size)).sum())
+    for batch in tqdm(batches, total=total, **shown):
         batch = parallel.shard_batch(batch, mesh)
         detections, ids, valid = jax.device_get(step(variables, batch))
         for i in np.flatnonzero(valid):
