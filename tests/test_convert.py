@@ -54,6 +54,16 @@ def test_kernels_turn_and_back():
         np.testing.assert_array_equal(array, given[name])
 
 
+def test_a_frozen_normalisation_has_its_scale_among_the_statistics():
+    given, variables = theirs(), ours()
+    norm = variables["params"]["backbone"]["stem"].pop("norm")
+    variables["batch_stats"]["backbone"]["stem"]["norm"] |= norm
+    found = weights.to_ours(given, TABLE, variables)["batch_stats"]["backbone"]["stem"]["norm"]
+    np.testing.assert_array_equal(found["scale"], given["a.1.weight"])
+    np.testing.assert_array_equal(found["bias"], given["a.1.bias"])
+    np.testing.assert_array_equal(found["mean"], given["a.1.running_mean"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -187,6 +187,30 @@ def test_batch_norm_keeps_float32_statistics_of_bfloat16_maps():
     assert float(mean[0]) == pytest.approx(0.1 * exact, rel=1e-5)
 
 
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("epsilon", [0.0, 1e-5])
+def test_a_frozen_batch_norm_never_changes(epsilon, train):
+    norm, x = (
+        norms.frozen_batch_norm(epsilon=epsilon),
+        jnp.array([1.0, 3, 5, 7]).reshape(1, 2, 2, 1),
+    )
+    assert set(norm.init(KEY, x, train=True)) == {"batch_stats"}
+    numbers = {"scale": 2.0, "bias": 1.0, "mean": 10.0, "var": 1e-5}
+    variables = {"batch_stats": {name: jnp.array([n]) for name, n in numbers.items()}}
+
+    def total(variables, x):
+        y, updates = norm.apply(variables, x, train=train, mutable=["batch_stats"])
+        return y.sum(), (y, updates)
+
+    take = jax.grad(total, (0, 1), has_aux=True)
+    (of_variables, of_x), (y, updates) = take(variables, x)
+    factor = 2 / np.sqrt(1e-5 + epsilon)
+    np.testing.assert_allclose(y, 1 + factor * (np.asarray(x) - 10), rtol=1e-6)
+    np.testing.assert_allclose(of_x, np.full(x.shape, factor), rtol=1e-6)
+    assert updates == variables
+    assert not any(leaf.any() for leaf in jax.tree.leaves(of_variables))
+
+
 @pytest.mark.parametrize("target", ["cpu", "tpu"])
 @pytest.mark.parametrize("offset", [0, 100])
 def test_moments_equal_double_precision(target, offset):

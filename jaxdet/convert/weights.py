@@ -157,6 +157,8 @@ def fill(
     expected = flax.traverse_util.flatten_dict(variables)
     result, faults, fresh = {}, [], []
     for name, path, array in given:
+        if path not in expected:  # a frozen normalisation's scale and bias are statistics, too
+            path = ("batch_stats", *path[1:])
         ours = "/".join(path)
         if path not in expected:
             faults.append(f"left over: {name}")

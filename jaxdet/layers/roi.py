@@ -107,7 +107,7 @@ def _several(x, boxes, level):
     maps = (x,) if hasattr(x, "shape") else tuple(x)
     if level is None:
         if len(maps) > 1:
-            raise ValueError(f"there are {len(maps)} maps; `level` must say which regions use")
+            raise ValueError(f"there are {len(maps)} maps, and no `level` of the regions")
         level = jnp.zeros(boxes.shape[:2], jnp.int32)
     return maps, level
 
