@@ -244,3 +244,121 @@ def test_vgg16_is_chenyuntcs(shared, i):
     limit = fractions(np.tile(end, 2)[None], shape)
     for ours, how in ((found.detections_of_given, {}), (found.detections, ON_ITS_OWN)):
         assert_detected(ours.replace(boxes=np.minimum(ours.boxes, limit)), *detected, **how)
+
+
+# Training, every picture in a batch of its own: losses are sums and counts, which add up.
+
+
+class Drawn(NamedTuple):
+    """What the reference proposed and drew for one image."""
+
+    proposals: Any  # [R, 4]
+    first: tuple  # positives and negatives [A] that count
+    second: tuple  # the same [R + N] of the proposals and the objects
+
+
+def loss_and_gradient(detector, variables, images, counts):
+    """The mean losses in training and the gradient of their sum.
+
+    `images` are (pixels, objects, what is drawn) of each; `counts` are those of the whole batch.
+    """
+
+    def total(params, pixels, objects, drawn):
+        as_drawn = lambda stage, masks: dataclasses.replace(
+            stage, draw=lambda _, *eligible: tuple(map(jnp.logical_and, masks, eligible))
+        )
+        boxes = drawn.proposals
+        proposed = boxes, jnp.ones(len(boxes), boxes.dtype), jnp.ones(len(boxes), bool)
+        given = dataclasses.replace(
+            detector,
+            propose=(lambda *_, **__: proposed,) * 2,
+            first=as_drawn(detector.first, drawn.first),
+            second=as_drawn(detector.second, drawn.second),
+        )
+        now = variables | {"params": params}
+        losses, _ = given.loss(now, pixels, objects, key=jax.random.key(0))
+        means = divide(losses, counts)
+        return sum(means.values()), (means, {name: count for name, (_, count) in losses.items()})
+
+    take = jax.jit(jax.value_and_grad(total, has_aux=True))
+    sums = None
+    for image in images:
+        (_, (means, found)), gradient = take(variables["params"], *image)
+        of_image = means, found, gradient
+        sums = of_image if sums is None else jax.tree.map(jnp.add, sums, of_image)
+    means, found, gradient = sums
+    assert {name: int(count) for name, count in found.items()} == counts
+    return means, {"params": gradient}
+
+
+def in_dtype(tree, dtype):
+    cast = lambda x: x.astype(dtype) if np.issubdtype(x.dtype, np.floating) else x
+    return jax.tree.map(lambda x: jnp.asarray(cast(np.asarray(x))), tree)
+
+
+def mask(size, *rows):
+    return tuple(np.isin(np.arange(size), some) for some in rows)
+
+
+def training_images(shared):
+    """What ResNet-50 was trained on."""
+    its, known = golden(shared, RESNET50).arrays, arrays(shared, "input")
+    for i in range(2):
+        truth, labels = known[f"gt_boxes_{i}"].astype(np.float64), known[f"gt_labels_{i}"]
+        objects = objects_of(truth / SIDE, labels - 1)
+        objects = objects.replace(boxes=np.pad(truth / SIDE, ((0, 16 - len(truth)), (0, 0))))
+        proposals = its[f"train_proposals_{i}"].astype(np.float64) / SIDE
+        both = [its[f"rpn_sampled_{kind}_{i}"] for kind in ("positive", "negative")]
+        rows, foreground = its[f"roi_sampled_{i}"], its[f"roi_sampled_labels_{i}"] > 0
+        drawn = Drawn(
+            proposals,
+            mask(len(its["anchors"]), *both),
+            mask(len(proposals) + 16, rows[foreground], rows[~foreground]),
+        )
+        yield known["input"][i : i + 1], jax.tree.map(lambda x: x[None], objects), drawn
+
+
+LOSSES = {
+    "rpn_class": "loss_objectness",
+    "rpn_box": "loss_rpn_box_reg",
+    "class": "loss_classifier",
+    "box": "loss_box_reg",
+}
+
+
+def trained_resnet50(shared, dtype):
+    its = golden(shared, RESNET50)
+    detector = dataclasses.replace(its.detector, net=its.detector.net.clone(dtype=dtype))
+    counts = {"rpn_class": 512, "rpn_box": 512, "class": 1024, "box": 1024}
+    images = [in_dtype(image, dtype) for image in training_images(shared)]
+    means, gradient = loss_and_gradient(
+        detector, in_dtype(its.variables, dtype), images, counts
+    )
+    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves((means, gradient)))
+    return its, means, gradient
+
+
+@pytest.mark.slow
+def test_training_is_torchvisions(shared):
+    its, means, gradient = trained_resnet50(shared, jnp.float32)
+    for ours, theirs in LOSSES.items():
+        assert means[ours] == pytest.approx(its.numbers["loss_train"][theirs], rel=1e-4)
+    errors = gradient_errors(gradient, its.numbers["grad_norm"], its.paths)
+    print(len(errors), max(errors.values()), np.median(list(errors.values())), means)
+    assert len(errors) == len(its.numbers["grad_norm"])
+    assert max(errors.values()) < 0.01
+    assert np.median(list(errors.values())) < 1e-3
+
+
+@pytest.mark.slow
+def test_training_in_float64_is_torchvisions(shared):
+    with jax.enable_x64(True):
+        its, means, gradient = trained_resnet50(shared, jnp.float64)
+        print({k: float(means[k])/its.numbers["loss_train_float64"][LOSSES[k]]-1 for k in means})
+        errors = gradient_errors(gradient, its.numbers["grad_norm_float64"], its.paths)
+        print(len(errors), max(errors.values()), np.median(list(errors.values())), means)
+        print(errors)
+        for ours, theirs in LOSSES.items():
+            expected = its.numbers["loss_train_float64"][theirs]
+            assert float(means[ours]) == pytest.approx(expected, rel=1e-6)
+    assert max(errors.values()) < 1e-6, {n: e for n, e in errors.items() if e >= 1e-6}
