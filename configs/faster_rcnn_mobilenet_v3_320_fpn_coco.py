@@ -15,7 +15,7 @@ from configs import faster_rcnn_resnet50_fpn_coco
 
 
 def get_config() -> ConfigDict:
-    """torchvision's network: two maps of stride 32, all anchors at each, few proposals."""
+    """torchvision's network: two maps of stride 32, all anchors at each; few proposals once trained."""
     config = faster_rcnn_resnet50_fpn_coco.get_config()
     config.model.size = 320
     config.model.fit.longest = 640
@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.model.backbone = dict(name="mobilenet_v3", squeeze_first=False, strides=(32, 32))
     config.model.backbone.norm = norm
     config.model.detector.update(anchor_sizes=((32.0, 64.0, 128.0, 256.0, 512.0),) * 3)
-    config.model.detector.update(strides=(32,), candidates=(150, 150), proposals=(150, 150))
+    config.model.detector.update(strides=(32,), candidates=(2000, 150), proposals=(2000, 150))
     config.model.detector.proposal_score = 0.05
     config.step.frozen = ()
     return config

@@ -2,7 +2,8 @@
 
 Reference numbers: torchvision 0.28 and chenyuntc/simple-faster-rcnn-pytorch at 367db36 with seeded
 random weights and two COCO photos. They are not part of the repository. The parts and the maths
-alone are compared in test_golden_rcnn_nets.py and test_golden_rcnn_maths.py.
+alone are compared in test_golden_rcnn_nets.py and test_golden_rcnn_maths.py, training in
+test_golden_rcnn_training.py.
 """
 
 import dataclasses
@@ -10,20 +11,18 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_configs import CONFIGS
 from test_configs import load as load_config
-from test_golden_lufficc import gradient_errors
-from test_golden_rcnn_maths import SIDE, YX, assert_found, fractions, objects_of
+from test_golden_rcnn_maths import SIDE, YX, assert_found, fractions
 from test_golden_rcnn_nets import LIMITS, TORCHVISION, VGG16, arrays, maker, manifest, numbers
 
 from jaxdet import backend, build
 from jaxdet.boxes.iou import pairwise_iou
 from jaxdet.convert import chenyuntc, torchvision, weights
+from jaxdet.detectors import two_stage
 from jaxdet.detectors.two_stage import Regions, TwoStage
-from jaxdet.training.step import divide
 from jaxdet.types import Detections, Raw
 
 RECIPES = {
@@ -33,7 +32,6 @@ RECIPES = {
     VGG16: "faster_rcnn_vgg16_voc",
 }
 FIXED = 8  # boxes of an image that are given by hand
-RESNET50 = "fasterrcnn_resnet50_fpn"
 ASIS = dict(mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))  # the stored inputs are normalised
 
 
@@ -99,9 +97,7 @@ def evaluate(detector, variables, pixels, inside, given):
     found = detector.predict(variables, pixels, inside)
     pooled, of_given = detector.net.apply(variables, pixels, method=run)
     decoded = detector.detections(given, of_given, shape, inside)
-    return Found(
-        raw, proposals, found, pooled, of_given, backend.per_image(detector.nms, *decoded)
-    )
+    return Found(raw, proposals, found, pooled, of_given, backend.per_image(detector.nms, *decoded))
 
 
 def at(tree, i):
@@ -124,6 +120,44 @@ ON_ITS_OWN = dict(share=0.99, limit=3e-3)
 
 
 # torchvision's, both pictures padded to one input.
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_settings_are_torchvisions(shared, name):
+    """Those of proposals and draws in training, too."""
+    its, settings = recipe(name).detector, numbers(shared, name)["settings"]
+    rpn, roi = settings["rpn"], settings["roi"]
+    assert its.anchors.keywords == dict(
+        sizes=tuple(map(tuple, settings["anchor_sizes"])),
+        ratios=tuple(settings["aspect_ratios"][0]),
+    )
+    for propose, phase in zip(its.propose, ("training", "testing"), strict=True):
+        assert propose.keywords == dict(
+            before=rpn["pre_nms_top_n"][phase],
+            after=rpn["post_nms_top_n"][phase],
+            iou_threshold=rpn["nms"],
+            score_threshold=rpn["score"],
+            min_side=rpn["min_size"],
+            small_first=False,
+        )
+    for stage, expected in ((its.first, rpn), (its.second, roi)):
+        found = dict(keep_best=False, inside_only=False) | stage.assign.keywords
+        assert found == dict(
+            positive_iou=expected["foreground_iou"],
+            negative_iou=expected["background_iou"],
+            keep_best=expected["low_quality_matches"],
+            inside_only=False,
+        )
+        drawn = dict(count=expected["batch"], share=expected["positive_fraction"])
+        assert stage.draw.keywords == drawn
+        x, _, w, _ = expected["code_weights"]
+        decode = stage.codec.decode.keywords
+        assert decode["variances"] == (1 / x, 1 / w)
+        assert decode["largest_log_ratio"] == rpn["code_clip"]
+    assert its.regions_drawn == roi["batch"]
+    assert roi["min_size"] == two_stage.SMALLEST_SIDE
+    limits = dict(score_threshold=roi["score"], iou_threshold=roi["nms"])
+    assert its.nms.keywords == limits | dict(max_kept=roi["detections"])
 
 
 def stored_regions(its):
@@ -244,121 +278,3 @@ def test_vgg16_is_chenyuntcs(shared, i):
     limit = fractions(np.tile(end, 2)[None], shape)
     for ours, how in ((found.detections_of_given, {}), (found.detections, ON_ITS_OWN)):
         assert_detected(ours.replace(boxes=np.minimum(ours.boxes, limit)), *detected, **how)
-
-
-# Training, every picture in a batch of its own: losses are sums and counts, which add up.
-
-
-class Drawn(NamedTuple):
-    """What the reference proposed and drew for one image."""
-
-    proposals: Any  # [R, 4]
-    first: tuple  # positives and negatives [A] that count
-    second: tuple  # the same [R + N] of the proposals and the objects
-
-
-def loss_and_gradient(detector, variables, images, counts):
-    """The mean losses in training and the gradient of their sum.
-
-    `images` are (pixels, objects, what is drawn) of each; `counts` are those of the whole batch.
-    """
-
-    def total(params, pixels, objects, drawn):
-        as_drawn = lambda stage, masks: dataclasses.replace(
-            stage, draw=lambda _, *eligible: tuple(map(jnp.logical_and, masks, eligible))
-        )
-        boxes = drawn.proposals
-        proposed = boxes, jnp.ones(len(boxes), boxes.dtype), jnp.ones(len(boxes), bool)
-        given = dataclasses.replace(
-            detector,
-            propose=(lambda *_, **__: proposed,) * 2,
-            first=as_drawn(detector.first, drawn.first),
-            second=as_drawn(detector.second, drawn.second),
-        )
-        now = variables | {"params": params}
-        losses, _ = given.loss(now, pixels, objects, key=jax.random.key(0))
-        means = divide(losses, counts)
-        return sum(means.values()), (means, {name: count for name, (_, count) in losses.items()})
-
-    take = jax.jit(jax.value_and_grad(total, has_aux=True))
-    sums = None
-    for image in images:
-        (_, (means, found)), gradient = take(variables["params"], *image)
-        of_image = means, found, gradient
-        sums = of_image if sums is None else jax.tree.map(jnp.add, sums, of_image)
-    means, found, gradient = sums
-    assert {name: int(count) for name, count in found.items()} == counts
-    return means, {"params": gradient}
-
-
-def in_dtype(tree, dtype):
-    cast = lambda x: x.astype(dtype) if np.issubdtype(x.dtype, np.floating) else x
-    return jax.tree.map(lambda x: jnp.asarray(cast(np.asarray(x))), tree)
-
-
-def mask(size, *rows):
-    return tuple(np.isin(np.arange(size), some) for some in rows)
-
-
-def training_images(shared):
-    """What ResNet-50 was trained on."""
-    its, known = golden(shared, RESNET50).arrays, arrays(shared, "input")
-    for i in range(2):
-        truth, labels = known[f"gt_boxes_{i}"].astype(np.float64), known[f"gt_labels_{i}"]
-        objects = objects_of(truth / SIDE, labels - 1)
-        objects = objects.replace(boxes=np.pad(truth / SIDE, ((0, 16 - len(truth)), (0, 0))))
-        proposals = its[f"train_proposals_{i}"].astype(np.float64) / SIDE
-        both = [its[f"rpn_sampled_{kind}_{i}"] for kind in ("positive", "negative")]
-        rows, foreground = its[f"roi_sampled_{i}"], its[f"roi_sampled_labels_{i}"] > 0
-        drawn = Drawn(
-            proposals,
-            mask(len(its["anchors"]), *both),
-            mask(len(proposals) + 16, rows[foreground], rows[~foreground]),
-        )
-        yield known["input"][i : i + 1], jax.tree.map(lambda x: x[None], objects), drawn
-
-
-LOSSES = {
-    "rpn_class": "loss_objectness",
-    "rpn_box": "loss_rpn_box_reg",
-    "class": "loss_classifier",
-    "box": "loss_box_reg",
-}
-
-
-def trained_resnet50(shared, dtype):
-    its = golden(shared, RESNET50)
-    detector = dataclasses.replace(its.detector, net=its.detector.net.clone(dtype=dtype))
-    counts = {"rpn_class": 512, "rpn_box": 512, "class": 1024, "box": 1024}
-    images = [in_dtype(image, dtype) for image in training_images(shared)]
-    means, gradient = loss_and_gradient(
-        detector, in_dtype(its.variables, dtype), images, counts
-    )
-    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves((means, gradient)))
-    return its, means, gradient
-
-
-@pytest.mark.slow
-def test_training_is_torchvisions(shared):
-    its, means, gradient = trained_resnet50(shared, jnp.float32)
-    for ours, theirs in LOSSES.items():
-        assert means[ours] == pytest.approx(its.numbers["loss_train"][theirs], rel=1e-4)
-    errors = gradient_errors(gradient, its.numbers["grad_norm"], its.paths)
-    print(len(errors), max(errors.values()), np.median(list(errors.values())), means)
-    assert len(errors) == len(its.numbers["grad_norm"])
-    assert max(errors.values()) < 0.01
-    assert np.median(list(errors.values())) < 1e-3
-
-
-@pytest.mark.slow
-def test_training_in_float64_is_torchvisions(shared):
-    with jax.enable_x64(True):
-        its, means, gradient = trained_resnet50(shared, jnp.float64)
-        print({k: float(means[k])/its.numbers["loss_train_float64"][LOSSES[k]]-1 for k in means})
-        errors = gradient_errors(gradient, its.numbers["grad_norm_float64"], its.paths)
-        print(len(errors), max(errors.values()), np.median(list(errors.values())), means)
-        print(errors)
-        for ours, theirs in LOSSES.items():
-            expected = its.numbers["loss_train_float64"][theirs]
-            assert float(means[ours]) == pytest.approx(expected, rel=1e-6)
-    assert max(errors.values()) < 1e-6, {n: e for n, e in errors.items() if e >= 1e-6}
