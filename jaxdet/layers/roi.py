@@ -198,7 +198,7 @@ def _rounded(x: jax.Array) -> jax.Array:
 
 def _bins(low, high, bins, side):
     """The first cell of each bin along one axis and the number of its cells, [B, R, bins] int32."""
-    low, high = (a.astype(jnp.int32)[..., None] for a in (low, high))
+    low, high = (jnp.clip(a, -(2**24), 2**24).astype(jnp.int32)[..., None] for a in (low, high))
     region, last = jnp.maximum(high - low + 1, 1), side[..., None]
     at = jnp.arange(bins)[None, None]
     start = jnp.clip(low + at * region // bins, 0, last)

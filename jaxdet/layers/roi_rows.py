@@ -63,20 +63,19 @@ def weighted(table: jax.Array, taps: Taps) -> jax.Array:
 
 
 def _sums(table, taps):
-    index, weight = _pairs(taps)
     total = 0
-    for i, w in zip(index, weight, strict=True):
-        total += full(table.at[i].get(mode="promise_in_bounds")) * w[..., None]
+    for a in range(taps.rows.shape[-1]):
+        index, weight = _row(taps, a)
+        for b in range(index.shape[-1]):  # one by one, which XLA fuses into a single loop
+            cells = table.at[index[..., b]].get(mode="promise_in_bounds")
+            total += full(cells) * weight[..., b, None]
     return total.astype(table.dtype)
 
 
-def _pairs(taps):
-    """Index and weight [..., h, w] of every pair of a row and a column."""
-    pairs = [(a, b) for a in range(taps.rows.shape[-1]) for b in range(taps.columns.shape[-1])]
-    cross = lambda y, x, a, b: (y[..., :, None, a], x[..., None, :, b])
-    index = [sum(cross(taps.rows, taps.columns, *p)) for p in pairs]
-    weights = [cross(taps.row_weights, taps.column_weights, *p) for p in pairs]
-    return index, [y * x for y, x in weights]
+def _row(taps, a):
+    """Index and weight [..., h, w, K] of the cells in row `a` of every bin."""
+    index = taps.rows[..., :, None, a, None] + taps.columns[..., None, :, :]
+    return index, taps.row_weights[..., :, None, a, None] * taps.column_weights[..., None, :, :]
 
 
 def _weighted_forward(table, taps):
@@ -87,9 +86,10 @@ def _weighted_backward(saved, dy):
     like, taps = saved
 
     def add(total, taps, dy):
-        index, weight = _pairs(taps)
-        for i, w in zip(index, weight, strict=True):
-            total = total.at[i].add(full(dy) * w[..., None], mode="promise_in_bounds")
+        for a in range(taps.rows.shape[-1]):
+            index, weight = _row(taps, a)
+            update = full(dy)[..., None, :] * weight[..., None]
+            total = total.at[index].add(update, mode="promise_in_bounds")
         return total
 
     return _spread(add, like, taps, dy), None
