@@ -15,7 +15,7 @@ from configs import faster_rcnn_resnet50_fpn_coco
 
 
 def get_config() -> ConfigDict:
-    """torchvision's network: two maps of stride 32, all anchors at each; few proposals once trained."""
+    """torchvision's network: two maps of stride 32, all anchors at each, few proposals."""
     config = faster_rcnn_resnet50_fpn_coco.get_config()
     config.model.size = 320
     config.model.fit.longest = 640
