@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.model.backbone = dict(name="mobilenet_v3", squeeze_first=False, strides=(32, 32))
     config.model.backbone.norm = norm
     config.model.detector.update(anchor_sizes=((32.0, 64.0, 128.0, 256.0, 512.0),) * 3)
-    config.model.detector.update(strides=(32,), candidates=(150, 150), proposals=(150, 150))
+    config.model.detector.update(strides=(32,), candidates=(2000, 150), proposals=(2000, 150))
     config.model.detector.proposal_score = 0.05
     config.step.frozen = ()
     return config

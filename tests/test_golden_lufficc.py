@@ -120,7 +120,10 @@ def loss_and_gradient(detector, variables, pixels, targets):
 
 
 def norms(tree, paths):
-    return {name: np.linalg.norm(x) for name, x in weights.to_theirs(tree, paths).items()}
+    square = lambda x: np.sum(
+        np.square(x), dtype=np.float64
+    )  # float32 is too short for 1e8 numbers
+    return {name: np.sqrt(square(x)) for name, x in weights.to_theirs(tree, paths).items()}
 
 
 def gradient_errors(gradient, expected, paths):
