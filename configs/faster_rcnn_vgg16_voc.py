@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
         original=True,
         candidates=(12_000, 6_000),
         proposals=(2_000, 300),
-        proposal_side=16.0,
+        proposal_side=25.6,  # 16 pixels of a photo of 500 x 375
         anchors_drawn=256,
         regions_drawn=128,
         pool="roi_pool",
