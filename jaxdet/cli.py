@@ -22,6 +22,7 @@ from jaxdet.training import old_recipes, workdir
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and images.")
 
+INTERRUPTED = 130  # the exit status, as of a program that SIGINT ended
 _MISTAKES = (ValueError, FloatingPointError, OSError, OverflowError, ImportError)
 
 
@@ -45,6 +46,9 @@ def call(
     args = parser.parse_args(argv)
     try:
         return work(args) or 0
+    except KeyboardInterrupt:
+        print("jaxdet: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except _MISTAKES as error:
         sys.exit(f"jaxdet: {error}")
 
@@ -61,8 +65,12 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
         _silence_libraries()
     try:
-        build.check_keys(CONFIG.value)
+        if CONFIG.value is not None:
+            build.check_keys(CONFIG.value)
         work()
+    except KeyboardInterrupt:
+        print("jaxdet: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except _MISTAKES as error:
         logging.debug("where it happened", exc_info=True)  # shown with --verbosity=1
         sys.exit(f"jaxdet: {error}")

@@ -1,4 +1,10 @@
-"""Train or evaluate a detector: python -m jaxdet.main --config=configs/X.py --workdir=DIR."""
+"""Train or evaluate a detector.
+
+    python -m jaxdet.main --config=configs/X.py --workdir=DIR
+    python -m jaxdet.main --mode=eval --workdir=DIR
+
+Evaluation takes the recipe that the workdir was created with, unless --config names another.
+"""
 
 from jaxdet.training import allocator
 
@@ -12,10 +18,11 @@ import jax
 from absl import flags
 from clu import platform
 from etils import epath
+from ml_collections import ConfigDict
 
 from jaxdet import cli
 from jaxdet.engine import evaluate, train, watch
-from jaxdet.training import best_checkpoint, logs, parallel, preemption
+from jaxdet.training import best_checkpoint, logs, parallel, preemption, workdir
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "What to do.")
 UNTIL = flags.DEFINE_integer("until", None, "Save and stop at this step; run again to resume.")
@@ -30,7 +37,12 @@ def main() -> None:
     parallel.initialise(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     if not parallel.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    config, folder = cli.CONFIG.value, epath.Path(cli.WORKDIR.value).expanduser()
+    folder = epath.Path(cli.WORKDIR.value).expanduser()
+    config = cli.CONFIG.value
+    if config is None and MODE.value == "train":
+        raise ValueError("--mode=train needs a recipe: --config=configs/quickstart.py")
+    if config is None:
+        config = ConfigDict(workdir.stored_config(folder))
     platform.work_unit().set_task_status(f"{MODE.value} {folder}")
     {"train": _train, "eval": _eval}[MODE.value](config, folder)
 
@@ -61,4 +73,4 @@ def _eval(config, folder: epath.Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, required=["config", "workdir"])
+    cli.run(main, required=["workdir"])

@@ -63,14 +63,15 @@ def test_killed_twenty_times_ends_as_if_never_touched(shapes, untouched, tmp_pat
 
 
 @pytest.mark.slow
-def test_told_to_stop_it_saves_and_says_run_me_again(shapes, untouched, tmp_path):
+@pytest.mark.parametrize("told_by", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_saves_and_says_run_me_again(shapes, untouched, tmp_path, told_by):
     told = subprocess.Popen(
         [*command(shapes, tmp_path), *LONG], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     with told as process:
         while process.poll() is None and not (tmp_path / logs.METRICS).exists():
             time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(told_by)
         time.sleep(0.02)
         process.send_signal(signal.SIGTERM)  # while it saves
         said, _ = process.communicate(timeout=60)
@@ -80,6 +81,21 @@ def test_told_to_stop_it_saves_and_says_run_me_again(shapes, untouched, tmp_path
     assert f"saved at step {step} in {tmp_path}; run the same command again" in said
     assert f"resumed at step {step}" in train(shapes, tmp_path, *LONG)
     assert_same(untouched, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_second_interrupt_ends_at_once_with_one_line(shapes, tmp_path):
+    told = subprocess.Popen(
+        [*command(shapes, tmp_path), *LONG], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    with told as process:
+        while process.poll() is None and not (tmp_path / logs.METRICS).exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode in (75, 130)  # it may have saved in between
+    assert "Traceback" not in said
 
 
 def assert_same(a, b):

@@ -69,6 +69,19 @@ def assert_same_state(a, b):
 
 
 @pytest.mark.slow
+def test_evaluates_without_a_config(shapes, trained, tmp_path):
+    """The workdir's own recipe, with everything that was changed on the command line."""
+    workdir, training_output = trained
+    said = run("--mode=eval", f"--workdir={workdir}")
+    rows = [line for line in training_output.splitlines() if line.startswith("disc ")]
+    assert rows[-1] in said
+    assert "holds no run: there is no config.json" in run(
+        "--mode=eval", f"--workdir={tmp_path / 'none'}", ok=False
+    )
+    assert "--mode=train needs a recipe" in run(f"--workdir={tmp_path}", ok=False)
+
+
+@pytest.mark.slow
 def test_evaluates_the_newest_checkpoint(shapes, trained):
     workdir, training_output = trained
     output = train(shapes, workdir, "--mode=eval")

@@ -94,6 +94,18 @@ def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
+def stored_config(workdir: epath.Path) -> dict[str, Any]:
+    """The config that a workdir was created with, plain JSON values in today's format.
+
+    ValueError if there is none.
+    """
+    path = workdir / CONFIG
+    with _reaching(workdir):
+        if not path.exists():
+            raise ValueError(f"{workdir} holds no run: there is no {CONFIG} in it")
+        return old_recipes.translated(json.loads(path.read_text()))
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
     """The keys in which two configs differ, each with a line that shows both values."""
     old, new = flat(old), flat(new)
