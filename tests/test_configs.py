@@ -63,11 +63,7 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     # a square input of the recipe's size.
     "faster_rcnn_resnet50_fpn_coco": (90, 41_755_286 - 4 * 1025, 159_882),
     "faster_rcnn_resnet50_fpn_v2_coco": (90, 43_712_278 - 4 * 1025, 159_882),
-    "faster_rcnn_mobilenet_v3_320_fpn_coco": (
-        90,
-        19_386_354 - 4 * 1025,
-        3 * (10**2 * 2 + 5**2) * 5,
-    ),
+    "faster_rcnn_mobilenet_v3_320_fpn_coco": (90, 19_386_354 - 4 * 1025, (2 * 10**2 + 5**2) * 15),
     "faster_rcnn_vgg16_voc": (VOC, 137_078_239 - 4 * 4097 - 9 * 513, 37**2 * 9),
     "faster_rcnn_res2net50_voc": (VOC, None, None),
     "faster_rcnn_mobilenet_v2_320_voc": (VOC, None, (20**2 + 10**2 + 5**2) * 6),
