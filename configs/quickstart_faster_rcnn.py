@@ -2,7 +2,7 @@
 
     python -m jaxdet.main --config=configs/quickstart_faster_rcnn.py --workdir=runs/quickstart
 
-Published: nothing. Measured here: see docs/results.md.
+Published: nothing. Measured here: AP50 94.9 on `shapes_val`, see docs/results.md.
 """
 
 from ml_collections import ConfigDict
