@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_contracts import PARTS, SIZES, made, part_and_input
+from test_contracts import PARTS, SIZES, part_and_input
 
 from jaxdet import choices
 from jaxdet.backbones.resnet50 import Bottleneck
@@ -73,8 +73,7 @@ WITH_ACTIVATION = [(key, name) for key, name, fields in FIELDS if "activation" i
 @functools.cache
 def outputs_of(key, name, activation=None):
     """The shapes of a part's outputs."""
-    _, x = part_and_input(key, name, SIZES[key][0])
-    part = made(key, name, **(GIVEN if key == "head" else {}))
+    part, x = part_and_input(key, name, SIZES[key][0])
     part = part if activation is None else part.clone(activation=activation)
     y, _ = jax.eval_shape(functools.partial(part.init_with_output, train=False), KEY, x)
     return jax.tree.map(lambda leaf: leaf.shape, y)
