@@ -45,7 +45,7 @@ def test_loss_is_the_cross_entropy_of_every_class_by_hand():
         mask=np.array([[True, True, True, False], [False] * 4]),
         weight=np.array([[0.25, 1, 0.75, 1], [0] * 4], np.float32),
     )
-    anchors = detector.anchors(((2, 2),), 64)
+    anchors = detector.anchors(((2, 2),), (64, 64))
     targets = jax.jit(jax.vmap(lambda each: detector.assign(anchors, each)))(objects)
     assert targets.positive.tolist() == [[True], [False]]
     logits = np.array([[[1.5, -2, 0.5]], [[-1, 3, 0]]], np.float32)

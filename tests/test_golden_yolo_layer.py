@@ -78,7 +78,7 @@ def gradients(stored, name):
     arrays, settings = stored[0], stored[1][name]
     detector, levels = detector_of(settings)
     grids = [level["grid"] for level in levels]
-    anchors = detector.anchors(tuple((n, n) for n in grids), SIZE)
+    anchors = detector.anchors(tuple((n, n) for n in grids), (SIZE, SIZE))
     objects = objects_of(arrays)
     targets = jax.vmap(functools.partial(detector.assign, anchors))(objects)
 
@@ -140,7 +140,7 @@ def test_boxes_are_decoded_as_theirs(stored, name):
     detector, levels = detector_of(settings)
     grids = [level["grid"] for level in levels]
     fields = flat([arrays[f"{settings['maps']}_raw_{n}"] for n in grids])
-    anchors = detector.anchors(tuple((n, n) for n in grids), SIZE)
+    anchors = detector.anchors(tuple((n, n) for n in grids), (SIZE, SIZE))
     raw = Raw(boxes=fields[..., :4], logits=fields[..., 5:], objectness=fields[..., 4])
     corners = np.asarray(detector.decode(raw, anchors)[0][0])
     rows = []  # theirs are in the order of the cfg's levels

@@ -51,7 +51,7 @@ def detector(golden):
 
 
 def priors(golden):
-    return detector(golden).anchors(((GRID, GRID),), SIZE)
+    return detector(golden).anchors(((GRID, GRID),), (SIZE, SIZE))
 
 
 def raw(golden, dtype=jnp.float32):

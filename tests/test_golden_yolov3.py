@@ -48,7 +48,7 @@ def decoded(golden, detector):
     fields = [golden[f"raw_{n}"].reshape(2, n * n * 3, 5 + CLASSES) for n in GRIDS]
     fields = jnp.asarray(np.concatenate(fields, axis=1))
     raw = Raw(boxes=fields[..., :4], logits=fields[..., 5:], objectness=fields[..., 4])
-    anchors = detector.anchors(tuple((n, n) for n in GRIDS), SIZE)
+    anchors = detector.anchors(tuple((n, n) for n in GRIDS), (SIZE, SIZE))
     return jax.jit(detector.decode)(raw, anchors)
 
 

@@ -50,7 +50,7 @@ THINGS = [WIDE_THING, TALL_THING, [0.62, 0.32, 0.5, 0.5], [0.9, 0.9, 0.1, 0.1]]
 def setting(name, things, *, seed=0, weight=1.0, **options):
     """A detector, its anchors, the targets and objects of one image, and random predictions."""
     detector = family(name, **options)
-    made = detector.anchors(GRIDS[name], 256)
+    made = detector.anchors(GRIDS[name], (256, 256))
     rng = np.random.default_rng(seed)
     count = len(made.boxes)
     raw = Raw(
