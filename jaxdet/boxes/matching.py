@@ -173,9 +173,8 @@ def by_shapes(
     object without area, or with its centre outside the image, is left out.
     """
     listed = jnp.array([shape for level in (spare_priors, *priors) for shape in level])
-    shapes = (
-        listed * (anchors.boxes[0, 2:] / jnp.array(priors[0][0]))[None]
-    )  # as fractions of the image
+    scale = anchors.boxes[0, 2:] / jnp.array(priors[0][0])  # from pixels to fractions
+    shapes = listed * scale[None]
 
     def choose(inside: Array, sides: Array) -> tuple[Array, Array]:
         truth = _at_origin(sides)[None]
