@@ -25,7 +25,7 @@ def test_multiply_adds_by_hand():
     same = [taps(side, 1) ** 2 for side in (16, 8, 4, 2)]
     head = [taps(side, 1) ** 2 for side in (8, 4, 2, 1)]
     convolutions = 3 * 8 * down[0] + 64 * (sum(down[1:]) + sum(same)) + 8 * 28 * sum(head)
-    found = step_cost.multiply_adds(detector)
+    found = step_cost.multiply_adds(detector, (64, 64))
     assert convolutions < found < 1.1 * convolutions  # and some for BatchNorm, bias and ReLU
 
 

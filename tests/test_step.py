@@ -35,7 +35,7 @@ def toy_detector(norm=False):
     """Fits the sum of a picture's boxes, once an object: counts differ from picture to picture."""
     net = Toy(norm=norm)
 
-    def loss(variables, pixels, objects, *, key):
+    def loss(variables, pixels, objects, *, key, inside):
         said, updates = net.apply(variables, pixels, train=True, mutable=["batch_stats"])
         error = (objects.boxes.sum(-1) - said[:, None]) ** 2
         return {
@@ -65,7 +65,7 @@ def toy_batch(seed=0, objects=True):
 
 
 def view(key, batch):
-    return batch.image, batch.objects
+    return batch.image, batch.objects, jnp.zeros((len(batch.image), 4))
 
 
 def run(steps=3, *, norm=False, mesh=None, frozen=(), ema_decay=0.0, batches=None, **options):
@@ -120,7 +120,7 @@ def test_accumulation_on_eight_devices_equals_one_device():
 def test_every_micro_batch_draws_for_itself_and_counts_what_it_draws():
     """The loss is (a draw times w, the draw): the draws of counting and of gradients cancel."""
 
-    def loss(variables, pixels, objects, *, key):
+    def loss(variables, pixels, objects, *, key, inside):
         drawn, w = 1 + jax.random.uniform(key), variables["params"]["w"]
         return {"box": (drawn * w, drawn), "class": (drawn, jnp.float32(1))}, {}
 
