@@ -474,4 +474,9 @@ def test_every_file_of_the_walked_folders_can_be_named_in_a_recipe():
         files = {path.stem for path in (PACKAGE / f"{key}s").glob("*.py")} - {"__init__"}
         assert set(choices.names(key)) == files
     families = {path.stem for path in (PACKAGE / "detectors").glob("*.py")}
-    assert set(choices.names("detector")) == families - {"__init__", "net", "one_stage"}
+    assert set(choices.names("detector")) == families - {
+        "__init__",
+        "net",
+        "one_stage",
+        "two_stage",
+    }
