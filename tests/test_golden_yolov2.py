@@ -159,6 +159,14 @@ def trained(shared, golden, *, dtype):
 
 
 @pytest.mark.slow
+def test_training(shared, golden):
+    means, expected, errors = trained(shared, golden, dtype=jnp.float32)
+    for ours, theirs in THEIRS.items():
+        assert means[ours] == pytest.approx(expected[theirs], rel=1e-4)
+    assert max(errors.values()) < 0.01, errors
+
+
+@pytest.mark.slow
 def test_training_in_float64(shared, golden):
     with jax.enable_x64(True):
         means, expected, errors = trained(shared, golden, dtype=jnp.float64)

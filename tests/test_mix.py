@@ -291,3 +291,5 @@ def test_eight_devices_mix_what_one_does_and_the_sheet_shows_it():
     jax.tree.map(close, jax.tree.map(np.asarray, many), one)
     shown = setup.preview(made)(1)(key, batch)[:2]
     jax.tree.map(lambda a, b: close(a, b[: setup.PREVIEW]), shown, one[:2])
+    later = setup.preview(made)(8)(key, batch)[0]
+    assert not np.allclose(later, shown[0], atol=1)

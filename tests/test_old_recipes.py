@@ -56,7 +56,7 @@ def test_an_old_checkpoint_predicts_as_before(workdirs, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quickstart", "quickstart_yolov3"])
+@pytest.mark.parametrize("name", NAMES)
 def test_an_old_checkpoint_evaluates_as_before(workdirs, shapes, name, monkeypatch):
     """Except that letterboxes fill whole pixels now."""
 
