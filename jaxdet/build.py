@@ -41,7 +41,7 @@ class Data:
     keep_difficult: bool
 
     def __post_init__(self):
-        shapes = self.canvas if isinstance(self.canvas, tuple) else ((self.canvas,) * 2,)
+        shapes = self._shapes()
         kinds = {tuple(map(type, each)) if isinstance(each, tuple) else each for each in shapes}
         if kinds != {(int, int)}:
             raise ValueError(
@@ -52,8 +52,10 @@ class Data:
     @property
     def canvases(self) -> tuple[Shape, ...]:
         """The shapes of the canvases on which images are passed, the smallest first."""
-        shapes = self.canvas if isinstance(self.canvas, tuple) else ((self.canvas,) * 2,)
-        return tuple(sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)))
+        return tuple(sorted(self._shapes(), key=lambda shape: (shape[0] * shape[1], shape)))
+
+    def _shapes(self) -> tuple[Any, ...]:
+        return self.canvas if isinstance(self.canvas, tuple) else ((self.canvas,) * 2,)
 
     @property
     def place(self) -> dict[str, str | None]:

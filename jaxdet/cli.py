@@ -22,7 +22,6 @@ from jaxdet.training import old_recipes, workdir
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and images.")
 
-INTERRUPTED = 130  # the exit status, as of a program that SIGINT ended
 _MISTAKES = (ValueError, FloatingPointError, OSError, OverflowError, ImportError)
 
 
@@ -47,8 +46,7 @@ def call(
     try:
         return work(args) or 0
     except KeyboardInterrupt:
-        print("jaxdet: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted()
     except _MISTAKES as error:
         sys.exit(f"jaxdet: {error}")
 
@@ -69,11 +67,16 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
             build.check_keys(CONFIG.value)
         work()
     except KeyboardInterrupt:
-        print("jaxdet: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(_interrupted())
     except _MISTAKES as error:
         logging.debug("where it happened", exc_info=True)  # shown with --verbosity=1
         sys.exit(f"jaxdet: {error}")
+
+
+def _interrupted() -> int:
+    """Says so, and returns the exit status, that of a program which SIGINT ended."""
+    print("jaxdet: interrupted", file=sys.stderr)
+    return 130
 
 
 def _silence_libraries() -> None:

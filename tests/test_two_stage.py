@@ -1,5 +1,6 @@
 """What is particular to two stages: regions inside the image, draws by the step's key, devices."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,9 +11,11 @@ from jax.sharding import Mesh
 
 from configs import quickstart_faster_rcnn
 from jaxdet import build
+from jaxdet.detectors.two_stage import Regions
+from jaxdet.losses import classes
 from jaxdet.training import optimisers, parallel, schedules, state
 from jaxdet.training.step import train_step
-from jaxdet.types import Objects
+from jaxdet.types import Objects, Raw
 
 BATCH, SLOTS, SHAPE = 8, 64, (64, 96)
 CLASSES = ("a", "b", "c")
@@ -101,9 +104,22 @@ def test_what_counts_is_drawn_with_the_key():
     assert all(first[name] != other[name] for name in first)
 
 
-def test_regions_are_the_proposals_and_the_objects_padded():
-    from jaxdet.detectors.two_stage import Regions
+@pytest.mark.parametrize("name", ["cross_entropy", "focal"])
+def test_scores_are_read_as_the_class_loss_reads_them(name):
+    class_loss = getattr(classes, name)
+    made = dataclasses.replace(detector(), class_loss=class_loss)
+    logits = np.random.default_rng(0).normal(size=(1, 2, 4)).astype(np.float32)
+    boxes = jnp.tile(jnp.array([[[0.2, 0.2, 0.8, 0.8]]]), (1, 2, 1))
+    regions = Regions(boxes=boxes, scores=jnp.ones((1, 2)), valid=jnp.array([[True, False]]))
+    found, scores = made.detections(regions, Raw(jnp.zeros((1, 2, 3, 4)), logits), SHAPE)
+    np.testing.assert_allclose(found, np.broadcast_to(boxes[:, :, None], (1, 2, 3, 4)), atol=1e-6)
+    each = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    each = each if name == "cross_entropy" else 1 / (1 + np.exp(-logits))
+    np.testing.assert_allclose(scores[:, 0], each[:, 0, 1:], rtol=1e-5)
+    assert (scores[:, 1] == 0).all()
 
+
+def test_regions_are_the_proposals_and_the_objects_padded():
     _, objects, _ = batch()
     proposed = Regions(
         boxes=jnp.tile(jnp.array([[[0.9, 0.9, 1.0, 1.0]]]), (BATCH, 32, 1)),

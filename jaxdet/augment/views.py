@@ -84,6 +84,7 @@ def train_view(
     pixels, objects, part = jax.vmap(view)(keys, batch.image, batch.size, batch.objects)
     for i, mixed in enumerate(mix):
         pixels, objects = mixed(jax.random.fold_in(key, i), pixels, objects)
+    if mix:
         part = jnp.tile(jnp.array([0.0, 0.0, 1.0, 1.0]), (len(pixels), 1))
     return pixels, objects, part
 

@@ -198,6 +198,5 @@ def _without_unused(name, array, weights, unused):
         return array
     codes = weights[name.replace("classification_head", "regression_head")]  # 4 per anchor
     by_class = array.reshape(len(codes) // 4, -1, *array.shape[1:])  # [anchors, classes, ...]
-    if by_class.shape[1] != 91:
-        return array
-    return np.delete(by_class, unused, axis=1).reshape(-1, *array.shape[1:])
+    by_class = torchvision_rcnn.used_classes(by_class, unused, axis=1)
+    return by_class.reshape(-1, *array.shape[1:])

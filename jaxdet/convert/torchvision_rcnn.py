@@ -93,20 +93,19 @@ def _in_our_order(name, array, weights, unused):
     if name == "roi_heads.box_head.fc6.weight":
         return regions.window(array)
     module, _, _ = name.rpartition(".")
+    rest = array.shape[1:]
     if module == "roi_heads.box_predictor.cls_score":
-        return array[_used(len(array), unused)]
+        return used_classes(array, unused)
     if module == "roi_heads.box_predictor.bbox_pred":
-        classes = array.reshape(-1, 4, *array.shape[1:])
-        classes = classes[_used(len(classes), unused)[1:]]
-        return regions.by_field(classes.reshape(-1, *array.shape[1:]))
+        of_classes = used_classes(array.reshape(-1, 4, *rest), unused)[1:]
+        return regions.by_field(of_classes.reshape(-1, *rest))
     if module == "head.classification_head.cls_logits":
         anchors = len(weights["head.regression_head.bbox_reg.bias"]) // 4
-        classes = array.reshape(anchors, -1, *array.shape[1:])
-        kept = _used(classes.shape[1], unused)[1:]
-        return classes[:, kept].reshape(-1, *array.shape[1:])
+        by_class = used_classes(array.reshape(anchors, -1, *rest), unused, axis=1)
+        return by_class[:, 1:].reshape(-1, *rest)
     return array
 
 
-def _used(classes: int, unused: Sequence[int]) -> np.ndarray:
-    """Those of so many classes, the background first, that are used."""
-    return np.delete(np.arange(classes), unused if classes == 91 else ())
+def used_classes(array: np.ndarray, unused: Sequence[int], *, axis: int = 0) -> np.ndarray:
+    """`array` without the `unused` of 91 classes along an axis; for other numbers all of it."""
+    return np.delete(array, unused, axis=axis) if array.shape[axis] == 91 else array

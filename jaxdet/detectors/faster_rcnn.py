@@ -103,6 +103,7 @@ def faster_rcnn(
         pool=partial(_pool, strides=strides, pool=pool),
         second=second,
         regions_drawn=regions_drawn,
+        class_loss=class_loss,
         nms=nms,
     )
 

@@ -9,6 +9,8 @@ from jax.typing import DTypeLike
 
 from jaxdet.types import Array, Raw
 
+Grids = tuple[tuple[int, int], ...]  # rows and columns of every map
+
 
 def parts_of(net: type[nn.Module] | nn.Module) -> tuple[str, ...]:
     """The names of a network's parts in the order in which they run: its fields that are modules.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdet import backend
-from jaxdet.detectors.net import Net
+from jaxdet.detectors.net import Grids, Net
 from jaxdet.types import (
     Anchors,
     Array,
@@ -21,8 +21,6 @@ from jaxdet.types import (
     Targets,
     Variables,
 )
-
-Grids = tuple[tuple[int, int], ...]  # rows and columns of every map
 
 
 @dataclasses.dataclass(frozen=True)

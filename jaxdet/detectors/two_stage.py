@@ -15,7 +15,9 @@ from jaxdet import backend
 from jaxdet.boxes import sampling
 from jaxdet.boxes.codecs import Codec
 from jaxdet.boxes.proposals import as_anchors
-from jaxdet.detectors.net import RegionNet
+from jaxdet.detectors.net import Grids, RegionNet
+from jaxdet.losses.classes import ClassLoss
+from jaxdet.losses.scores import class_scores
 from jaxdet.types import (
     Anchors,
     Array,
@@ -29,7 +31,6 @@ from jaxdet.types import (
     Variables,
 )
 
-Grids = tuple[tuple[int, int], ...]  # rows and columns of every map
 # (boxes [A, 4], logits [A], the anchors of each level, the shape and the part of the input that is
 # image) of one image -> boxes [R, 4], probabilities [R], and which are valid [R]
 Propose = Callable[..., tuple[Array, Array, Array]]
@@ -80,6 +81,7 @@ class TwoStage:
     pool: Callable[..., Array]  # (maps, regions [B, R, 4], shape=) -> [B, R, h, w, C]
     second: Stage  # regions
     regions_drawn: int  # per image
+    class_loss: ClassLoss  # what the second stage's logits are trained with
     nms: Callable[[jax.Array, jax.Array], Detections]  # (boxes [R,K,4], scores [R,K]) of one image
 
     @property
@@ -169,16 +171,13 @@ class TwoStage:
         self, regions: Regions, found: Raw, shape: Shape, inside: Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Boxes [B, R, K, 4] and scores [B, R, K] of what the second stage predicts."""
-        count, rows, classes, _ = found.boxes.shape
-        anchors = as_anchors(jnp.repeat(regions.boxes, classes, axis=1))  # [B, R K]
-        boxes = self.second.codec.decode(found.boxes.reshape(count, -1, 4), anchors)
-        low, high = jnp.split(_inside(inside, count)[:, None], 2, axis=-1)
+        boxes = self.second.codec.decode(found.boxes, as_anchors(regions.boxes[:, :, None]))
+        low, high = jnp.split(_inside(inside, len(boxes))[:, None, None], 2, axis=-1)
         boxes = jnp.clip(boxes, jnp.tile(low, 2), jnp.tile(high, 2))
-        sides = (boxes[..., 2:] - boxes[..., :2]) * jnp.array(shape[::-1]).reshape(1, 1, 2)
-        large = (sides >= SMALLEST_SIDE).all(axis=-1).reshape(count, rows, classes)
-        scores = jax.nn.softmax(found.logits)[..., 1:]  # column 0 is the background
-        scores = jnp.where(large & regions.valid[..., None], scores, 0.0)
-        return boxes.reshape(found.boxes.shape), scores
+        sides = (boxes[..., 2:] - boxes[..., :2]) * jnp.array(shape[::-1]).reshape(1, 1, 1, 2)
+        large = (sides >= SMALLEST_SIDE).all(axis=-1)  # [B, R, K]
+        scores = class_scores(found.logits, self.class_loss)[..., 1:]  # column 0: the background
+        return boxes, jnp.where(large & regions.valid[..., None], scores, 0.0)
 
     def matched(self, objects: Objects, shape: Shape) -> tuple[Anchors, Targets]:
         """The first stage's anchors [A] for an input of some shape, and their targets [B, A]."""

@@ -4,14 +4,17 @@ Each shape of a canvas is an input of the same shape (`window.input_shape`), for
 is compiled. An image gets the smallest input that it fills as it would fill a large one.
 """
 
-from functools import partial
+import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from jaxdet import build, data
 from jaxdet.augment.window import input_shape
-from jaxdet.types import Shape
+from jaxdet.types import Fit, Shape
+
+_ROWS = 256  # sizes are padded to a multiple of this, so that few programs are compiled
 
 
 def canvases(recipe: build.Recipe, sizes: np.ndarray) -> data.Canvases:
@@ -22,8 +25,10 @@ def canvases(recipe: build.Recipe, sizes: np.ndarray) -> data.Canvases:
     shapes = recipe.data.canvases
     if len(shapes) == 1:
         return data.Canvases(shapes, np.zeros(len(sizes), int))
-    place = jax.jit(jax.vmap(partial(recipe.detector.fit, shape=(recipe.detector.size,) * 2)))
-    places = np.asarray(place(np.asarray(sizes, np.int32)))
+    padded = np.ones((-(-len(sizes) // _ROWS) * _ROWS, 2), np.int32)
+    padded[: len(sizes)] = sizes
+    place = _place(recipe.detector.fit, recipe.detector.size)
+    places = np.asarray(place(padded))[: len(sizes)]
     needed = (places[:, 2:] - places[:, :2])[:, None, ::-1]  # [n, 1, 2] height, width
     holds = (needed <= np.array(input_shapes(recipe))).all(axis=2)  # [n, shapes]
     if not holds.any(axis=1).all():
@@ -34,6 +39,12 @@ def canvases(recipe: build.Recipe, sizes: np.ndarray) -> data.Canvases:
             f"input of {height}x{width}, and there are only {described(recipe)}"
         )
     return data.Canvases(shapes, holds.argmax(axis=1))
+
+
+@functools.lru_cache(maxsize=64)
+def _place(fit: Fit, size: int) -> Callable:
+    """Where images of sizes [n, 2] are in a square input; compiled once for every n."""
+    return jax.jit(jax.vmap(functools.partial(fit, shape=(size, size))))
 
 
 def check(recipe: build.Recipe) -> None:

@@ -67,17 +67,17 @@ def fit(
     )
     counts = np.bincount(image, minlength=len(dataset))
     slot = np.arange(len(boxes)) - (np.cumsum(counts) - counts)[image]
-    shapes = [window_.input_shape(detector.size, detector.fit, each) for each in canvases.shapes]
+    batches = _batches(canvases, detector)
+    batch_of, row_of = np.zeros((2, len(dataset)), int)  # by image
+    for number, (ids, _) in enumerate(batches):
+        batch_of[ids], row_of[ids] = number, np.arange(len(ids))
+    of_batches = _grouped(batch_of[image], len(batches))
     match = jax.jit(partial(_match, detector), static_argnames="shape")
     best_iou, assigned = np.zeros(len(boxes), np.float32), np.zeros(len(boxes), bool)
     sides = np.zeros((len(boxes), 2), np.float32)
-    rows = np.zeros(len(dataset), int)  # of the images in their batch
-    for ids, shape in tqdm(
-        _batches(canvases.of_image, shapes), desc=f"matching {dataset.name}", leave=False
-    ):
-        rows[ids] = np.arange(len(ids))
-        batch = np.flatnonzero(np.isin(image, ids))
-        place = (rows[image[batch]], slot[batch])
+    bar = tqdm(batches, desc=f"matching {dataset.name}", unit="batch", leave=False)
+    for (ids, shape), batch in zip(bar, of_batches, strict=True):
+        place = (row_of[image[batch]], slot[batch])
         sizes = np.ones((_IMAGES, 2), np.int32)
         sizes[: len(ids)] = table.sizes[ids]
         objects = _padded(boxes[batch], labels[batch], place, (_IMAGES, counts.max()))
@@ -86,14 +86,20 @@ def fit(
     return Fit(labels, sides, best_iou, assigned)
 
 
-def _batches(of_image: np.ndarray, shapes: list[Shape]) -> list[tuple[np.ndarray, Shape]]:
+def _batches(canvases: data.Canvases, detector: Detector) -> list[tuple[np.ndarray, Shape]]:
     """The images, in batches that are seen in the same shape, and that shape."""
-    grouped = [(np.flatnonzero(of_image == i), shape) for i, shape in enumerate(shapes)]
+    groups = _grouped(canvases.of_image, len(canvases.shapes))
     return [
-        (ids[start : start + _IMAGES], shape)
-        for ids, shape in grouped
+        (ids[start : start + _IMAGES], window_.input_shape(detector.size, detector.fit, canvas))
+        for ids, canvas in zip(groups, canvases.shapes, strict=True)
         for start in range(0, len(ids), _IMAGES)
     ]
+
+
+def _grouped(keys: np.ndarray, groups: int) -> list[np.ndarray]:
+    """The indices into `keys` [n] of each of the keys 0 to groups - 1, rising."""
+    ends = np.cumsum(np.bincount(keys, minlength=groups))
+    return np.split(np.argsort(keys, kind="stable"), ends[:-1])
 
 
 def _padded(boxes, labels, place, shape) -> Objects:

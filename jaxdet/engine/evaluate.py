@@ -108,11 +108,12 @@ def evaluate(
 def protocol(recipe: build.Recipe) -> str:
     """One line that states how detections are made; a metric means nothing without it."""
     detector, settings = recipe.detector, recipe.evaluation
-    fit = build.names_of(recipe.config["model"]["fit"])[0]
+    (fit,) = build.names_of(recipe.config["model"]["fit"])
+    shape = _INPUTS.get(fit, f"{fit} {{0}}").format(detector.size)
     nms = recipe.config["evaluation"].get("nms", "greedy")
     kind = "class-wise" if nms == "greedy" else nms if isinstance(nms, str) else nms["name"]
     return (
-        f"{_INPUTS[fit].format(detector.size)}, score > {settings.score_threshold:g}, "
+        f"{shape}, score > {settings.score_threshold:g}, "
         f"{kind} NMS at IoU {settings.iou_threshold:g}, best {settings.max_kept} kept"
     )
 

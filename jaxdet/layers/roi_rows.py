@@ -59,7 +59,7 @@ def places(maps: Sequence[jax.Array], level: jax.Array) -> Places:
 @jax.custom_vjp
 def weighted(table: jax.Array, taps: Taps) -> jax.Array:
     """The weighted sums [B, R, h, w, C] of the cells of every bin."""
-    return _by_image(_by_region(_sums), table, taps)
+    return backend.per_image(_by_region(_sums), table, taps)
 
 
 def _sums(table, taps):
@@ -105,7 +105,7 @@ def maxima(table: jax.Array, bins: Bins) -> jax.Array:
 
 
 def _maxima_forward(table, bins):
-    y, first = _by_image(_by_region(_maximum), table, bins)
+    y, first = backend.per_image(_by_region(_maximum), table, bins)
     return y, (jnp.zeros((0, *table.shape[1:]), table.dtype), bins, first)
 
 
@@ -160,13 +160,6 @@ def _maxima_backward(saved, gradient):
 maxima.defvjp(_maxima_forward, _maxima_backward)
 
 
-def _by_image(function: Callable, *arguments: Any) -> Any:
-    """Applies a function of one image to a batch of them."""
-    if backend.target() == "cpu":
-        return lax.map(lambda each: function(*each), arguments)
-    return jax.vmap(function)(*arguments)
-
-
 def _by_region(function: Callable) -> Callable:
     """A function of a table and all regions, from one of a table and one region or several."""
     if backend.target() == "cpu":
@@ -190,4 +183,4 @@ def _spread(add: Callable, like: jax.Array, regions: Any, dy: jax.Array) -> jax.
 
         return lax.fori_loop(0, len(dy), add_one, total)
 
-    return _by_image(of_image, regions, dy).astype(like.dtype)
+    return backend.per_image(of_image, regions, dy).astype(like.dtype)
