@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: strict broadcasting, eight devices, cheap compilation."""
 
+import gc
 import os
 import pathlib
 
@@ -12,10 +13,9 @@ from jaxdet import data
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
-# LLVM in a hurry saves a third of the tests' time: most programs run only a few times. XLA's older
-# loops (--xla_cpu_use_fusion_emitters=false) would save as much again, but the gradients of
-# test_golden_yolov2 come out wrong.
-HURRY = "--xla_backend_optimization_level=0"
+# Most programs of the tests run a few times only. To compile them in a hurry, LLVM does not
+# optimise, and XLA's older loops, which compile twice as fast as its newer ones, are used.
+HURRY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 SETTINGS = {  # also for the programs that tests start
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
@@ -26,6 +26,15 @@ jax.config.update("jax_compilation_cache_dir", SETTINGS["JAX_COMPILATION_CACHE_D
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+gc.set_threshold(100_000, 20, 20)  # by default Python looks for garbage an eighth of the time
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that the workers end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -38,8 +38,8 @@ class Checkpoints:
 
     def __init__(self, workdir: str | Path, *, keep: int = 2):
         self.folder = _folder(workdir)
-        # Deletes what a killed run was still writing, which would fill the disk.
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        _sweep(self.folder)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def latest(self) -> int | None:
@@ -230,6 +230,19 @@ def _folder(workdir: str | Path) -> epath.Path:
     path = epath.Path(workdir)
     # `resolve` would turn gs://BUCKET into a folder below the current one.
     return (path if _is_in_store(path) else path.resolve()) / FOLDER
+
+
+def _sweep(folder: epath.Path) -> None:
+    """Deletes what a killed run was still writing, which would fill the disk.
+
+    orbax can do so itself, but in a thread that closing does not wait for: a manager opened next
+    would find the same folder, and then find it gone.
+    """
+    if parallel.is_first() and folder.exists():
+        for path in folder.iterdir():
+            if ocp.utils.is_tmp_checkpoint(path):
+                path.rmtree()
+    ocp.utils.sync_global_processes("unfinished checkpoints are deleted")
 
 
 def _is_in_store(path: epath.Path) -> bool:
