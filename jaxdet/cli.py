@@ -33,7 +33,10 @@ class _RecipeParser(flags.ArgumentParser):
     """Reads a recipe by name or file, where ml_collections takes files alone."""
 
     def parse(self, argument: str | None) -> ConfigDict | None:
-        return None if argument is None else recipes.read(argument).lock()
+        try:
+            return None if argument is None else recipes.read(argument).lock()
+        except ValueError as error:
+            raise flags.Error(error) from error  # absl would begin the line with its own words
 
     def flag_type(self) -> str:
         return "recipe"
@@ -130,7 +133,10 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, name: str, description: str, *, with_recipes: bool):
         typed = f"python -m jaxdet.{name}"
         if sys.argv[0].startswith("jaxdet "):  # by jaxdet/__main__.py
-            description, typed = description.replace(typed, sys.argv[0]), sys.argv[0]
+            description, typed = (
+                description.replace(f"    {typed}", f"    {sys.argv[0]}"),
+                sys.argv[0],
+            )
         columns = min(shutil.get_terminal_size().columns, 80)
         form = partial(argparse.RawDescriptionHelpFormatter, width=columns, max_help_position=28)
         super().__init__(typed, formatter_class=form, description=_fitted(description, columns))
@@ -142,20 +148,27 @@ class Parser(argparse.ArgumentParser):
 
 
 def _fitted(text: str, columns: int) -> str:
-    """A docstring whose lines fit; items of a list stay apart, indented blocks as they are."""
-    blocks = text.strip().split("\n\n")
-    return "\n\n".join(
-        block if block[:4] == " " * 4 else _filled(block, columns) for block in blocks
-    )
+    """A docstring whose lines fit; items of a list and the lines of commands stay apart."""
+    return "\n\n".join(_filled(block, columns) for block in text.strip().split("\n\n"))
 
 
 def _filled(block: str, columns: int) -> str:
+    if block.startswith("    "):  # commands; a docstring has joined those that end in a backslash
+        return "\n".join(_command(line, columns) for line in block.splitlines())
     items = block.replace("\n- ", "\n\n- ").split("\n\n")
     indents = ["  " * item.startswith("- ") for item in items]
     return "\n".join(
         textwrap.fill(" ".join(item.split()), columns, subsequent_indent=indent)
         for item, indent in zip(items, indents, strict=True)
     )
+
+
+def _command(line: str, columns: int) -> str:
+    if len(line) <= columns:
+        return line
+    whole = dict(break_long_words=False, break_on_hyphens=False)
+    indents = dict(initial_indent=" " * 4, subsequent_indent=" " * 8)
+    return " \\\n".join(textwrap.wrap(" ".join(line.split()), columns - 2, **indents, **whole))
 
 
 def _recipes_in_columns(columns: int) -> str:
@@ -210,7 +223,8 @@ def _parser(work: Callable[[], None], required: Sequence[str]) -> Parser:
             shown |= dict(action=argparse.BooleanOptionalAction)
         elif isinstance(flag, flags.EnumFlag):
             choices = flag.parser.enum_values
-            shown |= dict(choices=choices, help=flag.help.removeprefix(f"<{'|'.join(choices)}>: "))
+            what = flag.help.removeprefix(f"<{'|'.join(choices)}>: ")
+            shown |= dict(metavar=flag.name.upper(), help=f"{what}: {', '.join(choices)}")
         parser.add_argument(f"--{flag.name}", **shown)
     parser.add_argument("--config.KEY", metavar="VALUE", help="change a key of the recipe")
     return parser

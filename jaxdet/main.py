@@ -3,7 +3,7 @@
     jaxdet train --config=quickstart --workdir=runs/quickstart
     jaxdet eval --workdir=runs/quickstart
 
-The first is `python -m jaxdet.main`, the second the same with --mode=eval. Evaluation takes the
+These are `python -m jaxdet.main`, without and with --mode=eval. Evaluation takes the
 recipe that the workdir was created with, unless --config names another. A training that was told to
 stop saves, and ends with exit status 75; the same command resumes it.
 """
@@ -26,7 +26,7 @@ from jaxdet import cli
 from jaxdet.engine import evaluate, train, watch
 from jaxdet.training import best_checkpoint, logs, parallel, preemption, workdir
 
-MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "what to do, default train")
+MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "what to do (default train)")
 UNTIL = flags.DEFINE_integer("until", None, "save and stop at this step; run again to resume")
 FOLLOW = flags.DEFINE_bool("follow", False, "with --mode=eval: each checkpoint as it appears")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if several run")

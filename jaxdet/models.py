@@ -4,9 +4,9 @@
     python -m jaxdet.models ssd300_voc mine.py
     python -m jaxdet.models --write=docs/models.md
 
-The last replaces the table between two comments of the file. GFLOPs are billions of multiply-adds of the network and its decoding, for one image. Milliseconds
-are per image, in a batch of 8, for the network, decoding and NMS. Accuracy is copied from the
-recipe's docstring.
+The last replaces the table between two comments of the file. GFLOPs are billions of multiply-adds
+of the network and its decoding, for one image. Milliseconds are per image, in a batch of 8, for the
+network, decoding and NMS. Accuracy is copied from the recipe's docstring.
 """
 
 import argparse
