@@ -1,27 +1,25 @@
-"""What the commands share: their flags, their help, and a one-line message for a user's mistake.
+"""What the commands share: their flags, and a one-line message for a user's mistake.
 
 Commands that take a recipe use absl's flags, because its keys are flags too (`run`); the others use
 argparse (`call`), whose flags do not mix with those of another command in the same process. Both
-show their help in argparse's form, and end with the same exit statuses.
+show their help by `Parser`, and end with the same exit statuses.
 """
 
 import argparse
 import difflib
-import shutil
+import re
 import sys
-import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from jaxdet import build, recipes
+from jaxdet.parser import INTERRUPTED, Parser, refuse
 from jaxdet.training import old_recipes, workdir
-
-MISTAKE, INTERRUPTED = 2, 130  # exit statuses; a training that was told to stop has 75
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe: a name below, or a file")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and images")
@@ -78,14 +76,6 @@ def run(work: Callable[[], None], *, required: Sequence[str]) -> None:
     app.run(partial(_main, work), flags_parser=partial(_parse, work, required))
 
 
-def refuse(reason: object) -> NoReturn:
-    """Ends the program with a one-line message and the exit status of a user's mistake."""
-    print(f"jaxdet: {reason}", file=sys.stderr)
-    stop = SystemExit(f"jaxdet: {reason}")
-    stop.code = MISTAKE
-    raise stop
-
-
 def _main(work: Callable[[], None], argv: list[str]) -> None:
     if len(argv) > 1:
         refuse(f"unknown arguments {argv[1:]}, expected flags such as --config=FILE")
@@ -124,65 +114,9 @@ def _ignore_closed_event_loop(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose help fits a terminal, and whose errors are one line.
-
-    `description` is a module's docstring; `with_recipes` lists the recipes below the flags.
-    """
-
-    def __init__(self, name: str, description: str, *, with_recipes: bool):
-        typed = f"python -m jaxdet.{name}"
-        if sys.argv[0].startswith("jaxdet "):  # by jaxdet/__main__.py
-            description, typed = (
-                description.replace(f"    {typed}", f"    {sys.argv[0]}"),
-                sys.argv[0],
-            )
-        columns = min(shutil.get_terminal_size().columns, 80)
-        form = partial(argparse.RawDescriptionHelpFormatter, width=columns, max_help_position=28)
-        super().__init__(typed, formatter_class=form, description=_fitted(description, columns))
-        if with_recipes:
-            self.epilog = f"recipes:\n{_recipes_in_columns(columns)}"
-
-    def error(self, message: str) -> NoReturn:
-        refuse(f"{message}; {self.prog} --help lists the flags")
-
-
-def _fitted(text: str, columns: int) -> str:
-    """A docstring whose lines fit; items of a list and the lines of commands stay apart."""
-    return "\n\n".join(_filled(block, columns) for block in text.strip().split("\n\n"))
-
-
-def _filled(block: str, columns: int) -> str:
-    if block.startswith("    "):  # commands; a docstring has joined those that end in a backslash
-        return "\n".join(_command(line, columns) for line in block.splitlines())
-    items = block.replace("\n- ", "\n\n- ").split("\n\n")
-    indents = ["  " * item.startswith("- ") for item in items]
-    return "\n".join(
-        textwrap.fill(" ".join(item.split()), columns, subsequent_indent=indent)
-        for item, indent in zip(items, indents, strict=True)
-    )
-
-
-def _command(line: str, columns: int) -> str:
-    if len(line) <= columns:
-        return line
-    whole = dict(break_long_words=False, break_on_hyphens=False)
-    indents = dict(initial_indent=" " * 4, subsequent_indent=" " * 8)
-    return " \\\n".join(textwrap.wrap(" ".join(line.split()), columns - 2, **indents, **whole))
-
-
-def _recipes_in_columns(columns: int) -> str:
-    names = recipes.names()
-    width = 2 + max(map(len, names))
-    across = max(1, columns // width)
-    down = -(-len(names) // across)
-    rows = ["".join(f"  {name:<{width - 2}}" for name in names[i::down]) for i in range(down)]
-    return "\n".join(row.rstrip() for row in rows)
-
-
 def _parse(work: Callable[[], None], required: Sequence[str], argv: list[str]) -> list[str]:
     """Parses the flags; the message for an unknown config key suggests the closest one."""
-    argv = _config_first(argv)
+    argv = _in_order(argv)
     sys.argv[:] = argv  # where ml_collections looks for keys of the config
     if not {"-h", "-help", "--help"}.isdisjoint(argv):
         print(_parser(work, required).format_help(), end="")
@@ -199,14 +133,15 @@ def _parse(work: Callable[[], None], required: Sequence[str], argv: list[str]) -
     return rest
 
 
-def _config_first(argv: Sequence[str]) -> list[str]:
-    """The arguments with --config=FILE before its keys; --config FILE becomes --config=FILE."""
+def _in_order(argv: Sequence[str]) -> list[str]:
+    """The arguments with --config=FILE before its keys, even where that was two of them."""
     program, *rest = argv
     first, others = [], []
     while rest:
         argument = rest.pop(0)
         if argument in ("--config", "-config") and rest:
             argument = f"--config={rest.pop(0)}"
+        argument = re.sub("^--no-", "--no", argument)  # absl writes it without the second dash
         (first if argument.lstrip("-").startswith("config=") else others).append(argument)
     return [program, *first, *others]
 

@@ -1,7 +1,7 @@
 """Check a recipe before you spend money on training: devices, data, memory, time, disk.
 
     python -m jaxdet.doctor --config=ssd300_voc --workdir=runs/ssd300_voc
-    python -m jaxdet.doctor --config=ssd300_voc --memory_gib=16 --nosteps
+    python -m jaxdet.doctor --config=ssd300_voc --memory_gib=16 --no-steps
 
 prints a table, and exits with status 1 if training would fail. Run it on the machine that will
 train. Elsewhere, --memory_gib=16 checks whether the recipe fits a device with that much memory, but

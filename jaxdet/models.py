@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _models(args: argparse.Namespace) -> None:
     chosen = args.recipes or [name for name in recipes.names() if "/" not in name]
-    table = markdown([row(name) for name in tqdm(chosen, unit="model")])
+    files = [recipes.find(name) for name in chosen]  # a misspelt one is said at once
+    table = markdown([row(file) for file in tqdm(files, unit="model")])
     if args.write:
         replace(args.write, table)
     else:
@@ -52,18 +53,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", type=Path, help="file that has the table between two comments")
 
 
-def row(name: str) -> tuple[str, ...]:
-    """The row of one recipe, a name or a file."""
-    config = recipes.read(name)
+def row(path: Path) -> tuple[str, ...]:
+    """The row of one recipe, a file with `get_config`."""
+    config = recipes.read(str(path))
     names = build.data(config)
     recipe = build.recipe(config, data.classes(names.train, **names.place))
     detector = recipe.detector
     variables = jax.eval_shape(detector.init, jax.random.key(0))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     shape = buckets.input_shapes(recipe)[0]
-    published, measured = accuracy(recipes.find(name))
+    published, measured = accuracy(path)
     return (
-        f"`{recipes.find(name).stem}`",
+        f"`{path.stem}`",
         f"{parameters:,}",
         f"{parameters * 4 / 2**20:.1f}",
         f"{step_cost.multiply_adds(detector, shape) / 1e9:.2f}",

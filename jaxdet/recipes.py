@@ -30,7 +30,7 @@ def find(text: str) -> Path:
         return path
     if name in known:
         return FOLDER / f"{name}.py"
-    if path.is_dir():
+    if text and path.is_dir():
         raise ValueError(f"{text!r} is a folder, expected a file or a name, such as quickstart")
     offered = {Path(name).name: name for name in known}
     offered |= {file.stem: str(file) for file in path.parent.glob("*.py")}

@@ -54,6 +54,6 @@ def test_table_is_written_between_its_comments_only(tmp_path):
 
 @pytest.mark.slow
 def test_row_of_a_recipe():
-    row = dict(zip(models.COLUMNS, models.row("quickstart"), strict=True))
+    row = dict(zip(models.COLUMNS, models.row(recipes.find("quickstart")), strict=True))
     assert row["config"] == "`quickstart`" and row["parameters"] == "764,784"
     assert row["anchors"] == "2,136" and float(row["ms"]) > 0
