@@ -1,6 +1,7 @@
 """Recipes are found by name and by file, from any folder, and may import ours and their own."""
 
 import shutil
+import sys
 
 import pytest
 from conftest import ROOT
@@ -36,26 +37,25 @@ def test_every_name_can_be_read_from_anywhere(tmp_path, monkeypatch):
 def test_a_copy_of_a_recipe_works_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path.parent)
     shutil.copy(ROOT / "configs/quickstart.py", tmp_path / "mine.py")
-    assert (
-        recipes.read(f"{tmp_path.name}/mine.py").to_dict() == recipes.read("quickstart").to_dict()
-    )
+    copied, ours = (recipes.read(text) for text in (f"{tmp_path.name}/mine.py", "quickstart"))
+    assert copied.to_dict() == ours.to_dict()
 
 
-@pytest.mark.parametrize(
-    "ours", ["from jaxdet.configs import quickstart", "from configs import quickstart"]
-)
-def test_somebodys_own_recipe_imports_ours_and_its_neighbours(ours, tmp_path, monkeypatch):
+def test_somebodys_own_recipe_imports_ours_and_its_neighbours(tmp_path, monkeypatch):
     folder = tmp_path / "configs"
     folder.mkdir()
     (folder / "beside_it.py").write_text("SEED = 5\n")
     (folder / "first_one.py").write_text(
-        f"{ours}\nimport beside_it\n\ndef get_config():\n"
+        "import beside_it\n"
+        "from configs import quickstart\n\ndef get_config():\n"
         "    config = quickstart.get_config()\n"
         "    config.seed = beside_it.SEED\n    return config\n"
     )
     (folder / "second_one.py").write_text(
-        "from configs import first_one\n\ndef get_config(purpose):\n"
+        "from configs import first_one\n"
+        "from jaxdet.configs import quickstart\n\ndef get_config(purpose):\n"
         "    config = first_one.get_config()\n"
+        "    assert config.model == quickstart.get_config().model\n"
         "    config.purpose = purpose\n    return config\n"
     )
     monkeypatch.chdir("/")
@@ -64,8 +64,6 @@ def test_somebodys_own_recipe_imports_ours_and_its_neighbours(ours, tmp_path, mo
 
 
 def test_the_path_is_as_before(tmp_path):
-    import sys
-
     before = sys.path[:]
     (tmp_path / "bad.py").write_text("1 / 0\n")
     for text in ("quickstart", str(tmp_path / "bad.py")):

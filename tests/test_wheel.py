@@ -93,5 +93,6 @@ def test_an_editable_install_wins_over_the_folder_of_the_clone(project, tmp_path
 
 @pytest.mark.slow
 def test_a_source_distribution_has_the_recipes(project, tmp_path):
-    names = tarfile.open(build("sdist", project, tmp_path)).getnames()
+    with tarfile.open(build("sdist", project, tmp_path)) as archive:
+        names = archive.getnames()
     assert [name for name in names if name.endswith("/jaxdet/configs/freeze/pretrained.py")]
