@@ -8,7 +8,7 @@ Published: 73.9 mAP on VOC2007 test, 11-point (lufficc/SSD, this recipe). Measur
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ Published: nothing. Measured here: on 1,500 photos of VOC2012, see docs/results.
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_mobilenet_v3_320_fpn_coco, ssd300_voc
+from jaxdet.configs import faster_rcnn_mobilenet_v3_320_fpn_coco, ssd300_voc
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ Published: 74.4 mAP on VOC2007 (paper). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_resnet50_fpn_coco, faster_rcnn_vgg16_voc
+from jaxdet.configs import faster_rcnn_resnet50_fpn_coco, faster_rcnn_vgg16_voc
 
 
 def get_config() -> ConfigDict:

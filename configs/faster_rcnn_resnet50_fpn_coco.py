@@ -10,7 +10,7 @@ with the 91 classes of which 80 exist). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco
+from jaxdet.configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ epochs with large-scale jitter, which this recipe does not have). Measured here:
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_resnet50_fpn_coco
+from jaxdet.configs import faster_rcnn_resnet50_fpn_coco
 
 
 def get_config() -> ConfigDict:

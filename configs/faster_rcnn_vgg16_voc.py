@@ -10,7 +10,7 @@ reimplementations. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_resnet50_fpn_coco, ssd300_voc
+from jaxdet.configs import faster_rcnn_resnet50_fpn_coco, ssd300_voc
 
 
 def get_config() -> ConfigDict:

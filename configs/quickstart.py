@@ -8,7 +8,7 @@ see docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ mAP of VOC's classification task on `shapes_val`, see docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import quickstart_yolov1
+from jaxdet.configs import quickstart_yolov1
 
 
 def get_config() -> ConfigDict:

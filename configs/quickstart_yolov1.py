@@ -10,7 +10,7 @@ classifier. From random weights, training takes far longer. Published: nothing. 
 
 from ml_collections import ConfigDict
 
-from configs import quickstart, yolov1_vgg16_320_voc
+from jaxdet.configs import quickstart, yolov1_vgg16_320_voc
 
 
 def get_config() -> ConfigDict:

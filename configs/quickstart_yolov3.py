@@ -7,7 +7,7 @@ Published: nothing. Measured here: AP50 80.0 on `shapes_val`, see docs/results.m
 
 from ml_collections import ConfigDict
 
-from configs import quickstart, yolov3_darknet53_416_voc
+from jaxdet.configs import quickstart, yolov3_darknet53_416_voc
 
 # Clusters of the training boxes, as `python -m jaxdet.anchors --config=...` prints them.
 PRIORS = (

@@ -8,7 +8,7 @@ Published: 25.5 AP on val2017 (mmdetection, ssd300_coco, trained on train2017). 
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco
+from jaxdet.configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:

@@ -11,7 +11,7 @@ factor; this recipe keeps the weights of these layers, and SSD's shift. Measured
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco
+from jaxdet.configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:

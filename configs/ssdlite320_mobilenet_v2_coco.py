@@ -10,7 +10,7 @@ He's and Glorot's. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco
+from jaxdet.configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:

@@ -11,7 +11,7 @@ Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssdlite320_mobilenet_v2_coco
+from jaxdet.configs import ssdlite320_mobilenet_v2_coco
 
 
 def get_config() -> ConfigDict:

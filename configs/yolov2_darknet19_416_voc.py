@@ -9,7 +9,7 @@ on many sizes). Rates and steps are those of yolov2-voc.cfg. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 # Widths and heights of boxes at 416 pixels: clusters of the training boxes, which yolov2-voc.cfg
 # gives in cells of 32, and Faster R-CNN's, picked by hand at 600 (arXiv:1506.01497, section 3.3).

@@ -9,7 +9,7 @@ yolov2.cfg. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov2_darknet19_416_voc
+from jaxdet.configs import yolov2_darknet19_416_voc
 
 # Priors in cells of 32 pixels, as in yolov2.cfg.
 CELLS = (

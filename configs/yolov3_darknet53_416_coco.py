@@ -9,7 +9,7 @@ Published: AP 31.0 on test-dev (paper, 416 pixels) and 36.0 on val2017 with the 
 
 from ml_collections import ConfigDict
 
-from configs import yolov3_darknet53_416_voc
+from jaxdet.configs import yolov3_darknet53_416_voc
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ a warm-up), `sizes` and `synchronised`. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 PRIORS = (  # widths and heights in pixels of 416, fine to coarse (yolov3.cfg)
     ((10, 13), (16, 30), (33, 23)),

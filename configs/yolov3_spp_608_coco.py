@@ -9,7 +9,7 @@ here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov3_darknet53_416_coco
+from jaxdet.configs import yolov3_darknet53_416_coco
 
 
 def get_config() -> ConfigDict:

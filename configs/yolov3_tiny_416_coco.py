@@ -9,7 +9,7 @@ published weights on 100 photos of val2017, see docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import yolov3_darknet53_416_coco
+from jaxdet.configs import yolov3_darknet53_416_coco
 
 PRIORS = (  # the published weights have the first three at stride 16, not the second to fourth
     ((10, 14), (23, 27), (37, 58)),

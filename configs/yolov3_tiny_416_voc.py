@@ -9,7 +9,7 @@ nothing. Measured here: see docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import yolov3_tiny_416_coco
+from jaxdet.configs import yolov3_tiny_416_coco
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ README). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov4_416_voc
+from jaxdet.configs import yolov4_416_voc
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ Published: AP50 40.2 on test-dev (AlexeyAB/darknet, README). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov4_608_coco
+from jaxdet.configs import yolov4_608_coco
 
 PRIORS = (  # (81, 82) is on both levels, (10, 14) on none
     ((23, 27), (37, 58), (81, 82)),

@@ -1,6 +1,7 @@
 """Check a recipe before you spend money on training: devices, data, memory, time, disk.
 
-    python -m jaxdet.doctor --config=configs/ssd300_voc.py --workdir=runs/ssd300_voc
+    python -m jaxdet.doctor --config=ssd300_voc --workdir=runs/ssd300_voc
+    python -m jaxdet.doctor --config=ssd300_voc --memory_gib=16 --no-steps
 
 prints a table, and exits with status 1 if training would fail. Run it on the machine that will
 train. Elsewhere, --memory_gib=16 checks whether the recipe fits a device with that much memory, but
@@ -27,9 +28,9 @@ from jaxdet.training import parallel
 from jaxdet.types import Shape
 
 MEMORY = flags.DEFINE_float(
-    "memory_gib", None, "Memory of a device in GiB, instead of what it reports."
+    "memory_gib", None, "memory of a device in GiB, instead of what it reports"
 )
-STEPS = flags.DEFINE_bool("steps", True, "Time two real training steps.")
+STEPS = flags.DEFINE_bool("steps", True, "time two real training steps")
 
 GIB = 2**30
 SIDES = (8, 16, 32, 64, 128, 256)  # pixels, edges of the histogram

@@ -1,6 +1,7 @@
 """Detect objects in images and videos, and draw them.
 
     python -m jaxdet.predict --workdir=DIR --input=FILE_OR_FOLDER --output=DIR
+    python -m jaxdet.predict --workdir=runs/quickstart --input=photos --output=found
 
 writes to the output folder every image and video with boxes, under the same relative path, and
 

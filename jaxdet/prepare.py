@@ -1,6 +1,7 @@
 """Make a dataset from a folder of your own images, labelled as VOC XML, COCO JSON or YOLO txt.
 
     python -m jaxdet.prepare --format=voc|coco|yolo --root=FOLDER --name=NAME [--val=0.1]
+    python -m jaxdet.prepare --format=yolo --root=photos --name=mine
 
 Then train with `--config.data.train=NAME/train --config.data.eval=NAME/val`; `NAME/test` exists if
 the folder has a test set. The number and the names of the classes are those of the annotations.

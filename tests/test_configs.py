@@ -117,7 +117,7 @@ def test_recipe_is_short_and_says_how_to_run_it_and_what_to_expect(path):
     text = path.read_text()
     tree = ast.parse(text)
     lines = text.splitlines()[tree.body[0].end_lineno :]  # without the docstring
-    derived, two_stages = "from configs" in text, "config.model.roi_head = dict(" in text
+    derived, two_stages = "from jaxdet.configs" in text, "config.model.roi_head = dict(" in text
     limit = (40 if two_stages else 25) if derived else 60  # with two heads, hardly anything stays
     assert sum(bool(line.strip()) for line in lines) <= limit
     doc = ast.get_docstring(tree)

@@ -9,7 +9,7 @@ Published: nothing. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs.freeze import backbone_frozen
+from jaxdet.configs.freeze import backbone_frozen
 
 
 def get_config() -> ConfigDict:

@@ -1,7 +1,9 @@
 """Convert weights that were trained elsewhere into a checkpoint.
 
     python -m jaxdet.convert --source=lufficc --weights=vgg_ssd300_voc0712.pth \
-        --config=configs/ssd300_voc.py --workdir=runs/lufficc_ssd300
+        --config=ssd300_voc --workdir=runs/lufficc_ssd300
+    python -m jaxdet.convert --source=darknet --weights=yolov3-tiny.weights \
+        --config=yolov3_tiny_416_coco --workdir=runs/yolov3_tiny
 
 writes what `jaxdet.load`, `jaxdet.predict` and `jaxdet.main --mode=eval` read, and what another
 run starts from with `--config.init_from=runs/lufficc_ssd300`. Every array of the file is used
@@ -23,8 +25,8 @@ from jaxdet.training import checkpoint, workdir
 
 SOURCES = sorted(name for name, file in weights.sources().items() if hasattr(file, "MODELS"))
 
-SOURCE = flags.DEFINE_enum("source", None, SOURCES, "Whose parameter names the weights use.")
-WEIGHTS = flags.DEFINE_string("weights", None, "A .safetensors, .pth, .pt or .weights file.")
+SOURCE = flags.DEFINE_enum("source", None, SOURCES, "whose parameter names the weights use")
+WEIGHTS = flags.DEFINE_string("weights", None, "a .safetensors, .pth, .pt or .weights file")
 
 
 def main() -> None:
