@@ -13,7 +13,7 @@ TEXTS = {
     ".html", ".log", ".cfg", ".ini", ".toml", ".py", ".ipynb", ".sh",
 }  # fmt: skip
 # Extensions of images; those that OpenCV cannot decode are here so that they are not passed over.
-_NAMES = {
+EXTENSIONS = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif",
     ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".exr", ".hdr",
     ".heic", ".heif", ".svg", ".jxl", ".psd", ".ico", ".tga", ".eps", ".raw",
@@ -80,7 +80,7 @@ def _reason(path: pathlib.Path) -> str | None:
     except OSError as error:
         return f"it cannot be opened: {error.strerror}"
     kind = next((kind for mark, kind in _KINDS if mark in start[:300]), None)
-    called = path.suffix.lower() in _NAMES
+    called = path.suffix.lower() in EXTENSIONS
     if not called and kind not in ("HEIC", "JPEG XL", "a Photoshop file"):
         return None
     if not start:
