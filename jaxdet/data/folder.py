@@ -93,7 +93,9 @@ class Folder:
             if path in self._doubted:
                 self.skip("image that an annotation without an image may mean", path)
             elif path.parent not in used and (twins or (used and self.images.at_mask(path))):
-                self.skip("image of a folder without annotations (masks?)", path)
+                self.skip(
+                    "image of a folder of masks, or that has the names of annotated ones", path
+                )
             elif any(twin.parent == path.parent for twin in twins):
                 self.skip("image beside an annotated one of the same name", path)
             elif not background:
