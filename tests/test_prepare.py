@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shlex
 import shutil
 import unicodedata
 
@@ -15,6 +16,7 @@ from tiny_sets import jpeg, picture, voc_xml
 
 import jaxdet
 from jaxdet import build, data, prepare
+from jaxdet.data import builder
 from jaxdet.engine import setup
 
 HEIGHT, WIDTH = 30, 40
@@ -144,7 +146,7 @@ def test_what_cannot_be_used_is_left_out_with_a_reason(root, dir, capsys):
     for reason in (
         r"left out: annotation without an image file: 1 \(first: .*alone.xml\)",
         r"left out: annotation that matches several images: 1 \(first: .*twice.xml\)",
-        r"left out: file that is not an annotation in VOC's format: 1 \(first: .*unread.xml: no elem",
+        r"file that is not an annotation in VOC's format: 1 \(first: .*unread.xml: no elem",
         r"left out: image without an annotation .*: 2 \(first: .*unlabelled.jpg\)",
         r"left out: image that an annotation without an image may mean: 2 \(first: .*twice.jpg\)",
         r"image cannot be decoded: a truncated JPEG.*: 1 \(first: .*broken.xml\)",
@@ -252,7 +254,9 @@ def test_yolo_lists_of_paths_are_honoured(root, dir):
 def test_boxes_in_pixels_leave_nothing_to_train_on(root, dir):
     write_yolo(root, {"1": "0 20 15 8 8\n"})
     write(root / "classes.txt", "cell\n")
-    with pytest.raises(SystemExit, match="none of 1 boxes is usable: .*outside"):
+    with pytest.raises(
+        SystemExit, match="1 of 1 boxes are .* as pixels they would; expected `cx cy"
+    ):
         run("yolo", root, dir)
     assert not list((dir / "mine").rglob("dataset_info.json"))
 
@@ -331,6 +335,78 @@ def test_again_is_nothing_and_a_change_is_noticed(root, dir, capsys):
         write(root / "labels" / f"{number}.txt", "0 0.5 0.5 0.9 0.4\n")
     with pytest.raises(SystemExit, match="mine/train was prepared from .*, or delete this one"):
         run("yolo", root, dir)
+
+
+def test_another_share_for_validation_is_named(root, dir):
+    write_yolo(root, {str(n): "0 0.5 0.5 0.2 0.4\n" for n in range(4)})
+    write(root / "classes.txt", "cell\n")
+    run("yolo", root, dir)
+    with pytest.raises(SystemExit, match=r"from --val 0.1, expected --val 0.5. Use another"):
+        run("yolo", root, dir, "--val=0.5")
+
+
+@pytest.mark.parametrize("bad", ["val", "test"])
+def test_one_bad_box_outside_train_ends_nothing(root, dir, bad, capsys):
+    boxes_of = lambda split: [{"category_id": 3, "bbox": [4, 3, -20 if split == bad else 20, 12]}]
+    for n, split in enumerate(("train", "val", "test")):
+        photo(root / split / "1.jpg", n)
+        photo(root / split / "2.jpg", n)
+        good = [{"category_id": 3, "bbox": [4, 3, 20, 12]}]
+        write(root / f"{split}.json", coco({"1.jpg": boxes_of(split), "2.jpg": good}))
+    run("coco", root, dir)
+    ids = {split: len(data.open(f"mine/{split}", dir=dir)) for split in ("train", "val", "test")}
+    assert ids == {"train": 2, "val": 2, "test": 2} | {bad: 1}
+    assert f"mine/{bad}: image without a usable box among those" in capsys.readouterr().out
+
+
+def test_a_split_without_a_usable_image_is_left_out_and_said(root, dir, capsys):
+    write_yolo(root, {"train/1": "0 0.5 0.5 0.2 0.4\n", "val/1": "0 0.5 0.5 0.2 0.4\n"})
+    write(root / "classes.txt", "cell\n")
+    write(root / "images" / "val" / "1.jpg", jpeg(picture(HEIGHT, WIDTH))[:-40])
+    run("yolo", root, dir, "--val=0")
+    out = capsys.readouterr().out
+    assert builder.prepared(dir) == ["mine/train"]
+    assert re.search(r"left out: val: image cannot be decoded: a truncated JPEG.*: 1 \(first:", out)
+
+
+def test_what_cannot_be_written_leaves_nothing(root, dir, monkeypatch):
+    """As on a disk that is full half way, after the first split."""
+    write_yolo(root, {"train/1": "0 0.5 0.5 0.2 0.4\n", "val/1": "0 0.5 0.5 0.2 0.4\n"})
+    write(root / "classes.txt", "cell\n")
+    real = builder._write
+
+    def full(source, where, **others):
+        if source.name == "mine/val":
+            raise OSError(28, "No space left on device")
+        real(source, where, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builder, "_write", full)
+        with pytest.raises(SystemExit, match="No space left"):
+            run("yolo", root, dir)
+    assert builder.prepared(dir) == [] and not list(dir.rglob("*array_record*"))
+    run("yolo", root, dir)
+    assert builder.prepared(dir) == ["mine/train", "mine/val"]
+
+
+def test_the_next_command_can_be_copied(root, tmp_path, capsys):
+    write_yolo(root, {"train/1": "0 0.5 0.5 0.2 0.4\n", "test/1": "0 0.5 0.5 0.2 0.4\n"})
+    write(root / "classes.txt", "cell\n")
+    place = tmp_path / "my data"
+    run("yolo", root, place, "--val=0")
+    [line] = [each for each in capsys.readouterr().out.splitlines() if each.startswith("next")]
+    assert shlex.split(line)[1:] == [
+        "jaxdet", "train", "--config=quickstart", "--workdir=runs/mine",
+        f"--config.data.dir={place}", "--config.data.train=mine/train",
+        "--config.data.eval=mine/test",
+    ]  # fmt: skip
+    default = prepare.DIR.expanduser()
+    text = prepare.next_command("mine", ["train"], default)
+    assert text.endswith(
+        "train=mine/train --config.data.eval=mine/train --config.every.evaluation=0"
+    )
+    assert "data.dir" not in text
+    assert prepare.next_command("mine", ["test"], default).startswith("jaxdet eval --workdir=")
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def _example(id: Id, entry: dict[str, Any], things: list[_Thing]) -> Example:
 def size_of(height: Any, width: Any) -> tuple[tuple[int, int] | None, Notes]:
     """Return the height and width that an annotation states, or None and a note if unusable."""
     sides = [_number(height), _number(width)]
-    if any(side is None or side < 1 or side != round(side) for side in sides):
+    if any(side is None or side < 1 or not side.is_integer() for side in sides):
         return None, ((NO_SIZE, f"{width} x {height}"),)
     return (int(sides[0]), int(sides[1])), ()
 
@@ -245,7 +245,7 @@ def _id(value: Any) -> Id | None:
     """Return an id, `"7"` and 7.0 as 7; None if it is none."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, float) and value == round(value):
+    if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):
         text = value.strip()

@@ -82,21 +82,23 @@ class Folder:
     def unmatched(self, *, background: bool) -> list[pathlib.Path]:
         """Return the images without an annotation that are background; the others are skipped.
 
-        An image that an annotation may have meant, or that has the name of an annotated one and is
-        in a folder without any (a mask, a depth map), is never background.
+        An image that an annotation may have meant is never background, nor are those of a folder
+        without annotated images that has the name of one elsewhere (masks, depth maps).
         """
         rest = [path for path in self.paths if path not in self._matched]
         used = {path.parent for path in self._matched}
+        twins = {
+            path: {other.parent for other in self.images.same_stem(path) if other in self._matched}
+            for path in rest
+        }
+        others = {path.parent for path in rest if twins[path]} - used
         kept = []
         for path in rest:
-            twins = [other for other in self.images.same_stem(path) if other in self._matched]
             if path in self._doubted:
                 self.skip("image that an annotation without an image may mean", path)
-            elif path.parent not in used and (twins or (used and self.images.at_mask(path))):
-                self.skip(
-                    "image of a folder of masks, or that has the names of annotated ones", path
-                )
-            elif any(twin.parent == path.parent for twin in twins):
+            elif path.parent in others or (path.parent not in used and self.images.at_mask(path)):
+                self.skip("image of a folder of masks, or with the names of annotated ones", path)
+            elif path.parent in twins[path]:
                 self.skip("image beside an annotated one of the same name", path)
             elif not background:
                 self.skip("image without an annotation (--background keeps such images)", path)

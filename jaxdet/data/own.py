@@ -78,6 +78,7 @@ def scan(format: str, root: pathlib.Path, *, val: float, background: bool = Fals
     examples = [item.example for item in items]
     checked = _check(items, classes, format)
     warning = units.look(examples, checked, format)
+    checked = list(map(_without_lost, checked))
     entries = [Entry(item, each) for item, each in zip(items, checked, strict=True)]
     if not any(len(each.checked.annotation.labels) for each in entries if each.checked.annotation):
         problems: Problems = {}
@@ -168,11 +169,15 @@ def _checked(item: Item, classes: Classes, *, without_clicks: bool, resized: boo
     example = without_single_clicks(item.example) if without_clicks else item.example
     example = dataclasses.replace(example, encoded=item.path.read_bytes())
     found = check(example, classes, resized=resized)
-    found = dataclasses.replace(found, example=dataclasses.replace(example, encoded=None))
-    if found.annotation is None or len(found.annotation.labels) or not example.names:
-        return found
-    # An image whose objects are all lost is not one without objects.
-    return dataclasses.replace(found, annotation=None, problems=[*found.problems, ALL_LOST])
+    return dataclasses.replace(found, example=dataclasses.replace(example, encoded=None))
+
+
+def _without_lost(checked: Checked) -> Checked:
+    """Leave an image out whose objects are all lost: it is not one without objects."""
+    annotation, given = checked.annotation, checked.example.names
+    if annotation is None or len(annotation.labels) or not given:
+        return checked
+    return dataclasses.replace(checked, annotation=None, problems=[*checked.problems, ALL_LOST])
 
 
 def _choose_val(splits: dict[str, list[Entry]], fraction: float) -> int:

@@ -104,7 +104,8 @@ def split_of_word(name: str) -> str | None:
 
 
 def _is_entry(row: str, stems: set[str]) -> bool:
-    return pathlib.PurePath(row.replace("\\", "/")).suffix.lower() in EXTENSIONS or row in stems
+    suffix = pathlib.PurePath(row.replace("\\", "/")).suffix.lower()
+    return suffix in EXTENSIONS or suffix == ".xml" or row in stems
 
 
 def _plain(row: str, stems: set[str]) -> str:

@@ -38,10 +38,11 @@ def look(examples: Sequence[Example], checked: Sequence[Checked], format: str) -
         raise ValueError(
             f"the boxes are `x1 y1 x2 y2`, by their `area`, (x2 - x1) (y2 - y1); {expected}"
         )
-    misfits = int((~_fit(corners, sizes)).sum())
+    fractions = (numbers <= 1).all(1) if format != "yolo" else np.zeros(len(numbers), bool)
+    misfits = int((fractions | ~_fit(corners, sizes)).sum())
     if misfits > _MOST * len(numbers):
         for name, reading in _READINGS[format].items():
-            if _fit(reading(numbers, sizes), sizes).mean() >= _NEARLY_ALL:
+            if name and _fit(reading(numbers, sizes), sizes).mean() >= _NEARLY_ALL:
                 raise ValueError(
                     f"{misfits:,} of {len(numbers):,} boxes are smaller than a pixel or do not "
                     f"fit their images, and {name} they would; {expected}"
@@ -114,7 +115,7 @@ def _swapped(reading: Callable) -> Callable:
     return lambda numbers, sizes: reading(numbers[:, [1, 0, 3, 2]], sizes)
 
 
-# The first reading of each format is its own.
+# How the numbers of each format may be read, "" being its own reading.
 _READINGS = {
     "voc": {
         "": lambda numbers, sizes: numbers - [1, 1, 0, 0],
@@ -139,9 +140,9 @@ _READINGS = {
         "as `x1 y1 x2 y2` in fractions": _of(_corners),
         "as `x y width height` in fractions, x y the corner": _of(_sides),
         "as pixels": _centred,
-        "as percent": _of(_centred, 0.01),
         "as `x1 y1 x2 y2` in pixels": _corners,
         "as `x y width height` in pixels, x y the corner": _sides,
+        "as percent": _of(_centred, 0.01),
         "as `cy cx height width`": _swapped(_of(_centred)),
     },
 }
