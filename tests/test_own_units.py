@@ -39,16 +39,16 @@ def folder(root, form, numbers):
 @pytest.mark.parametrize(
     ("form", "read", "word"),
     [
-        ("voc", share, "as fractions they would"),
-        ("voc", sides, "as `x y width height`"),
-        ("voc", swapped, "as `ymin xmin ymax xmax`"),
-        ("coco", lambda box: share(sides(box)), "as fractions they would"),
-        ("coco", list, "as `x1 y1 x2 y2` they would"),
-        ("coco", share, "as fractions|as `x1 y1 x2 y2` in fractions"),
-        ("coco", lambda box: swapped(sides(box)), "as `y x height width`"),
-        ("yolo", centre, "as pixels"),
-        ("yolo", lambda box: share(centre(box), 100), "as pixels|as percent"),
-        ("yolo", share, "as `x1 y1 x2 y2` in fractions"),
+        ("voc", share, "like fractions"),
+        ("voc", sides, "like `x y width height`"),
+        ("voc", swapped, "like `ymin xmin ymax xmax`"),
+        ("coco", lambda box: share(sides(box)), "like fractions"),
+        ("coco", list, "like `x1 y1 x2 y2`"),
+        ("coco", share, "like fractions|like `x1 y1 x2 y2` in fractions"),
+        ("coco", lambda box: swapped(sides(box)), "like `y x height width`"),
+        ("yolo", centre, "like pixels"),
+        ("yolo", lambda box: share(centre(box), 100), "like pixels|like percent"),
+        ("yolo", share, "like `x1 y1 x2 y2` in fractions"),
         ("yolo", lambda box: list(box), "in pixels"),
     ],
 )
@@ -57,7 +57,7 @@ def test_another_unit_or_order_is_refused_and_named(tmp_path, form, read, word):
     folder(tmp_path, form, [read(box) for box in corners])
     with pytest.raises(ValueError, match=word) as caught:
         scan(form, tmp_path)
-    assert "expected `" in str(caught.value) and "first: " in str(caught.value)
+    assert "Expected `" in str(caught.value) and "first: " in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ def test_the_formats_own_reading_is_accepted_and_few_bad_boxes_do_not_change_it(
 def test_corners_of_coco_that_fit_are_told_by_their_area(tmp_path):
     things = [{"bbox": [1, 1, 11, 9], "area": 80}, {"bbox": [2, 3, 10, 9], "area": 48}]
     write(tmp_path, {"0.jpg": None, "a.json": coco("0.jpg", things=things)})
-    with pytest.raises(ValueError, match="the boxes are `x1 y1 x2 y2`, by their `area`"):
+    with pytest.raises(ValueError, match="look like `x1 y1 x2 y2`: their `area`"):
         scan("coco", tmp_path)
 
 
 def test_what_no_reading_explains_is_a_warning(tmp_path):
     folder(tmp_path, "coco", [[30, 3, 90, 4], [20, 10, 30, 30], [5, 5, 10, 10]])
     warning = scan("coco", tmp_path).warning
-    assert warning.startswith("2 of 3 boxes do not fit their images; expected `x y width")
+    assert warning.startswith("2 of 3 boxes do not fit their images. Expected `x y width")

@@ -2,7 +2,10 @@
 
 import json
 import math
+import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -311,3 +314,23 @@ def test_json_is_read_whatever_its_ids_are(tmp_path):
     content = json.loads(json.dumps(content).replace('"image_id": 0', '"image_id": "a"'))
     write(tmp_path, {"1.jpg": None, "2.jpg": None, "a.json": content})
     assert boxes(scan("coco", tmp_path)) == {"1.jpg": [CAT], "2.jpg": [CAT]}
+
+
+def test_the_script_of_the_docs_for_labelme_and_cvat(tmp_path):
+    docs = (pathlib.Path(__file__).parents[1] / "docs" / "own_data.md").read_text("utf-8")
+    script = re.search(r"```python\n(import json, pathlib.*?)```", docs, re.DOTALL)[1]
+    shapes = [
+        {"label": "cat", "shape_type": "rectangle", "points": [[30, 15], [10, 5]]},
+        {"label": "dog", "shape_type": "polygon", "points": [[10, 5], [30, 5], [20, 15]]},
+        {"label": "dog", "shape_type": "circle", "points": [[20, 10], [25, 10]]},
+    ]
+    labelme = {"shapes": shapes, "imagePath": "1.jpg", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    cvat = (
+        '<annotations><image name="b/2.jpg"><box label="cat" xtl="10" ytl="5" xbr="30" ybr="15"/>'
+        '<polygon label="cat" points="10,5;30,5;20,15"/><tag label="x"/></image></annotations>'
+    )
+    write(tmp_path, {"a/1.jpg": None, "a/1.json": labelme, "b/2.jpg": None, "all.xml": cvat})
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=True)
+    dog = ("dog", *CAT[1:])
+    expected = {"a/1.jpg": [CAT, dog, ("dog", 15.0, 5.0, 25.0, 15.0)], "b/2.jpg": [CAT, CAT]}
+    assert boxes(scan("coco", tmp_path)) == expected

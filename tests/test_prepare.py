@@ -255,7 +255,7 @@ def test_boxes_in_pixels_leave_nothing_to_train_on(root, dir):
     write_yolo(root, {"1": "0 20 15 8 8\n"})
     write(root / "classes.txt", "cell\n")
     with pytest.raises(
-        SystemExit, match="1 of 1 boxes are .* as pixels they would; expected `cx cy"
+        SystemExit, match="1 of 1 boxes do not .* look like pixels. Expected `cx cy"
     ):
         run("yolo", root, dir)
     assert not list((dir / "mine").rglob("dataset_info.json"))

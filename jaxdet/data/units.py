@@ -14,9 +14,9 @@ _MOST, _NEARLY_ALL = 0.5, 0.95  # share of boxes
 _PERCENT = 100
 _LARGE = 250  # pixels: in larger images, boxes that all end before the 100th are remarkable
 _FORMS = {
-    "voc": "xmin ymin xmax ymax in pixels",
-    "coco": "x y width height in pixels",
-    "yolo": "cx cy width height in fractions of the image",
+    "voc": "`xmin ymin xmax ymax` in pixels",
+    "coco": "`x y width height` in pixels",
+    "yolo": "`cx cy width height` in fractions of the image",
 }
 
 
@@ -32,11 +32,11 @@ def look(examples: Sequence[Example], checked: Sequence[Checked], format: str) -
     if not len(numbers):
         return None
     shown = " ".join(f"{value:g}" for value in numbers[0].round(4))
-    expected = f"expected `{_FORMS[format]}`; first: {shown} in {first}"
+    expected = f"Expected {_FORMS[format]}; first: {shown} in {first}"
     corners = _READINGS[format][""](numbers, sizes)
     if format == "coco" and _areas_say_corners(numbers, areas):
         raise ValueError(
-            f"the boxes are `x1 y1 x2 y2`, by their `area`, (x2 - x1) (y2 - y1); {expected}"
+            f"the boxes look like `x1 y1 x2 y2`: their `area` is (x2 - x1) (y2 - y1). {expected}"
         )
     fractions = (numbers <= 1).all(1) if format != "yolo" else np.zeros(len(numbers), bool)
     misfits = int((fractions | ~_fit(corners, sizes)).sum())
@@ -44,10 +44,10 @@ def look(examples: Sequence[Example], checked: Sequence[Checked], format: str) -
         for name, reading in _READINGS[format].items():
             if name and _fit(reading(numbers, sizes), sizes).mean() >= _NEARLY_ALL:
                 raise ValueError(
-                    f"{misfits:,} of {len(numbers):,} boxes are smaller than a pixel or do not "
-                    f"fit their images, and {name} they would; {expected}"
+                    f"{misfits:,} of {len(numbers):,} boxes do not fit their images, or are below "
+                    f"a pixel; they look like {name}. {expected}"
                 )
-        return f"{misfits:,} of {len(numbers):,} boxes do not fit their images; {expected}"
+        return f"{misfits:,} of {len(numbers):,} boxes do not fit their images. {expected}"
     if format != "yolo" and corners.max() <= _PERCENT and sizes.min() > _LARGE:
         return f"no box reaches beyond the 100th pixel: are they in percent? {expected}"
     return None
@@ -119,30 +119,30 @@ def _swapped(reading: Callable) -> Callable:
 _READINGS = {
     "voc": {
         "": lambda numbers, sizes: numbers - [1, 1, 0, 0],
-        "as fractions": _of(_corners),
-        "as `x y width height`": _sides,
-        "as `ymin xmin ymax xmax`": _swapped(_corners),
-        "as `cx cy width height`": _centred,
-        "as `x y width height` in fractions": _of(_sides),
-        "as `cx cy width height` in fractions": _of(_centred),
+        "fractions": _of(_corners),
+        "`x y width height`": _sides,
+        "`ymin xmin ymax xmax`": _swapped(_corners),
+        "`cx cy width height`": _centred,
+        "`x y width height` in fractions": _of(_sides),
+        "`cx cy width height` in fractions": _of(_centred),
     },
     "coco": {
         "": _sides,
-        "as fractions": _of(_sides),
-        "as `x1 y1 x2 y2`": _corners,
-        "as `x1 y1 x2 y2` in fractions": _of(_corners),
-        "as `cx cy width height`": _centred,
-        "as `y x height width`": _swapped(_sides),
-        "as `y1 x1 y2 x2`": _swapped(_corners),
+        "fractions": _of(_sides),
+        "`x1 y1 x2 y2`": _corners,
+        "`x1 y1 x2 y2` in fractions": _of(_corners),
+        "`cx cy width height`": _centred,
+        "`y x height width`": _swapped(_sides),
+        "`y1 x1 y2 x2`": _swapped(_corners),
     },
     "yolo": {
         "": _of(_centred),
-        "as `x1 y1 x2 y2` in fractions": _of(_corners),
-        "as `x y width height` in fractions, x y the corner": _of(_sides),
-        "as pixels": _centred,
-        "as `x1 y1 x2 y2` in pixels": _corners,
-        "as `x y width height` in pixels, x y the corner": _sides,
-        "as percent": _of(_centred, 0.01),
-        "as `cy cx height width`": _swapped(_of(_centred)),
+        "`x1 y1 x2 y2` in fractions": _of(_corners),
+        "`x y width height` in fractions, x y the corner": _of(_sides),
+        "pixels": _centred,
+        "`x1 y1 x2 y2` in pixels": _corners,
+        "`x y width height` in pixels, x y the corner": _sides,
+        "percent": _of(_centred, 0.01),
+        "`cy cx height width`": _swapped(_of(_centred)),
     },
 }
