@@ -264,7 +264,7 @@ def test_pictures_of_ones_own_go_the_same_way(dir):
     dataset = data.open("blood_train", dir=dir)
     assert dataset.classes == ("cell",) and list(dataset.ids) == ["one"]
     np.testing.assert_allclose(dataset.annotation(0).boxes, [[0.1, 0.2, 0.3, 0.4]], rtol=1e-6)
-    with pytest.raises(ValueError, match="was prepared from root here, .* root elsewhere"):
+    with pytest.raises(ValueError, match="was prepared from .*root: here then, elsewhere now"):
         data.prepare(data.Source("blood_train", {"root": "elsewhere"}, load), dir=dir)
     with pytest.raises(ValueError, match="no dataset 'blood_trian' .*mean 'blood_train'"):
         data.open("blood_trian", dir=dir)

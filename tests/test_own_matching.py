@@ -76,6 +76,7 @@ def test_same_stem_with_two_extensions_is_in_doubt(tmp_path):
 
 def test_masks_are_never_background(tmp_path):
     photos = {f"images/{n}.jpg": None for n in range(4)}
+    write(tmp_path, {"images/0_mask.png": None, "images/1-SEG.png": None})
     masks = {f"{folder}/{n}.png": None for folder in ("masks", "grey") for n in range(4)}
     write(tmp_path, NAMES | photos | masks | {f"labels/{n}.txt": LINE for n in range(3)})
     found = scan("yolo", tmp_path)
@@ -92,6 +93,12 @@ def test_a_stated_extension_is_believed(tmp_path, folder):
     found = scan("coco", tmp_path)
     assert set(boxes(found)) == {"images/0.jpg", "images/1.jpg"}
     assert "annotation without an image file: 1 (first: 2.jpg)" in said(found)
+
+
+def test_capitals_tell_files_apart_where_they_must(tmp_path):
+    write(tmp_path, NAMES | {"A.jpg": None, "a.jpg": None, "b.JPG": None})
+    write(tmp_path, {"a.txt": LINE, "B.TXT": LINE})
+    assert boxes(scan("yolo", tmp_path)) == {"a.jpg": CAT, "b.JPG": CAT}
 
 
 def test_images_converted_after_annotation_are_found_and_said(tmp_path):

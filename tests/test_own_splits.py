@@ -145,6 +145,14 @@ def test_lists_of_voc_beside_the_folders_and_in_two_splits(tmp_path):
     assert found["val"] == ["JPEGImages/0.jpg", "JPEGImages/3.jpg"]  # never train on those
 
 
+@pytest.mark.parametrize("form", ["yolo", "voc"])
+def test_the_folder_of_the_annotation_says_the_split_where_the_images_have_none(tmp_path, form):
+    text, suffix = {"yolo": (LINE, ".txt"), "voc": (xml(), ".xml")}[form]
+    write(tmp_path, {"images/0.jpg": None, "images/1.jpg": None, "classes.txt": "cat\n"})
+    write(tmp_path, {f"labels/train/0{suffix}": text, f"labels/val/1{suffix}": text})
+    assert images(scan(form, tmp_path)) == {"train": ["images/0.jpg"], "val": ["images/1.jpg"]}
+
+
 def test_images_in_no_split_are_said(tmp_path):
     write(tmp_path, {"train/0.jpg": None, "val/1.jpg": None, "other/2.jpg": None})
     write(tmp_path, {"all.json": coco("train/0.jpg", "val/1.jpg", "other/2.jpg")})

@@ -85,6 +85,11 @@ def test_corners_of_coco_that_fit_are_told_by_their_area(tmp_path):
         scan("coco", tmp_path)
 
 
+def test_a_few_boxes_below_a_pixel_are_a_warning(tmp_path):
+    folder(tmp_path, "coco", [*map(sides, CORNERS), [0.1, 0.1, 0.5, 0.5]])
+    assert scan("coco", tmp_path).warning.startswith("1 boxes are smaller than a pixel: in frac")
+
+
 def test_what_no_reading_explains_is_a_warning(tmp_path):
     folder(tmp_path, "coco", [[30, 3, 90, 4], [20, 10, 30, 30], [5, 5, 10, 10]])
     warning = scan("coco", tmp_path).warning

@@ -341,7 +341,9 @@ def test_another_share_for_validation_is_named(root, dir):
     write_yolo(root, {str(n): "0 0.5 0.5 0.2 0.4\n" for n in range(4)})
     write(root / "classes.txt", "cell\n")
     run("yolo", root, dir)
-    with pytest.raises(SystemExit, match=r"from --val 0.1, expected --val 0.5. Use another"):
+    with pytest.raises(
+        SystemExit, match=r"another source \(--val: 0.1 then, 0.5 now\). Use another"
+    ):
         run("yolo", root, dir, "--val=0.5")
 
 

@@ -172,14 +172,12 @@ def _check_origin(source: Source, dir: pathlib.Path) -> None:
     if source.origin in (None, found):
         return
     keys = [key for key in found | source.origin if found.get(key) != source.origin.get(key)]
-    if "--val" in keys and "sha256" not in keys:
-        keys = ["--val"]
-    then, now = (
-        ", ".join(f"{key} {origin.get(key, 'none')}" for key in keys)
-        for origin in (found, source.origin)
+    changed = "; ".join(
+        f"{key}: {found.get(key, 'none')} then, {source.origin.get(key, 'none')} now"
+        for key in keys
     )
     raise ValueError(
-        f"{dir / source.name} was prepared from {then}, expected {now}. "
+        f"{dir / source.name} was prepared from another source ({changed}). "
         "Use another folder or name for prepared data, or delete this one to prepare it again."
     )
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -98,13 +99,19 @@ class Folder:
                 self.skip("image that an annotation without an image may mean", path)
             elif path.parent in others or (path.parent not in used and self.images.at_mask(path)):
                 self.skip("image of a folder of masks, or with the names of annotated ones", path)
-            elif path.parent in twins[path]:
-                self.skip("image beside an annotated one of the same name", path)
+            elif path.parent in twins[path] or self._is_mask(path):
+                self.skip("image beside an annotated one of the same name (a mask?)", path)
             elif not background:
                 self.skip("image without an annotation (--background keeps such images)", path)
             else:
                 kept.append(path)
         return kept
+
+    def _is_mask(self, path: pathlib.Path) -> bool:
+        """Return whether an image is called like a mask of an annotated one: `1_mask.png`."""
+        base = re.sub(r"[ _.-]*(masks?|seg|segmentation|depth|labels?)$", "", path.stem.lower())
+        others = self.images.same_stem(path.with_name(base)) if base != path.stem.lower() else []
+        return any(other in self._matched for other in others)
 
     def lists(self, stems: Iterable[str]) -> list[List]:
         """Return the lists of images: text files called train, val, test."""
@@ -158,13 +165,16 @@ class Folder:
         example: Example,
         splits: Mapping[pathlib.Path, str],
         split: str | None = None,
+        near: pathlib.Path | None = None,
     ) -> Item:
         """Return the item of an image; bytes of its path that are not UTF-8 are replaced.
 
-        Its split is `split`, else that of a list, else that which a folder in its path names.
+        Its split is `split`, else that of a list, else that which a folder of the image or of
+        `near`, its annotation, names.
         """
         id = os.fsencode(path.relative_to(self.root).as_posix()).decode("utf-8", "replace")
         split = split or splits.get(path) or self.split(path)
+        split = split or (self.split(near) if near else None)
         return Item(path, split, dataclasses.replace(example, id=id))
 
 

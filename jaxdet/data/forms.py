@@ -43,12 +43,12 @@ def read_voc(folder: Folder, *, background: bool = False) -> tuple[Classes, list
     for (xml, annotation), claim, path in zip(found, claims, paths, strict=True):
         meant[xml] = path
         if path is not None:
-            items.append((path, annotation.example))
+            items.append((xml, path, annotation.example))
             if len(claim.names) > 1 and path.stem == xml.stem and folder.has(claim.names[1]):
                 folder.note(OTHER_NAME, f"{xml}: {claim.names[1]}")
     lists = folder.lists(xml.stem for xml in meant)
     splits = _listed(folder, lists, len(items), meant)
-    items = [folder.item(path, each, splits) for path, each in items]
+    items = [folder.item(path, each, splits, near=xml) for xml, path, each in items]
     items += _background(folder, splits, background=background)
     return tuple(sorted({name for item in items for name in item.example.names})), items
 
@@ -75,10 +75,10 @@ def read_yolo(folder: Folder, *, background: bool = True) -> tuple[Classes, list
             continue
         each = _yolo_example(folder, text, names, keypoints)
         if each is not None:
-            items.append((path, each))
+            items.append((text, path, each))
     splits = _listed(folder, lists, len(items), {})
     _note_counts(folder, described)
-    items = [folder.item(path, each, splits) for path, each in items]
+    items = [folder.item(path, each, splits, near=text) for text, path, each in items]
     return tuple(names.values()), items + _background(folder, splits, background=True)
 
 

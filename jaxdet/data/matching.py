@@ -25,6 +25,8 @@ _ROLES = {
     "label", "labels_txt", "annotations", "annotation", "annots", "annos", "anno", "anns", "ann",
     "xml", "xmls", "json", "jsons", "txt", "imagesets", "main",
 }  # fmt: skip
+# How well a name fits: exactly, but for capitals, with another extension.
+_LEVELS, _RENAMED = 3, 2
 _MASKS = re.compile("masks?|segmentation.*|semantic|instance|panoptic|depth.*|disparity|trimaps?")
 
 
@@ -97,20 +99,19 @@ class Images:
         found = [path for *rank, path in fitting if tuple(rank) == best]
         if len(found) > 1:
             return Answer(None, "annotation that matches several images", candidates)
-        return Answer(found[0], None, candidates, renamed=best[0] % 4 == 3)
+        return Answer(found[0], None, candidates, renamed=best[0] % _LEVELS == _RENAMED)
 
     def _named(self, names: Sequence[str]) -> list[tuple[pathlib.Path, int]]:
-        """Return the images of these names with their ranks: lower is better, 3 (mod 4) renamed."""
+        """Return the images of these names with their ranks: the lower the better."""
         found: dict[pathlib.Path, int] = {}
         for number, name in enumerate(names):
             folded = _folded(name)
-            levels = [[], self._by_name[folded], self._by_stem[folded], []]
-            levels[0] = [path for path in levels[1] if _composed(path.name) == _composed(name)]
+            for path in self._by_name[folded] + self._by_stem[folded]:
+                exact = _composed(name) in (_composed(path.name), _composed(stem(path.name)))
+                found.setdefault(path, _LEVELS * number + (0 if exact else 1))
             if pathlib.PurePath(name).suffix.lower() in EXTENSIONS:
-                levels[3] = self._by_stem[_folded(stem(name))]
-            for level, paths in enumerate(levels):
-                for path in paths:
-                    found.setdefault(path, 4 * number + level)
+                for path in self._by_stem[_folded(stem(name))]:
+                    found.setdefault(path, _LEVELS * number + _RENAMED)
         return list(found.items())
 
     def _fits(

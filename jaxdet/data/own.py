@@ -100,7 +100,10 @@ def scan(format: str, root: pathlib.Path, *, val: float, background: bool = Fals
 def sources(scan: Scan, name: str) -> list[Source]:
     """Return a source NAME/SPLIT for each split; its origin changes when the annotations do."""
     entries = [entry for each in scan.splits.values() for entry in each]
-    origin = {"root": str(scan.root.resolve()), "sha256": _digest(scan.classes, entries)}
+    origin = {
+        "root": str(scan.root.resolve()),
+        "sha256 of the annotations": _digest(scan.classes, entries),
+    }
     if scan.chosen:
         origin["--val"] = f"{scan.share:g}"
     return [
