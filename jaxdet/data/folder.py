@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxdet.data.check import Example, Problems, count
-from jaxdet.data.images import EXTENSIONS, files_in, images_in
+from jaxdet.data.images import EXTENSIONS, files_in, sort_out
 from jaxdet.data.matching import Claim, Images, parts, stem
 from jaxdet.data.splits import SPLITS, List, lists, split_of_folders
 
@@ -34,7 +34,7 @@ class Folder:
     def __init__(self, root: pathlib.Path):
         """List the files; raise ValueError if there is no such folder."""
         self.root, self.files = root, files_in(root)
-        self.paths, unreadable = images_in(root)
+        self.paths, unreadable = sort_out(self.files)
         self.images = Images(root, self.paths)
         self.skipped: Problems = {}
         self.noted: Problems = {}
@@ -142,14 +142,16 @@ class Folder:
     def _row(self, each: List, row: str, meant: Mapping[pathlib.Path, Any]) -> Claim:
         *folders, name = parts(row) or [row]
         below = self.folders(each.base / "x") if each.base.is_relative_to(self.root) else ()
-        relative = pathlib.Path(*folders, name)
-        exact = tuple(
-            pathlib.Path(os.path.normpath(base / relative)) for base in (each.base, self.root)
-        )
+        exact = self.exact(parts(row) or [row], each.base)
         names = (name,)
         if meant:  # the name of an annotation, which may differ from that of its image
             names = (f"{stem(name)}.xml", name)
         return Claim(f"{each.file}: {row}", (*below, *folders), names, exact, each.split)
+
+    def exact(self, stated: Sequence[str], base: pathlib.Path) -> tuple[pathlib.Path, ...]:
+        """Return where a stated path leads from `base` and from the root."""
+        found = (os.path.normpath(os.path.join(each, *stated)) for each in (base, self.root))
+        return tuple(map(pathlib.Path, found))
 
     def split(self, path: pathlib.Path) -> str | None:
         """Return the split that a folder in the path names."""

@@ -5,7 +5,6 @@ images. What cannot be used is recorded in the folder.
 """
 
 import dataclasses
-import os
 import pathlib
 
 import numpy as np
@@ -103,11 +102,7 @@ def read_coco(folder: Folder, *, background: bool = False) -> tuple[Classes, lis
         split = split_of_file(file) or folder.split(file)
         for each in content.images:
             *stated, name = parts(each.file)
-            relative = pathlib.Path(*stated, name)
-            exact = tuple(
-                pathlib.Path(os.path.normpath(base / relative))
-                for base in (file.parent, folder.root)
-            )
+            exact = folder.exact([*stated, name], file.parent)
             claims.append(Claim(each.file, (*folder.folders(file), *stated), (name,), exact, split))
             images.append(dataclasses.replace(each, file=f"{file}: {each.file}"))
     items = [

@@ -5,6 +5,7 @@ The one definition of the project: `prepare` and `predict` both use it.
 
 import os
 import pathlib
+from collections.abc import Iterable
 
 import cv2
 
@@ -42,8 +43,15 @@ def images_in(
     Raises:
         ValueError: there is no such folder.
     """
+    return sort_out(files_in(folder))
+
+
+def sort_out(
+    files: Iterable[pathlib.Path],
+) -> tuple[list[pathlib.Path], dict[pathlib.Path, str]]:
+    """Return which of some files are images, and why others cannot be read; see `images_in`."""
     readable, unreadable = [], {}
-    for path in files_in(folder):
+    for path in files:
         if path.suffix.lower() in TEXTS:  # "BM" or "P3" would make an image of a list of words
             continue
         if cv2.haveImageReader(str(path)):
@@ -69,7 +77,7 @@ def files_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
             continue
         seen.add(real)
         found += [pathlib.Path(here, name) for name in names if name[0] != "."]
-    return sorted(path for path in found if path.is_file())
+    return sorted(filter(os.path.isfile, found))
 
 
 def _reason(path: pathlib.Path) -> str | None:

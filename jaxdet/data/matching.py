@@ -8,6 +8,7 @@ in `a` if there are images in `b`, or annotations in `a`. What stays in doubt is
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 import unicodedata
@@ -70,23 +71,30 @@ class Images:
     def find(self, claims: Sequence[Claim]) -> list[Answer]:
         """Return the answer to each claim; claims are compared with one another."""
         places = [place(claim.folders) for claim in claims]
-        claimed = {name for each in places for name in each}
+        named = [self._named(claim.names) for claim in claims]
+        claimed = {name for each in set(places) for name in each}
         homes = {
             at
-            for claim, at in zip(claims, places, strict=True)
-            if any(self._places[path] == at for path, _ in self._named(claim.names))
+            for at, found in zip(places, named, strict=True)
+            if any(self._places[path] == at for path, _ in found)
         }
         answers = [
-            self._answer(claim, at, claimed, homes)
-            for claim, at in zip(claims, places, strict=True)
+            self._answer(claim, found, at, claimed, homes)
+            for claim, found, at in zip(claims, named, places, strict=True)
         ]
         return self._without_companions(answers)
 
-    def _answer(self, claim: Claim, at: Place, claimed: set[str], homes: set[Place]) -> Answer:
+    def _answer(
+        self,
+        claim: Claim,
+        named: list[tuple[pathlib.Path, int]],
+        at: Place,
+        claimed: set[str],
+        homes: set[Place],
+    ) -> Answer:
         for path in claim.paths:
             if path in self._places:
                 return Answer(path, None, ())
-        named = self._named(claim.names)
         fitting = [
             (rank, self._distance(path, at), path)
             for path, rank in named
@@ -109,7 +117,7 @@ class Images:
             for path in self._by_name[folded] + self._by_stem[folded]:
                 exact = _composed(name) in (_composed(path.name), _composed(stem(path.name)))
                 found.setdefault(path, _LEVELS * number + (0 if exact else 1))
-            if pathlib.PurePath(name).suffix.lower() in EXTENSIONS:
+            if stem(name) != name:
                 for path in self._by_stem[_folded(stem(name))]:
                     found.setdefault(path, _LEVELS * number + _RENAMED)
         return list(found.items())
@@ -197,8 +205,8 @@ def _is_mask(name: str) -> bool:
 
 def stem(name: str) -> str:
     """Return a file name without the extension of an image; all of it if it has another."""
-    path = pathlib.PurePath(name)
-    return path.stem if path.suffix.lower() in EXTENSIONS else path.name
+    base, extension = os.path.splitext(name)
+    return base if extension.lower() in EXTENSIONS else name
 
 
 def _folded(name: str) -> str:
