@@ -63,6 +63,20 @@ def test_layouts_of_other_names_are_understood(tmp_path, photo):
     assert boxes(scan("voc", tmp_path)) == {photo: CAT}
 
 
+def test_folders_that_are_all_called_like_masks_hold_photos(tmp_path):
+    write(tmp_path, {"with_mask/1.jpg": None, "without_mask/2.jpg": None})
+    write(tmp_path, {"xmls/1.xml": xml(), "xmls/2.xml": xml()})
+    assert boxes(scan("voc", tmp_path)) == {"with_mask/1.jpg": CAT, "without_mask/2.jpg": CAT}
+
+
+@pytest.mark.parametrize("more", ["<folder>b</folder>", "<path>C:\\me\\b\\1.jpg</path>", ""])
+def test_the_folder_that_voc_states_decides_where_nothing_else_does(tmp_path, more):
+    write(tmp_path, {"xml/1.xml": xml(more=more), "a/1.jpg": None, "b/1.jpg": None})
+    write(tmp_path, {"xml/2.xml": xml(), "a/2.jpg": None})
+    expected = {"a/2.jpg": CAT} | ({"b/1.jpg": CAT} if more else {})
+    assert boxes(scan("voc", tmp_path)) == expected
+
+
 def test_same_stem_with_two_extensions_is_in_doubt(tmp_path):
     write(tmp_path, NAMES | {"images/1.jpg": None, "images/1.png": None, "images/2.jpg": None})
     write(tmp_path, {"labels/1.txt": LINE, "labels/2.txt": LINE})

@@ -30,6 +30,7 @@ A, B = ["a/images/0.jpg", "a/images/1.jpg"], ["b/images/2.jpg", "b/images/3.jpg"
         "train: ../a/images\nvalid: ../b/images\n",
         "path: /x\ntrain: a\nval: b\n",
         "train: one.txt\nval: [two.txt]\n",
+        "train: a/images/*.jpg\nval: b/**/*.jpg\n",
     ],
 )
 @pytest.mark.parametrize("at", ["", "config/"])

@@ -85,6 +85,12 @@ def test_corners_of_coco_that_fit_are_told_by_their_area(tmp_path):
         scan("coco", tmp_path)
 
 
+def test_corners_of_coco_of_which_most_fit_are_a_warning(tmp_path):
+    boxes = [[1, 2, 11, 9], [2, 3, 10, 8], [1, 1, 9, 7], [20, 8, 38, 19]]
+    folder(tmp_path, "coco", boxes)
+    assert "1 boxes do not fit, and all would as `x1 y1 x2 y2`" in scan("coco", tmp_path).warning
+
+
 def test_a_few_boxes_below_a_pixel_are_a_warning(tmp_path):
     folder(tmp_path, "coco", [*map(sides, CORNERS), [0.1, 0.1, 0.5, 0.5]])
     assert scan("coco", tmp_path).warning.startswith("1 boxes are smaller than a pixel: in frac")

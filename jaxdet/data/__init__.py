@@ -11,8 +11,7 @@ from jaxdet.data.builder import prepare, prepare_all
 from jaxdet.data.check import Example
 from jaxdet.data.dataset import Dataset, classes, open
 from jaxdet.data.decode import decode, read_image, to_canvas
-from jaxdet.data.folder import IMAGES
-from jaxdet.data.images import images_in
+from jaxdet.data.images import IMAGES, images_in
 from jaxdet.data.source import Source
 
 __all__ = [

@@ -11,11 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxdet.data.check import Example, Problems, count
-from jaxdet.data.images import EXTENSIONS, files_in, sort_out
+from jaxdet.data.images import files_in, sort_out
 from jaxdet.data.matching import Claim, Images, parts, stem
 from jaxdet.data.splits import SPLITS, List, lists, split_of_folders
 
-IMAGES = EXTENSIONS
 RENAMED = "image with another extension than its annotation states"
 
 

@@ -36,7 +36,8 @@ def read_voc(folder: Folder, *, background: bool = False) -> tuple[Classes, list
         same = pathlib.PurePath(name).stem == xml.stem or name == xml.stem
         names = (name,) if same else (xml.stem, *([name] if name else []))
         found.append((xml, annotation))
-        claims.append(Claim(xml, (*folder.folders(xml), *stated), names))
+        hint = tuple(parts(annotation.folder))
+        claims.append(Claim(xml, (*folder.folders(xml), *stated), names, hint=hint))
     paths = folder.match(claims)
     items, meant = [], {}
     for (xml, annotation), claim, path in zip(found, claims, paths, strict=True):

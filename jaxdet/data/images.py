@@ -9,9 +9,11 @@ from collections.abc import Iterable
 
 import cv2
 
+# Extensions under which OpenCV also writes images, whatever it is built with.
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 TEXTS = {
-    ".xml", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".names", ".data", ".csv", ".tsv", ".md",
-    ".html", ".log", ".cfg", ".ini", ".toml", ".py", ".ipynb", ".sh",
+    ".xml", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".names", ".labels", ".data", ".csv",
+    ".tsv", ".md", ".html", ".log", ".cfg", ".ini", ".toml", ".py", ".ipynb", ".sh",
 }  # fmt: skip
 # Extensions of images; those that OpenCV cannot decode are here so that they are not passed over.
 EXTENSIONS = {

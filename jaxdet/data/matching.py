@@ -40,6 +40,7 @@ class Claim:
     names: tuple[str, ...]  # names of the image, the most credible first; any may lack an extension
     paths: tuple[pathlib.Path, ...] = ()  # where the image would be if what it states is exact
     split: str | None = None  # of the annotation
+    hint: tuple[str, ...] = ()  # folders that it states, asked where several images remain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Images:
             self._by_name[_folded(path.name)].append(path)
             # The stem of a file without an extension is its name, also in `frame.0001`.
             self._by_stem[_folded(stem(path.name))].append(path)
+        # Where all images are in folders called like masks, the word means something else.
+        self._has_photos = any(not any(map(_is_mask, each)) for each in places.values())
         self._at = {name for each in places.values() for name in each}
         self._splits = {split_of_folders(folders) for folders in places} - {None}
 
@@ -105,6 +108,9 @@ class Images:
             return Answer(None, "annotation without an image file", candidates)
         best = min(fitting)[:2]
         found = [path for *rank, path in fitting if tuple(rank) == best]
+        if len(found) > 1 and claim.hint:
+            near = [self._distance(path, place(claim.hint)) for path in found]
+            found = [path for path, n in zip(found, near, strict=True) if n == min(near)]
         if len(found) > 1:
             return Answer(None, "annotation that matches several images", candidates)
         return Answer(found[0], None, candidates, renamed=best[0] % _LEVELS == _RENAMED)
@@ -128,7 +134,7 @@ class Images:
         here = self._places[path]
         if here == at:
             return True
-        if at in homes or any(map(_is_mask, here)):
+        if at in homes or self.at_mask(path):
             return False
         split = split_of_folders(self._folders[path])
         if claim.split and split not in (None, claim.split) and claim.split in self._splits:
@@ -162,8 +168,8 @@ class Images:
         ]
 
     def at_mask(self, path: pathlib.Path) -> bool:
-        """Return whether a folder of the image is called like one of masks or depth maps."""
-        return any(map(_is_mask, self._places[path]))
+        """Return whether a folder of the image, but not of all, is called like one of masks."""
+        return self._has_photos and any(map(_is_mask, self._places[path]))
 
     def same_stem(self, path: pathlib.Path) -> list[pathlib.Path]:
         """Return all images whose name without extension is that of `path`, itself among them."""

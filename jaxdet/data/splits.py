@@ -80,7 +80,7 @@ def folder_or_file(
     It is looked for below each of `bases`, then by the longest end of the path that exists: the
     path may be another machine's, or begin with `../` as in Roboflow's exports.
     """
-    stated = stated.strip().replace("\\", "/")
+    stated = stated.strip().replace("\\", "/").partition("*")[0]  # `images/train/*.jpg`
     for base in bases:
         path = pathlib.Path(os.path.normpath(base / stated))
         if path.is_relative_to(root) and path.exists():

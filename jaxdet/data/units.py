@@ -48,6 +48,8 @@ def look(examples: Sequence[Example], checked: Sequence[Checked], format: str) -
                     f"a pixel; they look like {name}. {expected}"
                 )
         return f"{misfits:,} of {len(numbers):,} boxes do not fit their images. {expected}"
+    if format == "coco" and misfits and _fit(numbers, sizes).all():
+        return f"{misfits:,} boxes do not fit, and all would as `x1 y1 x2 y2`. {expected}"
     if fractions.any():
         return f"{fractions.sum():,} boxes are smaller than a pixel: in fractions? {expected}"
     if format != "yolo" and corners.max() <= _PERCENT and sizes.min() > _LARGE:

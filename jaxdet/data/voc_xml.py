@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -68,8 +69,9 @@ def read(xml: pathlib.Path) -> Annotation:
         pixels=True,
         notes=notes,
     )
-    folder = root.findtext("path") or root.findtext("folder") or ""
-    return Annotation(example, root.findtext("filename", "").strip(), folder.strip())
+    path = re.split(r"[\\/]", root.findtext("path", "").strip())
+    folder = "/".join(path[:-1]) or root.findtext("folder", "").strip()
+    return Annotation(example, root.findtext("filename", "").strip(), folder)
 
 
 def _boxes(thing: ElementTree.Element) -> tuple[list[list[float]], list[tuple[str, str]]]:

@@ -128,7 +128,7 @@ def _corners(values: list[float]) -> list[float]:
 
 def _description(path: pathlib.Path) -> Description | None:
     suffix = path.suffix.lower()
-    is_list = path.name.lower() in ("classes.txt", "obj.names") or suffix == ".names"
+    is_list = path.name.lower() == "classes.txt" or suffix in (".names", ".labels")
     if not is_list and suffix not in (".yaml", ".yml", ".data"):
         return None
     certain = is_list or path.stem.lower() in ("data", "dataset")
