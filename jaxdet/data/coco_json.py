@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxdet.data.check import NO_SIZE, Example, Notes
+from jaxdet.data.check import Example, Notes
+from jaxdet.data.values import Id, id_of, number_of, size_of
 
-Id = int | str
 OUTLINE = "object without a box, that of its outline is used"
 
 
@@ -113,7 +113,7 @@ def _categories(file: pathlib.Path, content: dict[str, list]) -> tuple[dict[Id, 
         at = f"{file}: categories[{number}]"
         if not _is_entry(each):
             raise ValueError(f"{at} is {each!r:.60}, expected an object with `id` and `name`")
-        id, name = _id(each.get("id")), each.get("name")
+        id, name = id_of(each.get("id")), each.get("name")
         if id is None:
             raise ValueError(f"{at} has the id {each.get('id')!r:.40}, expected a number")
         if type(name) not in (str, int) or not str(name).strip():
@@ -136,7 +136,7 @@ def _image_id(entry: Any) -> Id:
     name = entry.get("file_name")
     if not isinstance(name, str) or not name.strip():
         raise Unusable("image whose file_name is no text", f"the file_name {name!r:.60}")
-    if (id := _id(entry.get("id"))) is None:
+    if (id := id_of(entry.get("id"))) is None:
         raise Unusable("image without a usable id", f"the id {entry.get('id')!r:.60}")
     return id
 
@@ -144,7 +144,7 @@ def _image_id(entry: Any) -> Id:
 def _thing(entry: Any, images: dict[Id, dict[str, Any]], names: dict[Id, str], at: str) -> _Thing:
     if not _is_entry(entry):
         raise Unusable("annotation that is no object", f"the value {entry!r:.60}")
-    image, category = _id(entry.get("image_id")), _id(entry.get("category_id"))
+    image, category = id_of(entry.get("image_id")), id_of(entry.get("category_id"))
     if image not in images:
         found = f"the image_id {entry.get('image_id')!r:.60}"
         raise Unusable("annotation of an image that the file does not list", found)
@@ -158,7 +158,7 @@ def _thing(entry: Any, images: dict[Id, dict[str, Any]], names: dict[Id, str], a
             box, notes = outline, ((OUTLINE, at),)
         elif box is None:
             raise Unusable("object without a box", f"the bbox {entry.get('bbox')!r:.60}")
-    area = _number(entry.get("area"))
+    area = number_of(entry.get("area"))
     if area is None and entry.get("area") is not None:
         found = f"{at} has the area {entry['area']!r:.60}"
         notes += (("area that is no number, that of the box is used", found),)
@@ -171,7 +171,7 @@ def _box(value: Any) -> list[float] | None:
     """Return x y width height, None if there is no box."""
     if value is None or value == []:
         return None
-    numbers = [_number(each) for each in value] if isinstance(value, list) else []
+    numbers = [number_of(each) for each in value] if isinstance(value, list) else []
     if len(numbers) != 4 or None in numbers:
         raise Unusable("annotation whose bbox is not four numbers", f"the bbox {value!r:.60}")
     return numbers
@@ -184,7 +184,9 @@ def _outline(segmentation: Any) -> list[float] | None:
     polygons = segmentation if isinstance(segmentation, list) else []
     if polygons and not isinstance(polygons[0], list):
         polygons = [polygons]
-    flat = [_number(each) for polygon in polygons for each in polygon]
+    if not all(isinstance(polygon, list) for polygon in polygons):
+        return None
+    flat = [number_of(each) for polygon in polygons for each in polygon]
     if len(flat) < 6 or len(flat) % 2 or None in flat:
         return None
     points = np.array(flat).reshape(-1, 2)
@@ -194,6 +196,8 @@ def _outline(segmentation: Any) -> list[float] | None:
 def _mask_box(counts: Any, size: Any) -> list[float] | None:
     """Return the box of a mask given as lengths of runs, down the columns, of 0 and 1."""
     if not isinstance(counts, list) or not isinstance(size, list) or len(size) != 2:
+        return None
+    if not all(type(each) is int and each >= 0 for each in counts + size) or not all(size):
         return None
     runs = np.cumsum([0, *counts])
     pixels = [np.arange(a, b) for a, b in zip(runs[1:-1:2], runs[2::2], strict=False)]
@@ -231,36 +235,6 @@ def _example(id: Id, entry: dict[str, Any], things: list[_Thing]) -> Example:
         pixels=True,
         notes=notes + tuple(note for thing in things for note in thing.notes),
     )
-
-
-def size_of(height: Any, width: Any) -> tuple[tuple[int, int] | None, Notes]:
-    """Return the height and width that an annotation states, or None and a note if unusable."""
-    sides = [_number(height), _number(width)]
-    if any(side is None or side < 1 or not side.is_integer() for side in sides):
-        return None, ((NO_SIZE, f"{width} x {height}"),)
-    return (int(sides[0]), int(sides[1])), ()
-
-
-def _id(value: Any) -> Id | None:
-    """Return an id, `"7"` and 7.0 as 7; None if it is none."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str):
-        text = value.strip()
-        return int(text) if text.isdecimal() and str(int(text)) == text else text or None
-    return value if isinstance(value, int) else None
-
-
-def _number(value: Any) -> float | None:
-    """Return a number, also one given as text; None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _is_entry(value: Any) -> bool:

@@ -73,6 +73,7 @@ def _columns(
             files.append(example.file)
     corners = np.concatenate(boxes)
     finite = np.isfinite(corners).all(1)
+    corners = corners[finite]
     x1y1, x2y2 = corners[:, :2], corners[:, 2:]
     numbers = {
         "voc": np.concatenate([x1y1 + 1, x2y2], 1),
@@ -80,7 +81,7 @@ def _columns(
         "yolo": np.concatenate([(x1y1 + x2y2) / 2, x2y2 - x1y1], 1),
     }[format]
     first = files[0] if files else ""
-    return numbers[finite], np.concatenate(sizes)[finite], np.concatenate(areas)[finite], first
+    return numbers, np.concatenate(sizes)[finite], np.concatenate(areas)[finite], first
 
 
 def _fit(corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from jaxdet.data.check import Example
-from jaxdet.data.coco_json import size_of
+from jaxdet.data.values import size_of
 
 SEVERAL = "object with several boxes, each is used"
 OUTLINE = "object without a box, that of its outline is used"
