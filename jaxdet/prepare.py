@@ -13,6 +13,7 @@ their boxes.
 
 import argparse
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,11 +25,16 @@ from jaxdet import cli, data, visualize
 from jaxdet.data import builder, own
 
 SHEET = "sheet.png"
+DIR = Path("~/tensorflow_datasets")
 ROWS, CELL = 5, 400  # of the sheet: images per side, pixels per image
 
 
-def prepare(form: str, root: Path, name: str, *, val: float, dir: Path) -> data.Dataset:
+def prepare(
+    form: str, root: Path, name: str, *, val: float, dir: Path, background: bool = False
+) -> data.Dataset:
     """Writes a folder's images as records to `dir/NAME/SPLIT`; returns all splits, joined.
+
+    Everything is read and checked before anything is written, and all splits are written or none.
 
     Raises:
         ValueError: an invalid name, a folder without objects in that format, annotations that
@@ -36,20 +42,37 @@ def prepare(form: str, root: Path, name: str, *, val: float, dir: Path) -> data.
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"the name is {name!r}, expected letters, digits, _ and -")
-    found = own.scan(form, root, val=val)
+    found = own.scan(form, root, val=val, background=background)
     print(f"{root}: {len(found.classes)} classes, {', '.join(found.classes)}")
+    if found.warning:
+        print(f"warning: {found.warning}")
     if found.chosen:
         print(f"no validation set: {found.chosen} of the training images are set aside as one")
     for line in own.lines(found.skipped):
         print(f"left out: {line}")
+    for line in own.lines(found.noted):
+        print(f"note: {line}")
     sources = own.sources(found, name)
+    existed = [source.name for source in sources if builder.is_prepared(dir, source.name)]
+    data.prepare_all(sources, dir=dir)
     for source in sources:
-        existed = builder.is_prepared(dir, source.name)
-        data.prepare(source, dir=dir)
-        if existed:
+        if source.name in existed:
             print(f"{dir / source.name} already exists, made from the same annotations")
         print(data.open(source.name, dir=dir).summary(), flush=True)
     return data.open("+".join(source.name for source in sources), dir=dir)
+
+
+def next_command(name: str, splits: Sequence[str], dir: Path) -> str:
+    """The command to go on with: training if there is a training set, else an evaluation."""
+    evaluated = next((split for split in ("val", "test") if split in splits), None)
+    keys = [] if dir == DIR.expanduser() else [f"--config.data.dir={shlex.quote(str(dir))}"]
+    if "train" not in splits:
+        keys.append(f"--config.data.eval={name}/{evaluated}")
+        return " ".join(["jaxdet eval --workdir=WORKDIR", *keys])
+    keys.append(f"--config.data.train={name}/train")
+    keys.append(f"--config.data.eval={name}/{evaluated or 'train'}")
+    keys += [] if evaluated else ["--config.every.evaluation=0"]
+    return " ".join([f"jaxdet train --config=quickstart --workdir=runs/{name}", *keys])
 
 
 def sheet(dataset: data.Dataset) -> np.ndarray:
@@ -74,11 +97,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _prepare(args: argparse.Namespace) -> None:
     dir = args.dir.expanduser()
     path = dir / args.name / SHEET
-    dataset = prepare(args.format, args.root.expanduser(), args.name, val=args.val, dir=dir)
+    form, root, background = args.format, args.root.expanduser(), args.background
+    dataset = prepare(form, root, args.name, val=args.val, dir=dir, background=background)
     visualize.save_png(path, sheet(dataset))
     names = [part.name for part in dataset.parts]
     print(f"image        {path}")
-    print(f"prepared     {', '.join(names)} in {dir}; for --config.data.train={names[0]}")
+    print(f"prepared     {', '.join(names)} in {dir}")
+    if f"{args.name}/train" not in names:
+        print("no training set: these can only be evaluated on")
+    print(f"next         {next_command(args.name, [name.split('/')[1] for name in names], dir)}")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +115,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder of images and labels")
     parser.add_argument("--name", required=True, help="name of the dataset in recipes")
     parser.add_argument("--val", type=float, default=0.1, help="share for validation, default 0.1")
-    dir = Path("~/tensorflow_datasets")
-    parser.add_argument("--dir", type=Path, default=dir, help=f"where to write, default {dir}")
+    parser.add_argument(
+        "--background",
+        action="store_true",
+        help="keep images without an annotation, as images without objects (YOLO's always are)",
+    )
+    parser.add_argument("--dir", type=Path, default=DIR, help=f"where to write, default {DIR}")
 
 
 if __name__ == "__main__":
