@@ -18,7 +18,7 @@ from etils import epath
 
 from jaxdet import build, cli, data
 from jaxdet.choices import check_name
-from jaxdet.convert import weights
+from jaxdet.convert import files, weights
 from jaxdet.training import checkpoint, workdir
 
 SOURCES = sorted(name for name, file in weights.sources().items() if hasattr(file, "MODELS"))
@@ -40,6 +40,7 @@ def convert(config: Any, source: str, file: str, folder: epath.Path) -> None:
     """
     if (folder / checkpoint.FOLDER).exists():
         raise ValueError(f"{folder} already has checkpoints; use another --workdir")
+    files.check(file)  # before anything is built
     names = build.data(config)
     recipe = build.recipe(config, data.classes(names.train, **names.place))
     module = weights.sources()[source]

@@ -11,12 +11,32 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from jaxdet import build
-from jaxdet.convert import classes, weights
+from jaxdet.convert import classes, files, weights
 from jaxdet.engine import buckets
 from jaxdet.training import checkpoint
 from jaxdet.types import Detector, Shape, Variables
 
 Path_ = tuple[str, ...]  # params/backbone/...
+
+
+def check(init_from: str) -> None:
+    """Raises ValueError in one line, before anything is built, unless a run can start from this.
+
+    That is nothing (""), a workdir with a checkpoint, or a file of weights, of which only the
+    beginning is read here.
+    """
+    if not init_from:
+        return
+    path = epath.Path(init_from).expanduser()
+    if path.is_dir():
+        if not checkpoint.steps(path):
+            raise ValueError(f"config.init_from: the folder {path} has no checkpoints")
+    elif path.exists():
+        files.check(path)
+    else:
+        raise ValueError(
+            f"config.init_from: there is nothing at {path}; expected a workdir or a weights file"
+        )
 
 
 def initial_variables(recipe: build.Recipe, init_from: str) -> Variables:
@@ -27,11 +47,13 @@ def initial_variables(recipe: build.Recipe, init_from: str) -> Variables:
     other classes, what belongs to the same ones is taken.
     """
     variables = recipe.detector.init(jax.random.key(recipe.seed))
-    if init_from and epath.Path(init_from).is_dir():
-        variables, fresh = _with_run(recipe, variables, epath.Path(init_from))
+    check(init_from)
+    path = epath.Path(init_from).expanduser()
+    if init_from and path.is_dir():
+        variables, fresh = _with_run(recipe, variables, path)
         print(f"weights from {init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
     elif init_from:
-        variables = weights.load_backbone(init_from, variables, model=recipe.model)
+        variables = weights.load_backbone(path, variables, model=recipe.model)
         print(f"backbone weights from {init_from}", flush=True)
     height, width = shape = buckets.input_shapes(recipe)[-1]
     print(

@@ -57,11 +57,12 @@ def start(config: Any, folder: epath.Path) -> Run:
 
     ValueError for a config that cannot work, or a folder that is in use.
     """
+    resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
+    init_from.check("" if resumes else config.init_from)
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
     recipe = build.recipe(config, train_set.classes)
     check_truth(recipe, eval_set)
-    resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
     variables = init_from.initial_variables(recipe, "" if resumes else recipe.init_from)
     freezing.frozen_mask(variables["params"], recipe.step.frozen)  # raises if a pattern is wrong
     mesh = parallel.mesh()
