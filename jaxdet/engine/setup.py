@@ -58,7 +58,7 @@ def start(config: Any, folder: epath.Path) -> Run:
     ValueError for a config that cannot work, or a folder that is in use.
     """
     resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
-    init_from.check("" if resumes else config.init_from)
+    init_from.check("" if resumes else config.get("init_from"))
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
     recipe = build.recipe(config, train_set.classes)
@@ -171,9 +171,7 @@ def open_datasets(config: Any) -> tuple[data.Dataset, data.Dataset]:
 
 def check_truth(recipe: build.Recipe, dataset: data.Dataset) -> None:
     """Raises ValueError, before training, for an evaluation set without objects to detect."""
-    ignored = dataset.table.crowd
-    if recipe.evaluation.metric_name != "coco":
-        ignored = ignored | dataset.table.difficult
+    ignored = dataset.table.crowd | dataset.table.difficult
     if recipe.every.evaluation and ignored.all():
         raise ValueError(
             f"config.data.eval: {dataset.name} has no object to detect in its {len(dataset):,} "
