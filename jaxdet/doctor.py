@@ -75,7 +75,7 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     `device_bytes` is the memory available on a device; with `steps`, two steps are run and timed.
     """
     yield from device_rows(device_bytes)
-    init_from.check(config.init_from)
+    init_from.check(config.init_from, config.model)
     setup.check(config)  # before the data, which may have to be downloaded
     train_set, eval_set = setup.open_datasets(config)
     recipe, mesh = build.recipe(config, train_set.classes), parallel.mesh()

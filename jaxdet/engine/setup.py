@@ -58,7 +58,7 @@ def start(config: Any, folder: epath.Path) -> Run:
     ValueError for a config that cannot work, or a folder that is in use.
     """
     resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
-    init_from.check("" if resumes else config.get("init_from"))
+    init_from.check("" if resumes else config.get("init_from"), config.get("model"))
     check(config)
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
