@@ -201,14 +201,14 @@ def test_darknet_refuses_other_files_too(tmp_path):
 
 
 def test_what_a_run_starts_from_is_checked_first(tmp_path):
-    init_from.check("")
+    init_from.check("", {})
     with pytest.raises(ValueError, match="nothing at runs/typo; expected a workdir or a weights"):
-        init_from.check("runs/typo")
+        init_from.check("runs/typo", {})
     with pytest.raises(ValueError, match=f"the folder {tmp_path} has no checkpoints"):
-        init_from.check(str(tmp_path))
+        init_from.check(str(tmp_path), {})
     (tmp_path / "empty.pth").touch()
     with pytest.raises(ValueError, match="is empty"):
-        init_from.check(str(tmp_path / "empty.pth"))
+        init_from.check(str(tmp_path / "empty.pth"), {})
 
 
 def test_main_checks_it_before_the_data(tmp_path):

@@ -6,9 +6,10 @@
 
 writes what `jaxdet.load`, `jaxdet.predict` and `jaxdet.main --mode=eval` read, and what another
 run starts from with `--config.init_from=runs/lufficc_ssd300`. --from downloads published weights
-by name and takes their recipe, unless --config names another; `--from=list` lists them. Every array
+by name and takes their recipe, unless --config names another; --from=list lists them. Every array
 of the file is used exactly once, or nothing is written. If the weights are for other classes than
-`config.data.train` has, all but their last layers are used; the layers that start fresh are printed.
+`config.data.train` has, all but their last layers are used; the layers that start fresh are
+printed.
 """
 
 import runpy

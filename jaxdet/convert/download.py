@@ -20,7 +20,7 @@ _BLOCK = 2**20
 
 
 def folder() -> Path:
-    """Where weights are kept: below $JAXDET_CACHE, else $XDG_CACHE_HOME/jaxdet or ~/.cache/jaxdet."""
+    """Where weights are kept: in $JAXDET_CACHE, else $XDG_CACHE_HOME/jaxdet or ~/.cache/jaxdet."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     own = os.environ.get("JAXDET_CACHE") or f"{cache}/jaxdet"
     return Path(own).expanduser() / "weights"

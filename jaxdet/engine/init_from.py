@@ -28,11 +28,11 @@ def check(init_from: str, model: Mapping[str, Any]) -> None:
     which is downloaded unless the cache has it.
     """
     if init_from:
-        _found(init_from, model)
+        source(init_from, model)
 
 
-def _found(init_from: str, model: Mapping[str, Any]) -> epath.Path:
-    """The workdir, or the file of weights."""
+def source(init_from: str, model: Mapping[str, Any]) -> epath.Path:
+    """The workdir or the file of weights that `init_from` stands for; see `check`."""
     path = epath.Path(init_from).expanduser()
     if path.is_dir():
         if not checkpoint.steps(path):
@@ -52,12 +52,12 @@ def _found(init_from: str, model: Mapping[str, Any]) -> epath.Path:
 def initial_variables(recipe: build.Recipe, init_from: str) -> Variables:
     """Freshly initialised variables, replaced by those in `init_from` where that is not empty.
 
-    It is an ImageNet classifier (a file, or its name), for the backbone, a file with the first layers of one of
-    Darknet's networks, or another run (its workdir), as far as its model is the same. Of a head for
-    other classes, what belongs to the same ones is taken.
+    It is an ImageNet classifier (a file, or its name), for the backbone, a file with the first
+    layers of one of Darknet's networks, or another run (its workdir), as far as its model is the
+    same. Of a head for other classes, what belongs to the same ones is taken.
     """
     variables = recipe.detector.init(jax.random.key(recipe.seed))
-    path = _found(init_from, recipe.config["model"]) if init_from else None
+    path = source(init_from, recipe.config["model"]) if init_from else None
     if path is not None and path.is_dir():
         variables, fresh = _with_run(recipe, variables, path)
         print(f"weights from {init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
