@@ -49,6 +49,7 @@ class Pickler(pickle.Pickler):
 def saved(monkeypatch, tmp_path):
     """A function that saves a value as `torch.save` does, and returns the file."""
     names = {"torch": "class FloatStorage: ...", "torch._utils": "def _rebuild_tensor_v2(): ..."}
+    names["torch.nn.parameter"] = "class Parameter: ..."
     for name, definition in names.items():
         module = types.ModuleType(name)
         exec(definition, module.__dict__)  # what is pickled by its name only
@@ -173,6 +174,22 @@ def test_a_pickled_network_is_refused_in_one_line_and_none_of_its_code_runs(save
     assert "under 'model'" in str(no.value) and "save the state_dict()" in str(no.value)
     content, _ = torch_files.read(saved({"print": print, "a.weight": ARRAY}))
     assert issubclass(content["print"], torch_files.Foreign)  # a name, not the function
+
+
+def test_parameters_of_pytorch_0_are_their_tensors(saved):
+    class Old:
+        def __init__(self, *form):
+            self.form = form
+
+        def __reduce__(self):
+            kind = sys.modules["torch.nn.parameter"].Parameter
+            return (kind, *self.form)
+
+    called = Old((ARRAY,), (True, False, {}))
+    stated = Old((), (ARRAY, None, {}, True, False))
+    found = files.read(saved({"a.weight": called, "b.weight": stated}))
+    for name in ("a.weight", "b.weight"):
+        np.testing.assert_array_equal(found[name], ARRAY)
 
 
 def test_what_has_no_arrays_is_refused_with_what_it_has(saved):

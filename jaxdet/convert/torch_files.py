@@ -37,10 +37,10 @@ class Foreign(dict):
     """An object of a class that is not rebuilt: its items, if it is a dictionary, and its state."""
 
     made_by = ""  # module and name of the class
+    state = {}  # unless it is restored
 
     def __init__(self, *_, **__):
         super().__init__()
-        self.state = {}
 
     def __setstate__(self, state: Any):
         self.state = state if isinstance(state, dict) else {"state": state}
@@ -67,8 +67,17 @@ class Tensor:
     strides: tuple[int, ...]  # in elements
 
 
-class _Parameter(Foreign):
-    """A parameter as PyTorch 0.3 and before pickled it; the first of its state is the tensor."""
+class _Parameter:
+    """A parameter as PyTorch 0.3 and before pickled it: around a tensor, or with it in its state."""
+
+    def __new__(cls, data: Any = None, *_):
+        made = super().__new__(cls)
+        made.data = data
+        return made
+
+    def __setstate__(self, state: Any):
+        if isinstance(state, tuple) and state and isinstance(state[0], Tensor):
+            self.data = state[0]
 
 
 class Damaged(Exception):
@@ -198,7 +207,5 @@ _REBUILT = {
 
 def as_tensor(value: Any) -> Tensor | None:
     """The tensor that `value` is or, as an old parameter, holds; None for anything else."""
-    if isinstance(value, _Parameter):
-        state = value.state.get("state")
-        value = state[0] if isinstance(state, tuple) and state else None
+    value = value.data if isinstance(value, _Parameter) else value
     return value if isinstance(value, Tensor) else None
