@@ -32,7 +32,8 @@ class Pickler(pickle.Pickler):
         self.arrays = []
 
     def persistent_id(self, obj):
-        return obj if isinstance(obj, tuple) and obj[:1] == ("storage",) else None
+        is_storage = isinstance(obj, tuple) and len(obj) == 5 and isinstance(obj[0], str)
+        return obj if is_storage else None
 
     def reducer_override(self, obj):
         if not isinstance(obj, np.ndarray):

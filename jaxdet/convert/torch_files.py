@@ -68,7 +68,7 @@ class Tensor:
 
 
 class _Parameter:
-    """A parameter as PyTorch 0.3 and before pickled it: around a tensor, or with it in its state."""
+    """A parameter of PyTorch 0.3 and before, pickled around a tensor or with it in its state."""
 
     def __new__(cls, data: Any = None, *_):
         made = super().__new__(cls)
