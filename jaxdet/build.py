@@ -233,16 +233,17 @@ def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
         size=config.model.size,
         classes=classes,
         fit=choose("fit", config.model.fit, "model.fit"),
-        nms=_nms(functools.partial(nms, **limits), evaluation.get("candidates", 0)),
+        nms=_limited(functools.partial(nms, **limits), evaluation),
     )
     return choose("detector", config.model.detector, "model.detector", given=given)(**given)
 
 
-def _nms(nms: Callable, candidates: int) -> Callable:
-    """The same NMS, which gets the best `candidates` of each class, or all if that is 0."""
+def _limited(nms: Callable, evaluation: Any) -> Callable:
+    """The same NMS; it gets the best `candidates` of each class, or all without that key or 0."""
+    candidates, floor = evaluation.get("candidates", 0), evaluation.score_threshold
     if not candidates:
         return nms
-    return lambda boxes, scores: nms(boxes, best_of_each_class(scores, candidates))
+    return lambda boxes, scores: nms(boxes, best_of_each_class(scores, candidates, floor=floor))
 
 
 def _net_class(config: Any) -> type[nn.Module]:

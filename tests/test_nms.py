@@ -323,12 +323,14 @@ def test_recipes_of_torchvision_have_its_number_of_candidates(name, most):
 
 def test_of_equal_scores_the_first_anchors_are_candidates():
     scores = np.array([[0.5, 0.1], [0.7, 0.1], [0.5, 0.1], [0.5, 0.9]], np.float32)
-    found = suppression.best_of_each_class(scores, 2)
+    best = functools.partial(suppression.best_of_each_class, scores)
+    found = best(2, floor=0.0)
     low = -np.inf
     np.testing.assert_array_equal(
         found, np.array([[0.5, 0.1], [0.7, low], [low, low], [low, 0.9]], np.float32)
     )
-    assert suppression.best_of_each_class(scores, 4) is scores
+    assert best(4, floor=0.0) is scores
+    np.testing.assert_array_equal(best(2, floor=0.5), scores)  # no class has more above it
 
 
 def test_a_negative_number_of_candidates_is_refused():

@@ -124,17 +124,23 @@ def soft_places(
     return jnp.where(valid, places, 0), picked, valid
 
 
-def best_of_each_class(scores: Array, candidates: int) -> Array:
+def best_of_each_class(scores: Array, candidates: int, *, floor: float) -> Array:
     """The scores [A, K] with all but the best `candidates` of each class at -inf.
 
-    Of equal scores those of the first anchors are kept.
+    Of equal scores those of the first anchors are kept. Where no class has more scores above
+    `floor`, which do not count anyway, nothing is changed.
     """
     if candidates >= len(scores):
         return scores
-    _, anchors = lax.top_k(scores.T, candidates)  # [K, candidates]
-    labels = jnp.arange(scores.shape[1])
-    chosen = jnp.zeros(scores.shape, bool).at[anchors, labels[:, None]].set(True)
-    return jnp.where(chosen, scores, -jnp.inf)
+
+    def limited(scores: Array) -> Array:
+        _, anchors = lax.top_k(scores.T, candidates)  # [K, candidates]
+        labels = jnp.arange(scores.shape[1])
+        chosen = jnp.zeros(scores.shape, bool).at[anchors, labels[:, None]].set(True)
+        return jnp.where(chosen, scores, -jnp.inf)
+
+    too_many = ((scores > floor).sum(axis=0) > candidates).any()
+    return lax.cond(too_many, limited, lambda scores: scores, scores)
 
 
 def boxes_at(boxes: Array, place: Array, classes: int) -> Array:
