@@ -193,6 +193,11 @@ DETECTORS = (
         "darknet",
         _PUBLIC,
         {
+            "yolov2": (
+                f"{_REDMON}yolov2.weights",
+                "d9945162ed6f54ce1a901e3ec537bdba4d572ecae7873087bd730e5a7942df3f",
+                "yolov2_darknet19_608_coco",
+            ),
             "yolov3": (
                 f"{_REDMON}yolov3.weights",
                 "523e4e69e1d015393a1b0a441cef1d9c7659e3eb2d7e15f793f060a21b32f297",
