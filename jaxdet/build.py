@@ -19,6 +19,7 @@ import optax
 from jax.sharding import Mesh
 
 from jaxdet.augment import views
+from jaxdet.boxes.suppression import best_of_each_class
 from jaxdet.choices import arguments, check_name, choose
 from jaxdet.detectors import net as net_
 from jaxdet.training.step import View, programs
@@ -85,6 +86,14 @@ class Evaluation:
     score_threshold: float
     iou_threshold: float
     max_kept: int
+    candidates: int = 0  # the best of each class that NMS gets; 0: all
+
+    def __post_init__(self):
+        if self.candidates < 0:
+            raise ValueError(
+                f"config.evaluation.candidates is {self.candidates}, expected at least 1, or 0 for "
+                "no limit"
+            )
 
     @property
     def metric_name(self) -> str:
@@ -224,9 +233,17 @@ def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
         size=config.model.size,
         classes=classes,
         fit=choose("fit", config.model.fit, "model.fit"),
-        nms=functools.partial(nms, **limits),
+        nms=_limited(functools.partial(nms, **limits), evaluation),
     )
     return choose("detector", config.model.detector, "model.detector", given=given)(**given)
+
+
+def _limited(nms: Callable, evaluation: Any) -> Callable:
+    """The same NMS; it gets the best `candidates` of each class, or all without that key or 0."""
+    candidates, floor = evaluation.get("candidates", 0), evaluation.score_threshold
+    if not candidates:
+        return nms
+    return lambda boxes, scores: nms(boxes, best_of_each_class(scores, candidates, floor=floor))
 
 
 def _net_class(config: Any) -> type[nn.Module]:

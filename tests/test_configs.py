@@ -191,7 +191,7 @@ def test_known_keys_are_those_of_the_recipes():
     assert set(config.augment) == {"window", "colour", "mix"}
     assert set(config.data) == fields(build.Data)
     assert set(config.step) == fields(build.Step)
-    assert set(config.evaluation) == {*fields(build.Evaluation), "nms"}
+    assert {*config.evaluation, "candidates"} == {*fields(build.Evaluation), "nms"}
     assert set(config.every) == fields(build.Every)
 
 

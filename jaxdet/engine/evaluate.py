@@ -111,9 +111,10 @@ def protocol(recipe: build.Recipe) -> str:
     (fit,) = build.names_of(recipe.config["model"]["fit"])
     shape = _INPUTS.get(fit, f"{fit} {{0}}").format(detector.size)
     nms = recipe.config["evaluation"].get("nms", "greedy")
+    most = f"best {settings.candidates} of each class, " if settings.candidates else ""
     kind = "class-wise" if nms == "greedy" else nms if isinstance(nms, str) else nms["name"]
     return (
-        f"{shape}, score > {settings.score_threshold:g}, "
+        f"{shape}, score > {settings.score_threshold:g}, {most}"
         f"{kind} NMS at IoU {settings.iou_threshold:g}, best {settings.max_kept} kept"
     )
 

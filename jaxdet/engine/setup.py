@@ -57,16 +57,18 @@ def start(config: Any, folder: epath.Path) -> Run:
 
     ValueError for a config that cannot work, or a folder that is in use.
     """
+    resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
+    init_from.check("" if resumes else config.get("init_from"), config.get("model"))
+    check(config)
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
     recipe = build.recipe(config, train_set.classes)
+    check_trained_on(recipe, train_set)
     check_truth(recipe, eval_set)
-    resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
     variables = init_from.initial_variables(recipe, "" if resumes else recipe.init_from)
     freezing.frozen_mask(variables["params"], recipe.step.frozen)  # raises if a pattern is wrong
     mesh = parallel.mesh()
     program = recipe.programs(mesh)
-    check_numbers(recipe, mesh)
 
     shapes = buckets.input_shapes(recipe)
     if len(shapes) > 1:
@@ -114,6 +116,15 @@ def _restored(
     number = int(first.step)
     print(f"resumed at step {number} from {checkpoints.path(number)}", flush=True)
     return first
+
+
+def check(config: Any) -> None:
+    """Raises ValueError for a config that cannot work, as far as that can be said without its data.
+
+    It takes seconds, and comes before datasets are downloaded or prepared.
+    """
+    build.check_keys(config)
+    check_numbers(build.recipe(config, ("one", "two")), parallel.mesh())
 
 
 def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
@@ -168,11 +179,22 @@ def open_datasets(config: Any) -> tuple[data.Dataset, data.Dataset]:
     return train_set, eval_set
 
 
+def check_trained_on(recipe: build.Recipe, dataset: data.Dataset) -> None:
+    """Raises ValueError for a training set without an object to train on."""
+    columns, keep = dataset.table, recipe.data.keep_difficult
+    if columns.trained_on(keep_difficult=keep).any():
+        return
+    left_out = (columns.difficult & ~columns.crowd).sum()
+    hint = ", which config.data.keep_difficult=True keeps" * bool(left_out and not keep)
+    raise ValueError(
+        f"no image of {dataset.name} has an object to train on: of {len(columns.labels):,} objects "
+        f"{columns.crowd.sum():,} are crowds and {left_out:,} difficult{hint}"
+    )
+
+
 def check_truth(recipe: build.Recipe, dataset: data.Dataset) -> None:
     """Raises ValueError, before training, for an evaluation set without objects to detect."""
-    ignored = dataset.table.crowd
-    if recipe.evaluation.metric_name != "coco":
-        ignored = ignored | dataset.table.difficult
+    ignored = dataset.table.crowd | dataset.table.difficult
     if recipe.every.evaluation and ignored.all():
         raise ValueError(
             f"config.data.eval: {dataset.name} has no object to detect in its {len(dataset):,} "
