@@ -12,6 +12,7 @@ from jaxdet.data.check import Example
 from jaxdet.data.dataset import Dataset, classes, open
 from jaxdet.data.decode import decode, read_image, to_canvas
 from jaxdet.data.folder import IMAGES
+from jaxdet.data.images import images_in
 from jaxdet.data.source import Source
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "classes",
     "decode",
     "eval_batches",
+    "images_in",
     "open",
     "prepare",
     "read_image",
