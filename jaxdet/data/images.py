@@ -5,6 +5,7 @@ The one definition of the project: `prepare` and `predict` both use it.
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 import cv2
 
@@ -44,13 +45,21 @@ def images_in(
     """
     readable, unreadable = [], {}
     for path in files_in(folder):
-        if path.suffix.lower() in TEXTS:  # "BM" or "P3" would make an image of a list of words
-            continue
-        if cv2.haveImageReader(str(path)):
-            readable.append(path)
-        elif reason := _reason(path):
+        is_image, reason = examine(path)
+        if reason:
             unreadable[path] = reason
+        elif is_image:
+            readable.append(path)
     return readable, unreadable
+
+
+def examine(path: pathlib.Path) -> tuple[bool, str]:
+    """Return whether a file is an image, and why it cannot be read if it is called one."""
+    if path.suffix.lower() in TEXTS:  # "BM" or "P3" would make an image of a list of words
+        return False, ""
+    if cv2.haveImageReader(str(path)):
+        return True, ""
+    return False, _reason(path) or ""
 
 
 def files_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
@@ -61,15 +70,20 @@ def files_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     """
     if not pathlib.Path(folder).is_dir():
         raise ValueError(f"no folder at {folder}")
-    found, seen = [], set()
+    return sorted(walk(folder))
+
+
+def walk(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yield the files of `files_in` one after another: a folder's own, sorted, then those below."""
+    seen = set()
     for here, below, names in os.walk(folder, followlinks=True):
-        below[:] = [name for name in below if name[0] != "." and name != "__MACOSX"]
+        below[:] = sorted(name for name in below if name[0] != "." and name != "__MACOSX")
         if (real := os.path.realpath(here)) in seen:  # a link to a folder above itself
             below.clear()
             continue
         seen.add(real)
-        found += [pathlib.Path(here, name) for name in names if name[0] != "."]
-    return sorted(path for path in found if path.is_file())
+        files = (pathlib.Path(here, name) for name in sorted(names) if name[0] != ".")
+        yield from (path for path in files if path.is_file())
 
 
 def _reason(path: pathlib.Path) -> str | None:
