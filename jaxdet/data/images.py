@@ -57,7 +57,8 @@ def examine(path: pathlib.Path) -> tuple[bool, str]:
     """Return whether a file is an image, and why it cannot be read if it is called one."""
     if path.suffix.lower() in TEXTS:  # "BM" or "P3" would make an image of a list of words
         return False, ""
-    if cv2.haveImageReader(str(path)):
+    # As bytes: OpenCV crashes at a str that has surrogates for what is not UTF-8.
+    if path.exists() and cv2.haveImageReader(os.fsencode(path)):
         return True, ""
     return False, _reason(path) or ""
 
@@ -70,11 +71,14 @@ def files_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     """
     if not pathlib.Path(folder).is_dir():
         raise ValueError(f"no folder at {folder}")
-    return sorted(walk(folder))
+    return sorted(path for path in walk(folder) if path.is_file())
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Yield the files of `files_in` one after another: a folder's own, sorted, then those below."""
+    """Yield files one after another: a folder's own, sorted, then those below.
+
+    They are those of `files_in`, and links to what is not there.
+    """
     seen = set()
     for here, below, names in os.walk(folder, followlinks=True):
         below[:] = sorted(name for name in below if name[0] != "." and name != "__MACOSX")
@@ -83,7 +87,7 @@ def walk(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
             continue
         seen.add(real)
         files = (pathlib.Path(here, name) for name in sorted(names) if name[0] != ".")
-        yield from (path for path in files if path.is_file())
+        yield from (path for path in files if path.is_file() or path.is_symlink())
 
 
 def _reason(path: pathlib.Path) -> str | None:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from jaxdet.data import images
@@ -103,10 +104,12 @@ class Files:
     def _examined(self, path: Path, name: str) -> File | None:
         if path.suffix.lower() in VIDEOS:
             return File(path, name, is_video=True)
-        if path == self._source:  # whatever it is called; `read_image` says what is wrong with it
-            return File(path, name)
         is_image, reason = images.examine(path)
-        return File(path, name, reason=reason) if is_image or reason else None
+        if is_image or reason:
+            return File(path, name, reason=reason)
+        if path == self._source:  # whatever it is called; reading says what is wrong with it
+            return File(path, name, is_video=cv2.VideoCapture(str(path)).isOpened())
+        return None
 
     def _is_below_output(self, folder: Path) -> bool:
         return folder.resolve().is_relative_to(self._output)

@@ -74,8 +74,8 @@ def predict(
     if videos.is_stream(str(source)):
         if shard:
             raise ValueError(f"{source} is a stream, which has no shards")
-        record = Record(output, None, {})
-        return _run(detector, _of_stream(str(source)), record, outputs(), save, settings)
+        events = _of_stream(str(source), Stream.open(str(source)))
+        return _run(detector, events, Record(output, None, {}), outputs(), save, settings)
     files = Files(Path(source), output, shard or Shard())
     count, is_numbered = files.survey()
     if not count and not shard:
@@ -136,10 +136,10 @@ def _flush(
 
 def _of_files(files: Files, record: Record, bar: tqdm) -> Iterator[_Seen | _Done]:
     """The images in the files that the record does not have yet."""
-    rest, last = iter(files), ""
+    rest, there, last = iter(files), 0, ""
     for file in itertools.islice(rest, record.files):
-        last = file.name
-    if last != record.last:
+        there, last = there + 1, file.name
+    if (there, last) != (record.files, record.last):
         raise ValueError(
             f"{record.path} ends with {record.last}, and that is not file {record.files} of "
             f"{files.root}: its files have changed; choose another --output, or remove that file "
@@ -167,13 +167,13 @@ def _of_file(file: File) -> Iterator[_Seen | _Done]:
     yield _Done(file, reason)
 
 
-def _of_stream(source: str) -> Iterator[_Seen | _Done]:
+def _of_stream(source: str, stream: Stream) -> Iterator[_Seen | _Done]:
     """The newest frames, until the stream ends or Ctrl-C."""
     address = urlsplit(source)  # without the password that it may have
     name = f"{address.hostname or 'stream'}{address.path}" if address.scheme else f"camera-{source}"
     file = File(Path(source), re.sub(r"[^\w.-]+", "-", name), is_video=True)
     seen = 0
-    with Stream.open(source) as stream, _interrupt_ends(stream):
+    with stream, _interrupt_ends(stream):
         for frame in tqdm(stream, unit="frame"):
             seen += 1
             yield _Seen(file, frame.image, frame)
