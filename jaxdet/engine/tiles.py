@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxdet.types import ImageDetections, Shape
 
-_NEAR = 0.01  # of a tile's side: a box that ends this near to a border is cut by it
+_NEAR = 0.02  # of a tile's side: a box that ends this near to a border is cut by it
 _COVERED = 0.5  # share of a cut box that lies in another box
 
 
