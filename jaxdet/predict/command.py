@@ -20,6 +20,7 @@ number in the file name if every file has its own (as in COCO and VOC), else ima
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,11 +81,16 @@ def _listed(text: str) -> list[str]:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    path = lambda text: Path(text).expanduser()  # the shell does not expand --output=~/out
+    user = os.path.expanduser  # the shell does not expand --output=~/out
     add = parser.add_argument
     add("--workdir", required=True, help="folder of a trained detector")
-    add("--input", required=True, help="image, video, folder, number of a camera, or address")
-    add("--output", type=path, required=True, help="folder to write to")
+    add(
+        "--input",
+        type=user,
+        required=True,
+        help="image, video, folder, number of a camera, or address",
+    )
+    add("--output", type=lambda text: Path(user(text)), required=True, help="folder to write to")
     old = ("--score_threshold",)
     add("--score", *old, type=float, default=0.3, help="only detections above it, default 0.3")
     add("--iou", type=float, help="overlap above which NMS drops a box, default the recipe's")

@@ -83,8 +83,10 @@ class Stream:
             yield Frame(number, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), self._rate, seconds)
 
     def stop(self) -> None:
-        """Ends the stream, after the frame that is waiting."""
+        """Ends the stream, after the frame that is waiting; may be called by a signal."""
         self._ended = True
+        with self._ready:
+            self._ready.notify()
 
     def __enter__(self) -> "Stream":
         return self
@@ -108,7 +110,10 @@ class Stream:
 
 
 class Writer:
-    """A video file; its folder is created."""
+    """A video file; its folder is created.
+
+    An odd width or height loses a line of pixels: the format allows only even sizes.
+    """
 
     def __init__(self, path: Path, image: np.ndarray, rate: float):
         """OSError if OpenCV cannot write it."""
