@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxdet.augment import views
 from jaxdet.boxes.suppression import best_of_each_class
@@ -222,6 +223,13 @@ def _require(keys: Iterable[str], block: Any, where: str) -> None:
     missing = [key for key in keys if key not in block]
     if missing:
         raise ValueError(f"{where} lacks {missing[0]!r}")
+
+
+def detector_with(recipe: Recipe, evaluation: Mapping[str, Any]) -> Detector:
+    """The recipe's detector with other values in the block `evaluation`."""
+    config = ConfigDict(recipe.config)
+    config.evaluation.update(evaluation)
+    return _detector(config, recipe.detector.classes)
 
 
 def _detector(config: Any, classes: tuple[str, ...]) -> Detector:

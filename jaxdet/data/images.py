@@ -5,7 +5,7 @@ The one definition of the project: `prepare` and `predict` both use it.
 
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import cv2
 
@@ -54,13 +54,22 @@ def sort_out(
     """Return which of some files are images, and why others cannot be read; see `images_in`."""
     readable, unreadable = [], {}
     for path in files:
-        if path.suffix.lower() in TEXTS:  # "BM" or "P3" would make an image of a list of words
-            continue
-        if cv2.haveImageReader(str(path)):
-            readable.append(path)
-        elif reason := _reason(path):
+        is_image, reason = examine(path)
+        if reason:
             unreadable[path] = reason
+        elif is_image:
+            readable.append(path)
     return readable, unreadable
+
+
+def examine(path: pathlib.Path) -> tuple[bool, str]:
+    """Return whether a file is an image, and why it cannot be read if it is called one."""
+    if path.suffix.lower() in TEXTS:  # "BM" or "P3" would make an image of a list of words
+        return False, ""
+    # As bytes: OpenCV crashes at a str that has surrogates for what is not UTF-8.
+    if path.exists() and cv2.haveImageReader(os.fsencode(path)):
+        return True, ""
+    return False, _reason(path) or ""
 
 
 def files_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
@@ -71,15 +80,23 @@ def files_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     """
     if not pathlib.Path(folder).is_dir():
         raise ValueError(f"no folder at {folder}")
-    found, seen = [], set()
+    return sorted(path for path in walk(folder) if os.path.isfile(path))
+
+
+def walk(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yield files one after another: a folder's own, sorted, then those below.
+
+    They are those of `files_in`, and links to what is not there.
+    """
+    seen = set()
     for here, below, names in os.walk(folder, followlinks=True):
-        below[:] = [name for name in below if name[0] != "." and name != "__MACOSX"]
+        below[:] = sorted(name for name in below if name[0] != "." and name != "__MACOSX")
         if (real := os.path.realpath(here)) in seen:  # a link to a folder above itself
             below.clear()
             continue
         seen.add(real)
-        found += [pathlib.Path(here, name) for name in names if name[0] != "."]
-    return sorted(filter(os.path.isfile, found))
+        files = (pathlib.Path(here, name) for name in sorted(names) if name[0] != ".")
+        yield from (path for path in files if path.is_file() or path.is_symlink())
 
 
 def _reason(path: pathlib.Path) -> str | None:
