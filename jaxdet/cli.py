@@ -17,7 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jaxdet import build
-from jaxdet.training import old_recipes, workdir
+from jaxdet.training import compilation, old_recipes, workdir
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and images.")
@@ -43,6 +43,7 @@ def call(
     )
     add_arguments(parser)
     args = parser.parse_args(argv)
+    compilation.keep()
     try:
         return work(args) or 0
     except KeyboardInterrupt:
@@ -62,6 +63,7 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
         sys.exit(f"jaxdet: unknown arguments {argv[1:]}, expected flags such as --config=FILE")
     if not flags.FLAGS["verbosity"].present:
         _silence_libraries()
+    compilation.keep()
     try:
         if CONFIG.value is not None:
             build.check_keys(CONFIG.value)
