@@ -121,6 +121,7 @@ class Recipe:
     init_from: str
     log: tuple[str, ...]  # names of trackers, see `training/trackers.py`
     steps: int
+    epochs: float  # if not 0, the steps are these
     rate: optax.Schedule  # number of updates done -> learning rate of the next
     detector: Detector
     parts: Mapping[str, Any]  # part of the network -> its block, in the order they run
@@ -173,6 +174,7 @@ def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
         init_from=config.init_from,
         log=tuple(config.get("log", trackers.DEFAULT)),
         steps=config.schedule.steps,
+        epochs=config.schedule.get("epochs", 0),
         rate=rate(config),
         detector=detector,
         parts=parts,

@@ -16,11 +16,31 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jaxdet import build
+from jaxdet import build, limits
 from jaxdet.training import compilation, old_recipes, workdir
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and images.")
+
+
+def number(kind: Callable[[str], float], legal: limits.Range, what: str) -> Callable[[str], float]:
+    """A type for argparse: an int or float in a range; `what` describes it in the message."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or value not in legal:
+            raise argparse.ArgumentTypeError(f"{text!r} given, expected {what}, {legal}")
+        return value
+
+    return parse
+
+
+share = number(float, limits.SHARE, "a number")
+positive = number(int, limits.COUNT, "a whole number")
+port = number(int, limits.Range(0, 65535), "a port")
 
 _MISTAKES = (ValueError, FloatingPointError, OSError, OverflowError, ImportError)
 

@@ -42,10 +42,12 @@ DEGREES = Range(0, 180)
 # By key; "block.key" comes before "key".
 RANGES = {
     # model, data, step, evaluation, every
-    **dict.fromkeys(("size", "canvas", "batch_size", "max_objects", "accumulate"), COUNT),
+    **dict.fromkeys(("size", "batch_size", "max_objects", "accumulate"), COUNT),
     **dict.fromkeys(("sizes", "resize_every", "max_kept", "keep"), COUNT),
     **dict.fromkeys(("log", "picture", "checkpoint", "evaluation", "unfreeze_at"), NATURAL),
     **dict.fromkeys(("score_threshold", "iou_threshold"), SHARE),
+    "model.size": Range(1, 8192),
+    "data.canvas": Range(1, 16384),
     "patience": NATURAL,
     "seed": Range(0, 2**32 - 1),
     "mean": CHANNEL,

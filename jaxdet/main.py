@@ -25,7 +25,9 @@ from jaxdet.engine import evaluate, train, watch
 from jaxdet.training import best_checkpoint, logs, parallel, preemption, trackers, workdir
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "What to do.")
-UNTIL = flags.DEFINE_integer("until", None, "Save and stop at this step; run again to resume.")
+UNTIL = flags.DEFINE_integer(
+    "until", None, "Save and stop at this step; run again to resume.", lower_bound=1
+)
 FOLLOW = flags.DEFINE_bool("follow", False, "With --mode=eval: each checkpoint as it appears.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if several run.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes, if several run.")

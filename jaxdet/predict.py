@@ -259,8 +259,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="folder of a trained detector")
     parser.add_argument("--input", type=path, required=True, help="image, video, or folder")
     parser.add_argument("--output", type=path, required=True, help="folder to write to")
-    parser.add_argument("--score_threshold", type=float, default=0.3, help="default 0.3")
-    parser.add_argument("--batch_size", type=int, default=8, help="images at a time, default 8")
+    parser.add_argument("--score_threshold", type=cli.share, default=0.3, help="default 0.3")
+    parser.add_argument(
+        "--batch_size", type=cli.positive, default=8, help="images at a time, default 8"
+    )
 
 
 if __name__ == "__main__":

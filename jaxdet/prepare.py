@@ -86,7 +86,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root", type=Path, required=True, help="folder of images and labels")
     parser.add_argument("--name", required=True, help="name of the dataset in recipes")
-    parser.add_argument("--val", type=float, default=0.1, help="share for validation, default 0.1")
+    parser.add_argument(
+        "--val", type=cli.share, default=0.1, help="share for validation, default 0.1"
+    )
     dir = Path("~/tensorflow_datasets")
     parser.add_argument("--dir", type=Path, default=dir, help=f"where to write, default {dir}")
 

@@ -73,8 +73,14 @@ def start(config: Any, folder: epath.Path) -> Run:
     stored = checkpoint.read_description(folder)
     if stored:
         resuming.check_classes(stored, train_set)
-    config = _with_steps(config, train_set)
+    config = build.with_steps(config, images=len(train_set))
     recipe = build.recipe(config, train_set.classes)
+    if recipe.epochs:
+        print(
+            f"{recipe.epochs:g} epochs of {len(train_set):,} images in batches of "
+            f"{recipe.data.batch_size} are {recipe.steps:,} steps, whatever config.schedule.steps is",
+            flush=True,
+        )
     check_truth(recipe, eval_set)
     # A run that resumes needs no file of init_from, which may be gone.
     resumes = bool(checkpoint.steps(folder))
@@ -153,19 +159,6 @@ def check(config: Any) -> None:
     check_numbers(recipe, parallel.mesh())
 
 
-def _with_steps(config: Any, dataset: data.Dataset) -> Any:
-    """The config with the steps that its epochs are, which is said."""
-    counted = build.with_steps(config, images=len(dataset))
-    if counted is not config:
-        print(
-            f"{config.schedule.epochs:g} epochs of {len(dataset):,} images in batches of "
-            f"{config.data.batch_size} are {counted.schedule.steps:,} steps; "
-            f"config.schedule.steps={config.schedule.steps} does not count",
-            flush=True,
-        )
-    return counted
-
-
 def _announced(program: Callable[[int], Callable]) -> Callable[[int], compilation.Announced]:
     """The same programs, which say when they are compiled."""
     announced = functools.cache(lambda step: compilation.Announced(step, "the training step"))
@@ -193,9 +186,13 @@ def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
         recipe.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
     buckets.check(recipe)
-    for size in recipe.step.sizes:
+    for size in (recipe.detector.size, *recipe.step.sizes):
         for shape in buckets.input_shapes(recipe, size):
-            init_from.anchor_count(recipe.detector, shape)
+            try:
+                init_from.anchor_count(recipe.detector, shape)
+            except (ValueError, ZeroDivisionError) as error:  # the latter without any channels
+                pixels = "x".join(map(str, shape))
+                raise ValueError(f"config.model, with inputs of {pixels} pixels: {error}") from error
     if recipe.step.unfreeze_at and recipe.optimiser_name == "adamw":
         raise ValueError(
             "config.step.unfreeze_at needs config.optimiser.name='sgd': AdamW, whose moments would "
