@@ -78,7 +78,7 @@ def start(config: Any, folder: epath.Path) -> Run:
     if recipe.epochs:
         print(
             f"{recipe.epochs:g} epochs of {len(train_set):,} images in batches of "
-            f"{recipe.data.batch_size} are {recipe.steps:,} steps, whatever config.schedule.steps is",
+            f"{recipe.data.batch_size} are {recipe.steps:,} steps; config.schedule.steps is unused",
             flush=True,
         )
     check_truth(recipe, eval_set)
@@ -192,7 +192,7 @@ def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
                 init_from.anchor_count(recipe.detector, shape)
             except (ValueError, ZeroDivisionError) as error:  # the latter without any channels
                 pixels = "x".join(map(str, shape))
-                raise ValueError(f"config.model, with inputs of {pixels} pixels: {error}") from error
+                raise ValueError(f"config.model, with {pixels} pixels: {error}") from error
     if recipe.step.unfreeze_at and recipe.optimiser_name == "adamw":
         raise ValueError(
             "config.step.unfreeze_at needs config.optimiser.name='sgd': AdamW, whose moments would "
