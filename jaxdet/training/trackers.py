@@ -7,6 +7,7 @@ and add it to `TRACKERS`.
 
 import csv
 import importlib.util
+import os
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -139,7 +140,7 @@ class WeightsAndBiases:
         """Its own process writes what it is given; there is nothing to wait for."""
 
     def close(self) -> None:
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 class MLflow:
@@ -151,20 +152,30 @@ class MLflow:
         import mlflow
 
         if not mlflow.is_tracking_uri_set():
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a server has a database
             mlflow.set_tracking_uri(f"{folder / 'mlflow'}")
-        self._client = mlflow.MlflowClient()
+        try:
+            self._client = mlflow.MlflowClient()
+            self._run = self._run_in(folder, config)
+        except mlflow.exceptions.MlflowException as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"config.log: MLflow cannot start: {reason}") from error
+
+    def _run_in(self, folder: epath.Path, config: Mapping[str, Any]) -> str:
+        """The id of the run of this folder, which is started if there is none."""
         path = folder / "mlflow_run"
         if path.exists():
-            self._run = path.read_text()
-            self._client.update_run(self._run, status="RUNNING")
-            return
+            run = path.read_text()
+            self._client.update_run(run, status="RUNNING")
+            return run
         experiment = self._client.get_experiment_by_name(PROJECT)
         number = experiment.experiment_id if experiment else self._client.create_experiment(PROJECT)
-        self._run = self._client.create_run(number, run_name=folder.name).info.run_id
-        self._client.log_dict(self._run, dict(config), workdir.CONFIG)
+        run = self._client.create_run(number, run_name=folder.name).info.run_id
+        self._client.log_dict(run, dict(config), workdir.CONFIG)
         for key, value in workdir.flat(config).items():
-            self._client.log_param(self._run, key, str(value)[:500])
-        workdir.write_text(path, self._run)
+            self._client.log_param(run, key, str(value)[:500])
+        workdir.write_text(path, run)
+        return run
 
     def scalars(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
