@@ -21,6 +21,6 @@ def get_config() -> ConfigDict:
     config.model.backbone = dict(name="vgg16_features", norm="batch_norm", width=0.25)
     config.model.neck.width = 0.25
     config.data.batch_size = 8
-    config.schedule.update(steps=1400, peak=2e-3)
+    config.schedule.update(steps=1400, peak=2e-3, warmup=50 / 1400)
     config.optimiser.clip_norm = 10.0  # the first gradients are five times as large as later ones
     return config

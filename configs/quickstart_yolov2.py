@@ -20,6 +20,6 @@ def get_config() -> ConfigDict:
     config.model.size = 224
     config.model.backbone.width = config.model.neck.width = 0.25
     config.model.detector.priors = PRIORS
-    config.schedule.update(steps=1200, peak=2e-3)
+    config.schedule.update(steps=1200, peak=2e-3, warmup=50 / 1200)
     config.optimiser.clip_norm = 10.0  # the first gradients are fifty times as large as later ones
     return config

@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.augment.colour.update(brightness=0.0, hue=0.0, swap_probability=0.0)
     config.augment.colour.update(contrast=(1.0, 1.0), saturation=(1.0, 1.0))
     # 660 epochs of 610 steps; the first epoch warms up.
-    config.schedule.update(steps=402_600, peak=0.15, warmup=610)
+    config.schedule.update(steps=402_600, peak=0.15, warmup=1 / 660)
     config.evaluation.update(score_threshold=0.001, iou_threshold=0.55, max_kept=300)
     config.evaluation.candidates = 300
     return config

@@ -30,8 +30,8 @@ def get_config() -> ConfigDict:
     config.model.detector = dict(name="yolov2", priors=(CLUSTERED,), direct_location=True)
     config.model.detector.update(box_loss="yolov2", class_loss="cross_entropy")
     config.data.batch_size = 64
-    config.schedule.update(steps=80_200, boundaries=(40_000, 60_000))
-    config.schedule.update(warmup=1_000, warmup_start=1e-3)
+    config.schedule.update(steps=80_200, boundaries=(400 / 802, 600 / 802))
+    config.schedule.update(warmup=10 / 802, warmup_start=1e-3)
     config.step.sizes = tuple(range(320, 609, 32))
     config.evaluation.score_threshold = 0.005
     return config

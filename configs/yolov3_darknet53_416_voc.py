@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 64
     config.augment.mix = (dict(name="mixup", alpha=1.5),)
     config.schedule = dict(name="cosine", steps=51_800, peak=1e-3, end=0.0)
-    config.schedule.update(warmup=1_000, warmup_start=1e-3)
+    config.schedule.update(warmup=1_000 / 51_800, warmup_start=1e-3, epochs=0.0)
     config.step.sizes = tuple(range(320, 609, 32))
     config.evaluation.score_threshold = 0.005
     return config

@@ -17,12 +17,32 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from jaxdet import build, recipes
+from jaxdet import build, limits, recipes
 from jaxdet.parser import INTERRUPTED, Parser, refuse
-from jaxdet.training import old_recipes, workdir
+from jaxdet.training import compilation, old_recipes, workdir
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "the recipe: a name below, or a file")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and images")
+
+
+def number(kind: Callable[[str], float], legal: limits.Range, what: str) -> Callable[[str], float]:
+    """A type for argparse: an int or float in a range; `what` describes it in the message."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or value not in legal:
+            raise argparse.ArgumentTypeError(f"{text!r} given, expected {what}, {legal}")
+        return value
+
+    return parse
+
+
+share = number(float, limits.SHARE, "a number")
+positive = number(int, limits.COUNT, "a whole number")
+port = number(int, limits.Range(0, 65535), "a port")
 
 _MISTAKES = (ValueError, FloatingPointError, OSError, OverflowError, ImportError)
 
@@ -60,6 +80,7 @@ def call(
     parser = Parser(name, description, with_recipes=with_recipes)
     add_arguments(parser)
     args = parser.parse_args(argv)
+    compilation.keep()
     try:
         return work(args) or 0
     except KeyboardInterrupt:
@@ -81,6 +102,7 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
         refuse(f"unknown arguments {argv[1:]}, expected flags such as --config=FILE")
     if not flags.FLAGS["verbosity"].present:
         _silence_libraries()
+    compilation.keep()
     try:
         if CONFIG.value is not None:
             build.check_keys(CONFIG.value)

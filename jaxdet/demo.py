@@ -177,7 +177,9 @@ def _demo(args: argparse.Namespace) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="folder of a trained detector")
-    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 for any free port")
+    parser.add_argument(
+        "--port", type=cli.port, default=8000, help="default 8000; 0 for any free port"
+    )
 
 
 if __name__ == "__main__":

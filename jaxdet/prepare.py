@@ -114,7 +114,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root", type=Path, required=True, help="folder of images and labels")
     parser.add_argument("--name", required=True, help="name of the dataset in recipes")
-    parser.add_argument("--val", type=float, default=0.1, help="share for validation, default 0.1")
+    parser.add_argument(
+        "--val", type=cli.share, default=0.1, help="share for validation, default 0.1"
+    )
     parser.add_argument(
         "--background",
         action="store_true",

@@ -59,7 +59,7 @@ def test_a_canvas_that_is_none_is_refused(canvas):
     config = ConfigDict(recipe().config)
     del config.data.canvas
     config.data.canvas = canvas
-    with pytest.raises(ValueError, match=r"config\.data\.canvas is .*, expected a number of pixel"):
+    with pytest.raises(ValueError, match=r"config\.data\.canvas is .*, expected"):
         build.data(config)
 
 

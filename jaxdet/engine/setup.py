@@ -10,13 +10,15 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxdet import build, data
-from jaxdet.engine import buckets, evaluate, init_from
+from jaxdet.engine import buckets, evaluate, init_from, resuming
 from jaxdet.training import (
     checkpoint,
+    compilation,
     freezing,
     logs,
     parallel,
     state,
+    trackers,
     workdir,
 )
 from jaxdet.training.step import View
@@ -36,13 +38,21 @@ class Run:
     train_set: data.Dataset
     eval_set: data.Dataset
     iterator: Iterator[Batch]
-    program: Callable  # step number -> compiled (state, batch) -> (state, scalars)
+    program: Callable[[int], compilation.Announced]  # of a step; (state, batch) -> (state, scalars)
     predict: Callable  # (variables, batch) -> Detections, compiled for the mesh
     preview: Callable  # step number -> compiled (key, batch) -> what the network sees; see below
     state: state.TrainState
     checkpoints: checkpoint.Checkpoints
     log: logs.Log
     lock: IO[str] | None  # on `folder`, held by the first process
+
+    @functools.cached_property
+    def description(self) -> dict[str, Any]:
+        """What its checkpoints store about the model and about what it is trained on."""
+        return {
+            **self.recipe.description,
+            resuming.TRAINED_ON: resuming.trained_on(self.train_set),
+        }
 
     def close(self) -> None:
         """Waits for the checkpoint being written, and releases the folder."""
@@ -62,13 +72,22 @@ def start(config: Any, folder: epath.Path) -> Run:
     check(config)
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
+    stored = checkpoint.read_description(folder)
+    if stored:
+        resuming.check_classes(stored, train_set)
+    config = build.with_steps(config, images=len(train_set))
     recipe = build.recipe(config, train_set.classes)
+    if recipe.epochs:
+        print(
+            f"{recipe.epochs:g} epochs of {len(train_set):,} images in batches of "
+            f"{recipe.data.batch_size} are {recipe.steps:,} steps; config.schedule.steps is unused",
+            flush=True,
+        )
     check_trained_on(recipe, train_set)
     check_truth(recipe, eval_set)
     variables = init_from.initial_variables(recipe, "" if resumes else recipe.init_from)
     freezing.frozen_mask(variables["params"], recipe.step.frozen)  # raises if a pattern is wrong
     mesh = parallel.mesh()
-    program = recipe.programs(mesh)
 
     shapes = buckets.input_shapes(recipe)
     if len(shapes) > 1:
@@ -81,6 +100,8 @@ def start(config: Any, folder: epath.Path) -> Run:
     first = parallel.replicate(first, mesh)
     checkpoints = checkpoint.Checkpoints(folder, keep=recipe.every.keep)
     first = _restored(checkpoints, first, iterator, folder)
+    if stored:
+        _say_changes(stored, recipe, train_set, int(first.step))
     return Run(
         recipe=recipe,
         folder=folder,
@@ -88,12 +109,20 @@ def start(config: Any, folder: epath.Path) -> Run:
         train_set=train_set,
         eval_set=eval_set,
         iterator=iterator,
-        program=program,
-        predict=evaluate.predict_step(recipe.detector, mesh),
+        program=_announced(recipe.programs(mesh)),
+        predict=compilation.Announced(
+            evaluate.predict_step(recipe.detector, mesh), "the evaluation"
+        ),
         preview=preview(recipe),
         state=first,
         checkpoints=checkpoints,
-        log=logs.Log(folder, resumed_at=int(first.step), write=parallel.is_first()),
+        log=logs.Log(
+            folder,
+            resumed_at=int(first.step),
+            write=parallel.is_first(),
+            names=recipe.log,
+            config=recipe.config,
+        ),
         lock=lock,
     )
 
@@ -121,15 +150,33 @@ def _restored(
 def check(config: Any) -> None:
     """Raises ValueError for a config that cannot work, as far as that can be said without its data.
 
-    It takes seconds, and comes before datasets are downloaded or prepared.
+    It takes seconds, and comes before datasets are downloaded or prepared. ImportError if a tracker
+    is not installed.
     """
     build.check_keys(config)
-    check_numbers(build.recipe(config, ("one", "two")), parallel.mesh())
+    # Neither the classes nor the number of images matter here.
+    recipe = build.recipe(build.with_steps(config, images=10**9), ("one", "two"))
+    trackers.check(recipe.log)
+    check_numbers(recipe, parallel.mesh())
+
+
+def _announced(program: Callable[[int], Callable]) -> Callable[[int], compilation.Announced]:
+    """The same programs, which say when they are compiled."""
+    announced = functools.cache(lambda step: compilation.Announced(step, "the training step"))
+    return lambda number: announced(program(number))
+
+
+def _say_changes(
+    stored: dict[str, Any], recipe: build.Recipe, train_set: data.Dataset, number: int
+) -> None:
+    lines = resuming.changed_data(stored, train_set), resuming.changed_steps(stored, recipe, number)
+    for line in filter(None, lines):
+        print(line, flush=True)
 
 
 def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
-    """Raises ValueError for a batch that does not divide among the devices, no checkpoints kept,
-    unfreezing with AdamW, or an input size that the network cannot take."""
+    """Raises ValueError for a batch that does not divide among the devices, unfreezing with AdamW,
+    or an input size that the network cannot take."""
     parallel.check_batch_size(
         recipe.data.batch_size,
         mesh,
@@ -140,11 +187,13 @@ def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
         recipe.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
     buckets.check(recipe)
-    for size in recipe.step.sizes:
+    for size in (recipe.detector.size, *recipe.step.sizes):
         for shape in buckets.input_shapes(recipe, size):
-            init_from.anchor_count(recipe.detector, shape)
-    if recipe.every.keep < 1:
-        raise ValueError(f"config.every.keep is {recipe.every.keep}, expected at least 1")
+            try:
+                init_from.anchor_count(recipe.detector, shape)
+            except (ValueError, ZeroDivisionError) as error:  # the latter without any channels
+                pixels = "x".join(map(str, shape))
+                raise ValueError(f"config.model, with {pixels} pixels: {error}") from error
     if recipe.step.unfreeze_at and recipe.optimiser_name == "adamw":
         raise ValueError(
             "config.step.unfreeze_at needs config.optimiser.name='sgd': AdamW, whose moments would "
