@@ -110,6 +110,11 @@ def class_colour(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def css(colour: tuple[int, int, int]) -> str:
+    """A colour as a web page writes it, "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def ink(colour: tuple[int, int, int]) -> tuple[int, int, int]:
     """Black or white, whichever can be read on `colour`."""
     dark = np.dot(colour, (0.299, 0.587, 0.114)) < 128  # the luma of BT.601
