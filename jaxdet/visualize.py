@@ -19,6 +19,7 @@ _FONT_WEIGHT = 500
 _BACKGROUND = 32  # grey between the images of a sheet
 _GAP = 4  # pixels between them
 _ANCHOR_COLOUR = (255, 255, 0)
+_LUMA = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look, by BT.601
 
 
 def draw_boxes(
@@ -62,21 +63,23 @@ def place_labels(
     size: tuple[int, int],
     *,
     text_height: int | None = None,
+    avoid: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Where the labels of boxes [m, 4] go in an image of `size` (width, height): x1 y1 x2 y2 [m, 4].
+    """Where labels of boxes [m, 4] go in an image of `size` (width, height): x1 y1 x2 y2 [m, 4].
 
     No label covers another one, and all lie inside the image. The first box chooses first: above
     its top left corner, else inside it, else the nearest free place that touches the box. A label
     for which there is none is nan: its box is drawn without a name. `text_height` is in pixels;
-    the default follows the size of the image.
+    the default follows the size of the image. `avoid` [n, 4] are rectangles to leave free.
     """
+    avoid = np.zeros((0, 4)) if avoid is None else avoid
     limits = np.array([*size, *size], float)
     places = np.full((len(texts), 4), np.nan)
     for i, (box, text) in enumerate(zip(np.asarray(boxes_pixels), texts, strict=True)):
         box = np.clip(box, 0, limits - 1)
         extent = _label_size(text, size, text_height or _text_height(size))[:2]
         candidates = _label_places(np.round(box), np.array(extent), limits)
-        free = ~_covered(candidates, places[:i]).any(axis=1)
+        free = ~_covered(candidates, np.concatenate([avoid, places[:i]])).any(axis=1)
         if free.any():
             places[i] = candidates[free.argmax()]
     return places
@@ -86,8 +89,8 @@ def _label_places(box: np.ndarray, extent: np.ndarray, limits: np.ndarray) -> np
     """The places [n, 4] for a label that touch a box and are inside the image, the best first."""
     room = np.maximum(limits[:2] - extent, 0)
     first = np.array([[box[0], box[1] - extent[1]], box[:2]])
-    across = np.arange(box[0] - extent[0], box[2] + 1, max(1, extent[0] // 3))
-    down = np.arange(box[1] - extent[1], box[3] + 1, max(1, extent[1] // 2))
+    across = np.append(np.arange(box[0] - extent[0], box[2], max(1, extent[0] // 3)), box[2])
+    down = np.append(np.arange(box[1] - extent[1], box[3], max(1, extent[1] // 2)), box[3])
     others = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
     others = others[np.argsort(np.abs(others - first[0]).sum(axis=1), kind="stable")]
     corners = np.concatenate([first, others])
@@ -103,11 +106,18 @@ def _covered(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """The RGB colour of a class: the same in every image, and unlike those of its neighbours."""
+    """The RGB colour of a class: the same in every image, and unlike those of its neighbours.
+
+    None is so light or so dark that it could not be seen on white or on black.
+    """
     hue = 0.61803398875 * label % 1  # multiples of the golden ratio never repeat a hue
     value = (1.0, 0.75)[label // 8 % 2]
-    red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.55)[label // 16 % 2], value)
-    return round(255 * red), round(255 * green), round(255 * blue)
+    rgb = np.array(colorsys.hsv_to_rgb(hue, (0.85, 0.55)[label // 16 % 2], value))
+    luma = rgb @ _LUMA
+    rgb = rgb * min(1.0, 0.66 / luma)
+    rgb = rgb + (1 - rgb) * max(0.0, (0.36 - luma) / (1 - luma))
+    red, green, blue = np.round(255 * rgb).astype(int).tolist()
+    return red, green, blue
 
 
 def css(colour: tuple[int, int, int]) -> str:
@@ -117,7 +127,7 @@ def css(colour: tuple[int, int, int]) -> str:
 
 def ink(colour: tuple[int, int, int]) -> tuple[int, int, int]:
     """Black or white, whichever can be read on `colour`."""
-    dark = np.dot(colour, (0.299, 0.587, 0.114)) < 128  # the luma of BT.601
+    dark = np.dot(colour, _LUMA) < 128
     return (255, 255, 255) if dark else (0, 0, 0)
 
 

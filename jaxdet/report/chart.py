@@ -10,7 +10,7 @@ import numpy as np
 from jaxdet import visualize
 
 _SERIES = 8  # colours --s0 to --s7 of the page
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 10, 40  # margins in pixels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 10, 40  # margins in pixels
 _SIZE = (480, 260)
 _MAX_POINTS = 300  # per line; more would not be visible
 
@@ -133,7 +133,13 @@ class _Frame:
         at = np.array([self._at(x, y).split(",") for _, x, y in points], float).reshape(-1, 2)
         texts = [name for name, _, _ in points]
         around = np.concatenate([at - 4, at + 4], axis=1)
-        places = visualize.place_labels(around, texts, self._size, text_height=9)
+        places = visualize.place_labels(
+            around,
+            texts,
+            self._size,
+            text_height=11,
+            avoid=np.concatenate([at - 3, at + 3], axis=1),
+        )
         shown = ~np.isnan(places).any(axis=1)
         return [
             _text("name", (x1 + x2) / 2, y2 - 3, text, "middle")

@@ -36,7 +36,9 @@ def _model(evidence: Evidence) -> dict[str, str]:
     model = recipe.config["model"]
     parts = [part for part in model if isinstance(model[part], Mapping | list | tuple)]
     parts = [part for part in parts if part == "backbone" or part == "neck" or "head" in part]
-    names = [f"{part.replace('_', ' ')} {' + '.join(build.names_of(model[part]))}" for part in parts]
+    names = [
+        f"{part.replace('_', ' ')} {' + '.join(build.names_of(model[part]))}" for part in parts
+    ]
     (family,) = build.names_of(model["detector"])
     return {
         "Model": f"{family}: {', '.join(names)}; {parameters(recipe):,} parameters",
@@ -52,14 +54,18 @@ def parameters(recipe: build.Recipe) -> int:
 
 def _data(evidence: Evidence) -> dict[str, str]:
     of, dataset = evidence.recipe.data, evidence.dataset
+    imported = f"elsewhere: the weights were converted; the recipe is for {of.train}"
     return {
         "Evaluated on": f"{of.eval}: {_counts(dataset)}, {len(dataset.classes)} classes",
-        "Trained on": _training_set(of) if evidence.step else _imported(of),
+        "Trained on": _training_set(of) if evidence.step else imported,
     }
 
 
 def _counts(dataset: data.Dataset) -> str:
-    return f"{len(dataset):,} images, {len(dataset.table.labels):,} objects"
+    table = dataset.table
+    difficult = int((table.difficult | table.crowd).sum())
+    of_them = f" ({difficult:,} difficult or crowds)" if difficult else ""
+    return f"{len(dataset):,} images, {len(table.labels):,} objects{of_them}"
 
 
 def _training_set(of: build.Data) -> str:
@@ -69,23 +75,21 @@ def _training_set(of: build.Data) -> str:
     return f"{of.train}: {_counts(data.open(of.train, **of.place))}"
 
 
-def _imported(of: build.Data) -> str:
-    return f"not trained here: weights from elsewhere, in a recipe for {of.train}"
-
-
 def _run(evidence: Evidence) -> dict[str, str]:
     config, known = evidence.recipe.config, origin.read(evidence.workdir)
+    purpose = {"Purpose": evidence.recipe.purpose} if evidence.recipe.purpose else {}
+    if not evidence.step:
+        return purpose
     schedule, optimiser = config["schedule"], build.names_of(config["optimiser"])[0]
     rate = f", peak rate {schedule['peak']:g}" if "peak" in schedule else ""
     how = f"{optimiser}, {schedule['name']}{rate}, {config['data']['batch_size']} images a step"
-    steps = f"step {evidence.step:,}" + (f" of {schedule['steps']:,}; {how}" if evidence.step else "")
     return {
-        "Checkpoint": steps,
-        "Started from": config["init_from"] or "random weights" if evidence.step else "imported weights",
-        "Seed": str(config["seed"]) if evidence.step else "none",
+        "Checkpoint": f"step {evidence.step:,} of {schedule['steps']:,}; {how}",
+        "Started from": config["init_from"] or "random weights",
+        "Seed": str(config["seed"]),
         "Began": known.get("began", NOT_RECORDED).replace("T", " "),
         "Commit": _version(known),
-        "Purpose": evidence.recipe.purpose or "not stated (config.purpose)",
+        **purpose,
     }
 
 
@@ -113,7 +117,8 @@ def _recipe(evidence: Evidence) -> str:
     if not rows:
         return markup.paragraph(f"The recipe is {name}{why}, unchanged.")
     table = markup.table(["key", name, "this run"], rows)
-    summary = f"The recipe is {name}{why}, with {len(rows)} keys changed"
+    changed = "1 key" if len(rows) == 1 else f"{len(rows)} keys"
+    summary = f"The recipe is {name}{why}, with {changed} changed"
     return f"<details><summary>{html.escape(summary)}</summary>{table}</details>"
 
 
@@ -121,7 +126,9 @@ def _recipes() -> dict[str, dict[str, Any]]:
     """Our recipes, by name, as flat plain values."""
     folder = next((folder for folder in _RECIPES if folder.is_dir()), None)
     files = sorted(folder.glob("[!_]*.py")) if folder else []
-    return {path.stem: _plain(runpy.run_path(str(path))["get_config"]().to_dict()) for path in files}
+    return {
+        path.stem: _plain(runpy.run_path(str(path))["get_config"]().to_dict()) for path in files
+    }
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,7 +140,11 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 def _as_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_as_json(each) for each in value]
-    return {key: _as_json(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+    return (
+        {key: _as_json(each) for key, each in value.items()}
+        if isinstance(value, Mapping)
+        else value
+    )
 
 
 def _differences(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

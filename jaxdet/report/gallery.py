@@ -121,7 +121,8 @@ def figure(evidence: Evidence, i: int, marks: Sequence[Mark], caption: str) -> s
     return (
         f'<figure class="photo"><button><svg class="picture" viewBox="0 0 {width} {height}">'
         f'<image width="{width}" height="{height}" href="{_data_uri(image)}"/>{"".join(drawn)}'
-        f"</svg></button><figcaption>{html.escape(caption)} <span>{name}</span></figcaption></figure>"
+        f"</svg></button><figcaption>{html.escape(caption)} <span>{name}</span></figcaption>"
+        "</figure>"
     )
 
 

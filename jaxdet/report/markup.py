@@ -5,6 +5,8 @@ import string
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxdet import visualize
+
 TEMPLATE = Path(__file__).with_name("page.html")
 NOTHING = "–"  # in a table, where a value is not defined
 
@@ -62,8 +64,7 @@ def table(
     With the class "sortable", a click on a header sorts by that column.
     """
     is_number = [
-        i in safe or all(c == NOTHING or c[-1].isdigit() for c in cells)
-        for i, cells in enumerate(zip(*rows, strict=True))
+        all(c[-1] in f"{NOTHING}0123456789" for c in cells) for cells in zip(*rows, strict=True)
     ]
     side = ["number" if is_ else "text" for is_ in is_number] or ["text"] * len(header)
     label = lambda text: f"<button>{html.escape(text)}</button>"
@@ -79,6 +80,12 @@ def table(
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     whole = f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="wide">{whole}</div>'
+
+
+def dotted(name: str, label: int) -> str:
+    """The name of a class behind a dot of its colour."""
+    colour = visualize.css(visualize.class_colour(label))
+    return f'<i class="dot" style="--c:{colour}"></i>{html.escape(name)}'
 
 
 def bar(value: float | None, top: float = 1.0) -> str:

@@ -72,8 +72,8 @@ def _which_ap50(evidence: Evidence) -> str:
     area = markup.percent(evidence.voc["mAP_area"])
     if evidence.recipe.evaluation.metric is coco:
         return (
-            "AP50 of the tiles and of each class is COCO's, read off at 101 points; error types and "
-            f"object sizes need the area under the curve, by which the mean AP50 is {area}."
+            "AP50 of the tiles and of each class is COCO's, read off at 101 points; error types "
+            f"and object sizes need the area under the curve, by which the mean AP50 is {area}."
         )
     if evidence.recipe.evaluation.metric is voc:
         return "Where nothing else is said, AP50 is the area under the curve: mAP_area."

@@ -20,7 +20,9 @@ def learning_curves(evidence: Evidence) -> str:
     losses = {name: curve for name, curve in losses.items() if name not in _HIDDEN}
     rates = {name: losses.pop(name) for name in list(losses) if name == "learning_rate"}
     if not losses:
-        return "<p>There is no training log in this workdir: its weights were trained elsewhere.</p>"
+        return (
+            "<p>There is no training log in this workdir: its weights were trained elsewhere.</p>"
+        )
     charts = [_curves(losses, "loss")]
     results = {
         name: (steps, [100 * value for value in values])
@@ -46,9 +48,9 @@ def over_threshold(evidence: Evidence) -> str:
     if not len(at["score"]):
         return "<p>There are no detections.</p>"
     names = {"precision": "precision", "recall": "recall", "F1": "f1"}
-    series = {
-        name: (at["score"][::-1], 100 * at[key][::-1]) for name, key in names.items()
-    }
+    grid = np.linspace(0, at["score"][0], 201)
+    kept = np.searchsorted(-at["score"], -grid, side="right") - 1
+    series = {name: (grid, 100 * at[key][kept]) for name, key in names.items()}
     x, y = chart.Axis("score threshold", 0.0, 1.0), chart.Axis("%", 0.0, 100.0)
     drawn = chart.lines(series, x=x, y=y, mark=best["score"], title="over the score threshold")
     rows = []
@@ -60,8 +62,8 @@ def over_threshold(evidence: Evidence) -> str:
             rows.append([name, f"{at['detections'][kept - 1]:,}", *shares])
     table = markup.table(["at least", "detections", *names], rows)
     text = (
-        "All classes together, at IoU 0.5. The dashed line is the threshold with the best F1, which "
-        "this page uses wherever one is needed: choose yours by what an error costs you."
+        "All classes together, at IoU 0.5. The dashed line is the threshold with the best F1, "
+        "which this page uses wherever one is needed: choose yours by what an error costs you."
     )
     return markup.paragraph(text) + markup.row([drawn, table])
 
@@ -82,7 +84,8 @@ def precision_recall(evidence: Evidence) -> str:
     if len(charts) > _MAX_CURVES:
         charts.sort(key=lambda each: -each[0])
     charts = [drawn for _, drawn in charts]
-    text = f"At IoU 0.5, over all detections of a class; beside its name is its {ap50_name(evidence)}, %."
+    text = "At IoU 0.5, over all detections of a class; beside its name is its "
+    text += f"{ap50_name(evidence)}, in percent."
     folded = charts[_MAX_CURVES:]
     more = (
         f"<details><summary>{len(folded)} more classes, with fewer objects</summary>"
@@ -110,8 +113,8 @@ def class_scatters(evidence: Evidence) -> str:
         points = [(names[k], values[k], 100 * average[k], _colour(k)) for k in known]
         charts.append(chart.scatter(points, x=across, y=up, title=title))
     text = (
-        "One dot per class. r is Pearson's correlation of AP with the logarithm of the x axis, p the "
-        "share of random pairings of the classes that correlate at least as strongly (a two-sided "
+        "One dot per class. r is Pearson's correlation of AP with the logarithm of the x axis, p "
+        "the share of random pairings of the classes that correlate at least as strongly (a two-sided "
         "permutation test): above 0.05, r may well be chance."
     )
     return markup.paragraph(text) + markup.row(charts)

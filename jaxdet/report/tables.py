@@ -46,13 +46,13 @@ def class_table(evidence: Evidence) -> str:
         at = _at_threshold(evidence.confident, label)
         counts = [f"{each['objects']:,}", f"{each['found']:,}"]
         numbers_ = [markup.bar(ap50(evidence, name)), *map(markup.percent, [second, *at])]
-        rows.append([name, *counts, *numbers_])
+        rows.append([markup.dotted(name, label), *counts, *numbers_])
     text = "In percent; precision and recall at the threshold. Click a column's name to sort."
     left_out = (
         f"Not in the table, because {evidence.recipe.data.eval} has no object of them (in brackets "
         f"their detections, all wrong): {', '.join(absent)}."
     )
-    shown = markup.table(header, rows, css="sortable", safe=(3,))
+    shown = markup.table(header, rows, css="sortable", safe=(0, 3))
     return markup.paragraph(text) + shown + (markup.paragraph(left_out) if absent else "")
 
 
@@ -70,7 +70,8 @@ def confusion(evidence: Evidence) -> str:
     """The confusion matrix at the threshold: true class against predicted class."""
     names = [*evidence.dataset.classes, "background"]
     table = numbers.confusion(evidence.confident, len(evidence.dataset.classes))
-    used = [k for k in range(len(names)) if table[k].any() or table[:, k].any()]
+    used = [k for k in range(len(names) - 1) if table[k].any() or table[:, k].any()]
+    used.append(len(names) - 1)
     table = table[np.ix_(used, used)]
     names = [html.escape(names[k]) for k in used]
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
@@ -81,24 +82,40 @@ def confusion(evidence: Evidence) -> str:
             _cell(int(table[i, j]), share[i, j], f"{name} predicted as {names[j]}", same=i == j)
             for j in range(len(names))
         )
-        first = f'<th class="axis" rowspan="{len(names)}"><span>true class</span></th>'
+        first = f'<th class="axis" rowspan="{len(names)}"><span>← true class</span></th>'
         rows.append(f"<tr>{first if i == 0 else ''}<th>{name}</th>{cells}</tr>")
     text = (
         f"Matches at IoU 0.5 of the detections with a score of at least "
-        f"{evidence.threshold['score']:.3f}. A cell holds the number of objects; its shade, and the "
-        "percentages, are its share of its row, the true class. The last row counts detections that "
-        "match no object, the last column undetected objects."
+        f"{evidence.threshold['score']:.3f}. A cell holds the number of objects; its shade, and "
+        "the percentages, are its share of its row, the true class. The last row counts detections "
+        "that match no object, the last column undetected objects."
     )
+    dense = " dense" if len(names) > 30 else ""
     switch = (
         '<p class="switch"><label><input type="radio" name="cells" checked> counts</label>'
         '<label><input type="radio" name="cells" class="shares"> % of the row</label></p>'
     )
     return (
-        f'{markup.paragraph(text)}<div class="matrix">{switch}<div class="wide">'
-        f'<table class="confusion"><tr><td colspan="2"></td><th class="axis" '
-        f'colspan="{len(names)}">predicted class</th></tr><tr><td colspan="2"></td>{head}</tr>'
-        f"{''.join(rows)}</table></div></div>"
+        f'{markup.paragraph(text)}<div class="beside"><div class="matrix">{switch}'
+        f'<div class="wide">'
+        f'<table class="confusion{dense}"><tr><td colspan="2"></td><th class="axis" '
+        f'colspan="{len(names)}"><span>predicted class →</span></th></tr>'
+        f'<tr><td colspan="2"></td>{head}</tr>'
+        f"{''.join(rows)}</table></div></div>{_confusions(table, share, names)}</div>"
     )
+
+
+def _confusions(table: np.ndarray, share: np.ndarray, names: Sequence[str]) -> str:
+    """The pairs of classes that are taken for one another most often; `names` are HTML."""
+    pairs = table[:-1, :-1] * (1 - np.eye(len(names) - 1, dtype=int))
+    order = [divmod(int(k), len(names) - 1) for k in np.argsort(-pairs, axis=None, kind="stable")]
+    rows = [
+        [f"{names[i]} as {names[j]}", f"{pairs[i, j]:,}", markup.percent(share[i, j])]
+        for i, j in order[:10]
+        if pairs[i, j]
+    ]
+    header = ["most frequent confusions", "objects", "% of the class"]
+    return markup.table(header, rows, safe=(0,)) if rows else ""
 
 
 def _cell(count: int, share: float, meaning: str, *, same: bool) -> str:
@@ -119,9 +136,9 @@ def error_table(evidence: Evidence) -> str:
         for kind in errors.KINDS
     ]
     text = (
-        "The error types of TIDE (Bolya et al. 2020), over detections of any score. The cost is how "
-        "many points of mAP would be gained by mending this type of error alone, from an AP50 (area "
-        f"under the curve) of {markup.percent(evidence.errors['mAP'])}."
+        "The error types of TIDE (Bolya et al. 2020), over detections of any score. The cost is "
+        "how many points of mAP would be gained by mending this type of error alone, from an AP50 "
+        f"(area under the curve) of {markup.percent(evidence.errors['mAP'])}."
     )
     header = ["type", "meaning", "count", "cost, points"]
     return (
@@ -137,13 +154,13 @@ def missed(evidence: Evidence) -> str:
     objects = sum(int((~truth.difficult).sum()) for truth in truths)
     undetected = sum(int((~v.detected & ~t.difficult).sum()) for _, t, v in evidence.confident)
     at_threshold = sum(int(v.missed.sum()) for _, _, v in evidence.confident)
+    by_tide, threshold = evidence.errors["counts"]["missed"], evidence.threshold["score"]
     return (
-        f"Missed is counted twice. With detections of any score, {evidence.errors['counts']['missed']:,} "
-        f"of {objects:,} objects are missed: TIDE's number. At the threshold of "
-        f"{evidence.threshold['score']:.3f} there are fewer detections: {undetected:,} objects have "
-        f"no correct one. Of these, {undetected - at_threshold:,} have one of another class or with a "
-        f"poor box, and {at_threshold:,} have none at all; those are in the gallery of "
-        "missed objects."
+        f"Missed is counted twice. With detections of any score, {by_tide:,} of {objects:,} objects "
+        f"are missed: TIDE's number. At the threshold of {threshold:.3f} there are fewer detections: "
+        f"{undetected:,} objects have no correct one. Of these, {undetected - at_threshold:,} have "
+        f"one of another class or with a poor box, and {at_threshold:,} have none at all; those are "
+        "in the gallery of missed objects."
     )
 
 
