@@ -114,8 +114,8 @@ def class_scatters(evidence: Evidence) -> str:
         charts.append(chart.scatter(points, x=across, y=up, title=title))
     text = (
         "One dot per class. r is Pearson's correlation of AP with the logarithm of the x axis, p "
-        "the share of random pairings of the classes that correlate at least as strongly (a two-sided "
-        "permutation test): above 0.05, r may well be chance."
+        "the share of random pairings of the classes that correlate at least as strongly (a "
+        "two-sided permutation test): above 0.05, r may well be chance."
     )
     return markup.paragraph(text) + markup.row(charts)
 

@@ -156,11 +156,11 @@ def missed(evidence: Evidence) -> str:
     at_threshold = sum(int(v.missed.sum()) for _, _, v in evidence.confident)
     by_tide, threshold = evidence.errors["counts"]["missed"], evidence.threshold["score"]
     return (
-        f"Missed is counted twice. With detections of any score, {by_tide:,} of {objects:,} objects "
-        f"are missed: TIDE's number. At the threshold of {threshold:.3f} there are fewer detections: "
-        f"{undetected:,} objects have no correct one. Of these, {undetected - at_threshold:,} have "
-        f"one of another class or with a poor box, and {at_threshold:,} have none at all; those are "
-        "in the gallery of missed objects."
+        f"Missed is counted twice. With detections of any score, {by_tide:,} of {objects:,} "
+        f"objects are missed: TIDE's number. At the threshold of {threshold:.3f} there are fewer "
+        f"detections: {undetected:,} objects have no correct one. Of these, "
+        f"{undetected - at_threshold:,} have one of another class or with a poor box, and "
+        f"{at_threshold:,} have none at all; those are in the gallery of missed objects."
     )
 
 
