@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -213,6 +214,18 @@ def test_a_body_that_ends_early_is_refused(server):
         assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_client_that_leaves_early_is_no_error(server, capsys):
+    server.detector.detect = lambda images: time.sleep(0.1) or RedFinder().detect(images)
+    head = f"POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(PNG)}\r\n\r\n"
+    for _ in range(3):
+        with socket.create_connection(server.server_address) as client:
+            reset = struct.pack("ii", 1, 0)  # closing resets the connection
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            client.sendall(head.encode() + PNG)
+    time.sleep(0.5)
+    assert "Traceback" not in capsys.readouterr().err and post(server, PNG)[0] == 200
+
+
 def test_it_is_served_to_this_machine_alone(server):
     assert server.server_address[0] == "127.0.0.1"
 
@@ -236,14 +249,16 @@ DRIVER = """<script>
   const idle = async () => { await wait(); await queue; };
   let copied = "";
   Object.defineProperty(navigator, "clipboard", {value: {writeText: async t => { copied = t; }}});
-  const fake = document.createElement("canvas");
-  Object.assign(fake, {width: 100, height: 80});
-  const paint = fake.getContext("2d");
-  const fakeCamera = {getUserMedia: async () => {
-    setInterval(() => { paint.fillStyle = "#ff0000"; paint.fillRect(30, 20, 40, 30); }, 30);
-    return fake.captureStream(30);
-  }};
-  Object.defineProperty(navigator, "mediaDevices", {value: fakeCamera});
+  // A camera that sees a red rectangle. A real stream would not keep to the browser's virtual time.
+  const camera = {getUserMedia: async () => new MediaStream()};
+  Object.defineProperty(navigator, "mediaDevices", {value: camera});
+  Object.defineProperty(byId("video"), "videoWidth", {value: 100});
+  Object.defineProperty(byId("video"), "videoHeight", {value: 80});
+  byId("video").play = async () => {};
+  CanvasRenderingContext2D.prototype.drawImage = function () {
+    this.fillStyle = "#ff0000";
+    this.fillRect(30, 20, 40, 30);
+  };
   (async () => {
     await until(() => document.querySelectorAll("#classes input").length === 2);
     const bytes = Uint8Array.from(atob("PICTURE"), letter => letter.charCodeAt(0));
@@ -288,7 +303,7 @@ def test_the_page_works_in_a_browser(server, tmp_path, monkeypatch):
     page = tmp_path / "demo.html"
     page.write_text(demo.PAGE.read_text().replace("</body>", driver + "</body>"))
     monkeypatch.setattr(demo, "PAGE", page)
-    shown = rendered(server.url, tmp_path / "profile")
+    shown = rendered(server.url, tmp_path / "profile", milliseconds=60_000)
     said = json.loads(re.search(r'<pre id="said">(.*?)</pre>', shown)[1])
     assert said["title"] == "my run"
     assert said["about"] == ["ssd with vgg16", "AP 71.7 % on val", "2 classes"]

@@ -5,6 +5,7 @@ import io
 import ipaddress
 import json
 import re
+import sys
 import threading
 import urllib.parse
 from collections.abc import Sequence
@@ -55,6 +56,11 @@ class Server(ThreadingHTTPServer):
             super().__init__((host, port), Handler)
         except OSError as error:
             raise OSError(_no_port(host, port, error)) from None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing if a client has gone before its answer came; else prints the traceback."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
