@@ -17,7 +17,7 @@ from jaxdet import types
 _FONT = "sans"
 _FONT_WEIGHT = 500
 _BACKGROUND = 32  # grey between the images of a sheet
-_GAP = 4  # pixels between them
+GAP = 4  # pixels between them
 _ANCHOR_COLOUR = (255, 255, 0)
 _LUMA = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look, by BT.601
 
@@ -134,14 +134,15 @@ def ink(colour: tuple[int, int, int]) -> tuple[int, int, int]:
 def sheet(images: Sequence[np.ndarray], *, columns: int, cell: int = 320) -> np.ndarray:
     """A contact sheet: images row by row, each resized to fit a square of `cell` pixels.
 
-    Labels shrink with their image; `detections_sheet` and `batch_sheet` draw them after resizing.
+    Labels shrink with their image: draw them after `fit(image, cell - GAP)`, as `detections_sheet`
+    and `batch_sheet` do.
     """
     if not len(images):
         raise ValueError("no images for the sheet, expected at least one")
     rows = -(-len(images) // columns)
     page = np.full((rows * cell, columns * cell, 3), _BACKGROUND, np.uint8)
     for index, image in enumerate(images):
-        fitted = _fit(image, cell - _GAP)
+        fitted = fit(image, cell - GAP)
         height, width = fitted.shape[:2]
         top = index // columns * cell + (cell - height) // 2
         left = index % columns * cell + (cell - width) // 2
@@ -160,7 +161,7 @@ def detections_sheet(
     """A contact sheet of images with their detections, boxes in pixels of each image."""
     drawn = []
     for image, each in zip(images, detections, strict=True):
-        small = _fit(image, cell - _GAP)
+        small = fit(image, cell - GAP)
         height, width = np.divide(small.shape[:2], image.shape[:2])
         boxes = each.boxes * np.array([width, height] * 2)
         drawn.append(draw_boxes(small, boxes, each.labels, classes=classes, scores=each.scores))
@@ -186,7 +187,7 @@ def batch_sheet(
     anchor_boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)  # [A, 4]
     drawn = []
     for index, each in enumerate(pixels):
-        image = _fit(each, cell - _GAP)
+        image = fit(each, cell - GAP)
         size = np.array([image.shape[1], image.shape[0]] * 2)
         for box in anchor_boxes[np.asarray(positive[index])]:
             _outline(image, box * size, _ANCHOR_COLOUR, thickness=1)
@@ -236,7 +237,7 @@ def save_png(path: str | Path, image: np.ndarray) -> None:
     path.write_bytes(encoded)  # not cv2.imwrite: on Windows it takes only ASCII paths
 
 
-def _fit(image: np.ndarray, side: int) -> np.ndarray:
+def fit(image: np.ndarray, side: int) -> np.ndarray:
     """A copy resized so that its longer side is `side`."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
