@@ -1,6 +1,7 @@
 """Try a detector on your own images in a local web page.
 
     python -m jaxdet.demo --workdir=DIR [--port=8000]
+    python -m jaxdet.demo --workdir=runs/quickstart
 
 serves a page to this machine only: drop images or use the camera, see the detections, move the
 score threshold, choose classes. Programs can `POST /detect` with an image file as the body:

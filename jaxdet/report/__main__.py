@@ -1,6 +1,7 @@
 """Show what a trained detector gets right and where it goes wrong, in one HTML file.
 
     python -m jaxdet.report --workdir=DIR [--output=report.html]
+    python -m jaxdet.report --workdir=runs/quickstart
     python -m jaxdet.report --compare DIR_A DIR_B [--output=comparison.html]
 
 evaluates the newest checkpoint on the run's evaluation set (`config.data.eval`) and writes a page
