@@ -82,9 +82,9 @@ def sheet(dataset: data.Dataset) -> np.ndarray:
     drawn = []
     for i in annotated[chosen].tolist():
         canvas, height, width = data.decode(dataset.encoded(i), CELL)
-        boxes = dataset.annotation(i).boxes * np.array([width, height] * 2)
+        image = visualize.fit(canvas[:height, :width], CELL - visualize.GAP)
+        boxes = dataset.annotation(i).boxes * np.array([*image.shape[1::-1]] * 2)
         labels = dataset.annotation(i).labels
-        image = canvas[:height, :width]
         drawn.append(visualize.draw_boxes(image, boxes, labels, classes=dataset.classes))
     return visualize.sheet(drawn, columns=ROWS, cell=CELL)
 

@@ -15,7 +15,7 @@ from test_configs import CONFIGS, load
 from tiny_sets import jpeg, picture, voc_xml
 
 import jaxdet
-from jaxdet import build, data, prepare
+from jaxdet import build, data, prepare, visualize
 from jaxdet.data import builder
 from jaxdet.engine import setup
 
@@ -440,7 +440,7 @@ def test_sheet_shows_the_boxes(root, dir):
     run("voc", root, dir)
     page = cv2.imread(str(dir / "mine" / prepare.SHEET))[..., ::-1]
     assert page.shape == (5 * prepare.CELL, 5 * prepare.CELL, 3)
-    red = (page == np.array([255, 38, 38])).all(axis=-1)  # the colour of the first class
+    red = (page == np.array(visualize.class_colour(0))).all(axis=-1)
     cells = red.reshape(5, prepare.CELL, 5, prepare.CELL).sum(axis=(1, 3))
     assert (cells > 200).all()  # each of the 25 has a box of the first class
 
