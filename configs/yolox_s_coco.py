@@ -22,4 +22,7 @@ def get_config() -> ConfigDict:
     config.model.neck = dict(name="csp_pan", depth=0.33, depthwise=False)
     config.model.head = dict(name="yolox", width=0.5, depthwise=False)
     config.model.detector = dict(name="yolox", assignment="released")
+    del config.evaluation.nms  # its type changes
+    config.evaluation.nms = dict(name="greedy", best_class=True)
+    config.evaluation.update(score_threshold=0.001, iou_threshold=0.65)
     return config

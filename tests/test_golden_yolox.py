@@ -6,24 +6,30 @@ weights and COCO photos. They are not part of the repository; without them these
 
 import dataclasses
 import functools
+import itertools
 import json
 import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 from test_configs import load
 from test_golden_yolo_nets import maker
 
-from jaxdet import build
+from jaxdet import backend, build
+from jaxdet.boxes import codecs, simota
+from jaxdet.boxes.anchors import cells
+from jaxdet.boxes.iou import paired_iou, pairwise_iou, to_cxcywh
 from jaxdet.convert import weights, yolox
+from jaxdet.training.step import divide
+from jaxdet.types import Objects, Raw
 
 COCO = tuple(f"class {i}" for i in range(80))
 SIZE, STRIDES = 416, (8, 16, 32)
 FAMILY = ("nano", "tiny", "s", "m", "l", "x", "darknet53")
-LARGE = ("m", "l", "x", "darknet53")
 
 
 @dataclasses.dataclass
@@ -35,11 +41,15 @@ class Golden:
     paths: dict[str, tuple[str, ...]]  # their name of an array -> our path
 
 
-def recipe_of(name):
+def config_of(name):
     config = load(pathlib.Path("configs") / f"yolox_{name}_coco.py").get_config()
     config.model.size = SIZE
     config.evaluation.update(score_threshold=0.01, max_kept=700)
-    return build.recipe(config, COCO)
+    return config
+
+
+def recipe_of(name):
+    return build.recipe(config_of(name), COCO)
 
 
 @functools.cache
@@ -90,11 +100,192 @@ def levels_of(fields, side):
     return {s: x.reshape(len(x), n, n, -1) for s, n, x in zip(STRIDES, sides, parts, strict=True)}
 
 
-@functools.cache
-def forward(shared, its):
-    net, stored = its
-    run = jax.jit(functools.partial(net.recipe.detector.net.apply, train=False))
-    return jax.device_get(run(net.variables, pixels(stored)))
+def objects_of(stored, *, pictures, empty=(), classes=80, slots=64):
+    """The truths of some pictures, fractions in float64; `empty` ones lose theirs."""
+    found = Objects(
+        boxes=np.zeros((len(pictures), slots, 4)),
+        labels=np.zeros((len(pictures), slots), np.int32),
+        mask=np.zeros((len(pictures), slots), bool),
+        weight=np.ones((len(pictures), slots)),
+    )
+    for row, i in enumerate(pictures):
+        if i in empty:
+            continue
+        boxes, labels = stored[f"gt_boxes_{i}"].astype(np.float64), stored[f"gt_labels_{i}"]
+        count, half = len(boxes), boxes[:, 2:] / 2
+        corners = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1) / SIZE
+        found.boxes[row, :count], found.labels[row, :count] = corners, labels % classes
+        found.mask[row, :count] = True
+    return found
+
+
+def in_dtype(tree, dtype):
+    cast = lambda x: x.astype(dtype) if np.issubdtype(x.dtype, np.floating) else x
+    return jax.tree.map(lambda x: jnp.asarray(cast(np.asarray(x))), tree)
+
+
+def photos(shared):
+    """The maps of S on the two photos, as predictions, and the file."""
+    stored = arrays(shared, "yolox_s_416.npz")
+    fields = [stored[f"raw_{stride}"].reshape(2, -1, 85) for stride in STRIDES]
+    return raw_of(np.concatenate(fields, axis=1)), stored
+
+
+def crowds(shared):
+    """Predictions for the six crowded photos, of twenty classes, and the file."""
+    stored = arrays(shared, "assignment_416.npz")
+    of_codes, of_logits = stored["unit"]
+    codes, logits = np.split(stored["predictions"].astype(np.float32), (4,), axis=-1)
+    return raw_of(np.concatenate([codes * of_codes, logits * of_logits], axis=-1)), stored
+
+
+def raw_of(fields):
+    return Raw(boxes=fields[..., :4], objectness=fields[..., 4], logits=fields[..., 5:])
+
+
+SETS = {"photos": (photos, 2, 80), "crowds": (crowds, 6, 20)}
+RULES = {"released": "", "main": "main_"}
+rule_test = pytest.mark.parametrize("rule", RULES)
+
+
+def exact_anchors(dtype=np.float64):
+    """The anchors without rounding: their corners are whole pixels."""
+    anchors = cells([(SIZE // stride,) * 2 for stride in STRIDES], (SIZE, SIZE))
+    whole = lambda x: None if x is None else (np.rint(2 * SIZE * x).astype(dtype) / (2 * SIZE))
+    return jax.tree.map(whole, anchors)
+
+
+@rule_test
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("name", SETS)
+def test_every_anchor_is_assigned_as_in_the_reference(shared, name, kind, rule):
+    """Foreground, the object and its IoU, and how many anchors every object takes."""
+    (read, count, classes), prefix = SETS[name], RULES[rule]
+    raw, stored = read(shared)
+    objects = in_dtype(objects_of(stored, pictures=range(count), classes=classes), np.float32)
+    anchors = cells([(SIZE // stride,) * 2 for stride in STRIDES], (SIZE, SIZE))
+
+    def assign(raw, objects):
+        boxes = codecs.from_cell.decode(raw.boxes[None], anchors)[0]
+        scores = jax.nn.sigmoid(raw.objectness), jax.nn.sigmoid(raw.logits)
+        how = dict(rule=simota.RULES[rule])
+        targets = simota.simota(boxes, *scores, anchors, objects, **how)
+        usable = objects.mask
+        candidates = simota._candidates(anchors, objects, usable, how["rule"])
+        iou = pairwise_iou(objects.boxes, boxes)
+        number = jax.vmap(simota.how_many, (0, None))(iou, candidates)
+        return targets, paired_iou(boxes, targets.boxes), number
+
+    with backend.lowering_for(kind):
+        targets, iou, number = jax.device_get(jax.jit(jax.vmap(assign))(raw, objects))
+    foreground, owner = stored[f"{prefix}fg_mask"], stored[f"{prefix}matched_gt"].astype(int)
+    np.testing.assert_array_equal(targets.positive, foreground)
+    expected = jax.tree.map(
+        lambda x: np.take_along_axis(x, owner.reshape(*owner.shape, *[1] * (x.ndim - 2)), axis=1),
+        jax.device_get((objects.boxes, objects.labels)),
+    )
+    np.testing.assert_array_equal(targets.boxes[foreground], expected[0][foreground])
+    np.testing.assert_array_equal(targets.labels[foreground], expected[1][foreground])
+    np.testing.assert_allclose(
+        iou[foreground], stored[f"{prefix}matched_iou"][foreground], atol=3e-5
+    )
+    for i in range(count):
+        of_image = stored[f"{prefix}dynamic_k_{i}"]
+        np.testing.assert_array_equal(number[i, : len(of_image)], of_image)
+
+
+OURS = {"box": "iou", "objectness": "obj", "class": "cls", "l1": "l1", "total": "total"}
+CASES = {"both": (), "second_empty": (1,), "none": (0, 1)}
+
+
+def losses_and_slopes(detector):
+    """Compiled: the losses, with their sum, and the number of positives; the slopes of that sum."""
+
+    def loss(raw, objects, late):  # late: whether L1 counts
+        losses = detector.losses(raw, None, objects, detector.anchors(None, None))
+        means = divide(losses, {name: count for name, (_, count) in losses.items()})
+        total = sum(mean for name, mean in means.items() if name != "l1") + late * means["l1"]
+        return total, ({**means, "total": total}, losses["box"][1])
+
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    return lambda *given: jax.device_get(run(*given))
+
+
+def check_losses(run, raw, objects, expected, dtype, *, late):
+    given = (in_dtype(tree, dtype) for tree in (raw, objects))
+    (_, (means, count)), slopes = run(*given, jnp.asarray(late, dtype))
+    precise = dtype == np.float64
+    assert count == expected["foreground"]
+    for ours, theirs in OURS.items():
+        if ours != "l1" or late:
+            assert means[ours] == pytest.approx(expected[theirs], rel=1e-12 if precise else 1e-5)
+    fields = {"box": slopes.boxes, "obj": slopes.objectness, "cls": slopes.logits}
+    ends = np.cumsum([(SIZE // stride) ** 2 for stride in STRIDES])[:-1]
+    for kind, slope in fields.items():
+        for level, part in zip(expected["raw_grad_norm"], np.split(slope, ends, 1), strict=True):
+            close = pytest.approx(level[kind], rel=1e-10 if precise else 1e-4, abs=1e-30)
+            assert np.linalg.norm(part.astype(np.float64)) == close
+
+
+def on_exact_anchors(rule, dtype, classes):
+    config = config_of("s")
+    config.model.detector.assignment = rule
+    detector = build.recipe(config, COCO[:classes]).detector
+    return dataclasses.replace(detector, anchors=lambda grids, shape: exact_anchors(dtype))
+
+
+@pytest.mark.parametrize("name", SETS)
+@rule_test
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_and_their_gradients(shared, name, rule, dtype):
+    """With and without L1; of the two photos also if one or both have no objects."""
+    read, count, classes = SETS[name]
+    raw, stored = read(shared)
+    of_photos = name == "photos"
+    known = numbers(shared, "yolox_s_416.json" if of_photos else "assignment_416.json")
+    known = known["losses"][rule] if of_photos else {"both": known[rule]}
+    precise = "_float64" if dtype == np.float64 else ""
+    with jax.enable_x64(dtype == np.float64):
+        run = losses_and_slopes(on_exact_anchors(rule, dtype, classes))
+        for case, late in itertools.product(known, (False, True)):
+            expected = known[case][("with_l1" if late else "without_l1") + precise]
+            objects = objects_of(stored, pictures=range(count), empty=CASES[case], classes=classes)
+            check_losses(run, raw, objects, expected, dtype, late=late)
+
+
+def test_boxes_and_scores(shared):
+    raw, stored = photos(shared)
+    detector = recipe_of("s").detector
+    boxes, scores = jax.jit(detector.decode)(raw, detector.anchors_at((SIZE, SIZE)))
+    found, expected = to_cxcywh(np.asarray(boxes) * SIZE), stored["boxes"]
+    sides = np.tile(expected[..., 2:], 2)
+    assert (np.abs(found - expected) <= 1e-5 * sides + 1e-4).all()
+    best = stored["objectness"] * stored["best_class_score"]
+    np.testing.assert_allclose(scores.max(-1), best, atol=1e-6)
+
+
+def test_detections(shared):
+    raw, stored = photos(shared)
+    detector = recipe_of("s").detector
+    decoded = jax.jit(detector.decode)(raw, detector.anchors_at((SIZE, SIZE)))
+    found = jax.device_get(jax.jit(jax.vmap(detector.nms))(*decoded))
+    np.testing.assert_array_equal(found.valid.sum(1), stored["det_count"])
+    for i, count in enumerate(stored["det_count"]):
+        np.testing.assert_allclose(
+            found.scores[i, :count], stored["det_scores"][i, :count], atol=1e-6
+        )
+        boxes = found.boxes[i, :count] * SIZE
+        left = set(range(count))  # of equal scores either can come first
+        for box, score, label in zip(boxes, found.scores[i], found.labels[i], strict=False):
+            near = [
+                j
+                for j in left
+                if stored["det_labels"][i, j] == label
+                and abs(stored["det_scores"][i, j] - score) < 1e-6
+                and np.abs(stored["det_boxes"][i, j] - box).max() < 0.01
+            ]
+            assert near, (i, box, score, label)
+            left.remove(near[0])
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxdet import backend
-from jaxdet.boxes.iou import area, pairwise_iou, to_cxcywh
+from jaxdet.boxes.iou import area, pairwise_iou
 from jaxdet.boxes.matching import end, targets_of
 from jaxdet.types import Anchors, Array, Objects, Targets
 
@@ -120,12 +120,14 @@ def _usable(objects: Objects) -> Array:
 
 def _places(anchors: Anchors, box: Array, rule: Rule) -> tuple[Array, Array]:
     """Which anchors [A] are candidates because of a box [4], and which are in its middle."""
-    sides = anchors.cell[:, 2:]
-    middle = anchors.cell[:, :2] + sides / 2
-    near = (jnp.abs(middle - to_cxcywh(box)[None, :2]) < rule.radius * sides).all(axis=1)
+    # In cells, counted from the top left, so that what is half a cell away is so without rounding.
+    columns_rows = jnp.round(1 / anchors.cell[:, 2:])  # [A, 2]
+    middle = jnp.round(anchors.cell[:, :2] * columns_rows) + 0.5
+    low, high = box[None, :2] * columns_rows, box[None, 2:] * columns_rows
+    near = (jnp.abs(middle - (low + high) / 2) < rule.radius).all(axis=1)
     if not rule.in_box:
         return near, near
-    inside = ((middle > box[None, :2]) & (middle < box[None, 2:])).all(axis=1)
+    inside = ((middle > low) & (middle < high)).all(axis=1)
     return near | inside, near & inside
 
 
