@@ -68,6 +68,15 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "faster_rcnn_res2net50_voc": (VOC, None, None),
     "faster_rcnn_mobilenet_v2_320_voc": (VOC, None, (20**2 + 10**2 + 5**2) * 6),
     "retinanet_resnet50_fpn_coco": (90, 34_014_999 - 9 * 2305, 120_087),
+    "yolox_nano_coco": (COCO, 912_159, 3_549),  # the reference's manifests count them
+    "yolox_tiny_coco": (COCO, 5_055_855, 3_549),
+    "yolox_s_coco": (COCO, 8_968_255, 8_400),
+    "yolox_m_coco": (COCO, 25_326_495, 8_400),
+    "yolox_l_coco": (COCO, 54_208_895, 8_400),
+    "yolox_x_coco": (COCO, 99_071_455, 8_400),
+    "yolox_darknet53_coco": (COCO, 63_724_767, 8_400),
+    "yolox_s_voc": (VOC, None, 8_400),
+    "quickstart_yolox": (SHAPES, None, 20**2 + 10**2 + 5**2),
     "quickstart_faster_rcnn": (SHAPES, None, None),
     "quickstart": (SHAPES, None, None),
     "quickstart_classifier": (SHAPES, None, 1),
@@ -75,6 +84,10 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "quickstart_yolov2": (SHAPES, None, 7 * 7 * 5),
     "quickstart_yolov3": (SHAPES, None, (20**2 + 10**2 + 5**2) * 3),
 }
+
+
+# Keys of a recipe that can be left out.
+OPTIONAL = {"purpose", "nms", "ema_ramp", "late_losses", "late_from"}
 
 
 def load(path):
@@ -174,7 +187,7 @@ def test_a_misspelt_key_of_a_recipe_is_refused(block, key, near):
 def test_a_key_that_is_left_out_is_named(block):
     (path,) = [path for path in CONFIGS if path.stem == "quickstart"]
     of = lambda config: config[block] if block else config
-    for key in {*of(load(path).get_config())} - {"purpose", "nms"}:  # which can be left out
+    for key in {*of(load(path).get_config())} - OPTIONAL:
         config = load(path).get_config()
         config.unlock()
         del of(config)[key]

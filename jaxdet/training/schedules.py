@@ -35,6 +35,23 @@ def cosine(
     return _warm_up(decay, peak=peak, warmup=warmup, warmup_start=warmup_start)
 
 
+def yolox(
+    *, steps: int, peak: float, end: float = 0.05, warmup: int = 0, flat: int = 0
+) -> optax.Schedule:
+    """The rate rises with the square of the step for `warmup` steps, from 0, falls along half a
+    cosine to `end * peak`, and stays there for the last `flat` steps (YOLOX's `yoloxwarmcos`).
+
+    ValueError unless the warm-up and the flat part leave a step.
+    """
+    if warmup + flat >= steps:
+        raise ValueError(
+            f"schedule.warmup ({warmup}) and schedule.flat ({flat}) leave none of the {steps} steps"
+        )
+    rise = lambda step: peak * (step / max(warmup, 1)) ** 2
+    decay = optax.cosine_decay_schedule(peak, steps - warmup - flat, alpha=end)
+    return optax.join_schedules([rise, decay], [warmup])
+
+
 def constant(
     *, steps: int, peak: float, warmup: int = 0, warmup_start: float = 1 / 3
 ) -> optax.Schedule:
