@@ -33,7 +33,6 @@ def get_config() -> ConfigDict:
     config.optimiser.update(nesterov=True, decay_kernels_only=True)
     config.step.update(ema_decay=0.9998, ema_ramp=2_000, sizes=tuple(range(480, 801, 32)))
     config.step.update(late_losses=("l1",), late_from=284 * EPOCH + 1)
-    del config.evaluation.nms  # its type changes
-    config.evaluation.nms = dict(name="greedy", best_class=True)
-    config.evaluation.update(score_threshold=0.001, iou_threshold=0.65, max_kept=300)
+    nms = dict(nms=dict(name="greedy", best_class=True), iou_threshold=0.65, max_kept=300)
+    config.evaluation = dict(metric="coco", batch_size=32, score_threshold=0.001, **nms)
     return config
