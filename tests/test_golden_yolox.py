@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from test_configs import load
+from test_golden_lufficc import norms
+from test_golden_rcnn_training import conv_by_taps
 from test_golden_yolo_nets import maker
 
 from jaxdet import backend, build
@@ -24,6 +26,7 @@ from jaxdet.boxes import codecs, simota
 from jaxdet.boxes.anchors import cells
 from jaxdet.boxes.iou import paired_iou, pairwise_iou, to_cxcywh
 from jaxdet.convert import weights, yolox
+from jaxdet.layers import convolve
 from jaxdet.training.step import divide
 from jaxdet.types import Objects, Raw
 
@@ -198,22 +201,17 @@ OURS = {"box": "iou", "objectness": "obj", "class": "cls", "l1": "l1", "total": 
 CASES = {"both": (), "second_empty": (1,), "none": (0, 1)}
 
 
-def losses_and_slopes(detector):
-    """Compiled: the losses, with their sum, and the number of positives; the slopes of that sum."""
-
-    def loss(raw, objects, late):  # late: whether L1 counts
-        losses = detector.losses(raw, None, objects, detector.anchors(None, None))
-        means = divide(losses, {name: count for name, (_, count) in losses.items()})
-        total = sum(mean for name, mean in means.items() if name != "l1") + late * means["l1"]
-        return total, ({**means, "total": total}, losses["box"][1])
-
-    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
-    return lambda *given: jax.device_get(run(*given))
+def mean_losses(detector, raw, objects, late):
+    """The sum of the mean losses, L1 with the weight `late`; all of them, and the positives."""
+    losses = detector.losses(raw, None, objects, detector.anchors(None, None))
+    means = divide(losses, {name: count for name, (_, count) in losses.items()})
+    total = sum(mean for name, mean in means.items() if name != "l1") + late * means["l1"]
+    return total, ({**means, "total": total}, losses["box"][1])
 
 
 def check_losses(run, raw, objects, expected, dtype, *, late):
     given = (in_dtype(tree, dtype) for tree in (raw, objects))
-    (_, (means, count)), slopes = run(*given, jnp.asarray(late, dtype))
+    (_, (means, count)), slopes = jax.device_get(run(*given, jnp.asarray(late, dtype)))
     precise = dtype == np.float64
     assert count == expected["foreground"]
     for ours, theirs in OURS.items():
@@ -246,7 +244,8 @@ def test_losses_and_their_gradients(shared, name, rule, dtype):
     known = known["losses"][rule] if of_photos else {"both": known[rule]}
     precise = "_float64" if dtype == np.float64 else ""
     with jax.enable_x64(dtype == np.float64):
-        run = losses_and_slopes(on_exact_anchors(rule, dtype, classes))
+        loss = functools.partial(mean_losses, on_exact_anchors(rule, dtype, classes))
+        run = jax.jit(jax.value_and_grad(loss, has_aux=True))
         for case, late in itertools.product(known, (False, True)):
             expected = known[case][("with_l1" if late else "without_l1") + precise]
             objects = objects_of(stored, pictures=range(count), empty=CASES[case], classes=classes)
@@ -292,9 +291,78 @@ def test_detections(shared):
 @pytest.mark.parametrize("name", FAMILY)
 def test_maps_of_every_size(shared, known, name):
     its = known(name)
-    net, photo = its.recipe.detector.net, pixels(arrays(shared, "yolox_s_416.npz"))[:1, :256, :256]
+    net, photo = its.recipe.detector.net, pixels(arrays(shared, "yolox_s_416.npz"))[1:, :256, :256]
     raw = jax.jit(functools.partial(net.apply, train=False))(its.variables, photo)
     stored = arrays(shared, "family_256.npz")
     for stride, every in zip(STRIDES, (4, 2, 1), strict=True):
         level = levels_of(joined(raw), 256)[stride][0, ::every, ::every]
         np.testing.assert_allclose(level, stored[f"yolox_{name}_raw_{stride}"], atol=1e-3)
+
+
+TRAINED = {  # case -> model, and where its numbers are
+    "s": ("s", ("yolox_s_416.json", "train", "released")),
+    "s_main": ("s", ("yolox_s_416.json", "train", "main")),
+    "nano": ("nano", ("family.json", "yolox_nano", "train_416")),
+    "darknet53": ("darknet53", ("family.json", "yolox_darknet53", "train_416")),
+}
+
+
+def train_step_numbers(shared, its, rule, dtype):
+    """A step on both photos, as a function of whether L1 counts: losses, gradients, statistics."""
+    stored = arrays(shared, "yolox_s_416.npz")
+    given = in_dtype((pixels(stored), objects_of(stored, pictures=(0, 1))), dtype)
+    net, detector = its.recipe.detector.net.clone(dtype=dtype), on_exact_anchors(rule, dtype, 80)
+    variables = in_dtype(its.variables, dtype)
+
+    def loss(params, late):
+        now = {**variables, "params": params}
+        raw, stats = net.apply(now, given[0], train=True, mutable=["batch_stats"])
+        total, seen = mean_losses(detector, raw, given[1], late)
+        return total, (*seen, stats)
+
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+    def numbers_of(late):
+        (_, (means, count, stats)), gradient = run(variables["params"], jnp.asarray(late, dtype))
+        return jax.device_get((means, count, {"params": gradient}, stats))
+
+    return numbers_of
+
+
+def check_step(shared, its, case, dtype, *, loss, gradients, statistics):
+    _, (file, *place) = TRAINED[case]
+    known = functools.reduce(lambda tree, key: tree[key], place, numbers(shared, file))
+    suffix = "_float64" if dtype == np.float64 else ""
+    run = train_step_numbers(shared, its, "main" if case == "s_main" else "released", dtype)
+    for late in (False, True):
+        expected = known["with_l1" if late else "without_l1"]
+        means, count, gradient, stats = run(late)
+        losses = expected["loss_train" + suffix]
+        assert count == losses["foreground"]
+        for ours, theirs in OURS.items():
+            if ours != "l1" or late:
+                assert means[ours] == pytest.approx(losses[theirs], rel=loss)
+        found, norms_ = norms(gradient, its.paths), expected["grad_norm" + suffix]
+        assert set(found) == set(norms_)  # none of these is zero
+        errors = {name: abs(found[name] / norm - 1) for name, norm in norms_.items()}
+        assert max(errors.values()) < gradients, {n: e for n, e in errors.items() if e >= gradients}
+        if "bn_running_mean_norm" in expected:
+            running = expected["bn_running_mean_norm" + suffix]
+            running = running | expected["bn_running_var_norm" + suffix]
+            assert norms(stats, its.paths) == pytest.approx(running, rel=statistics)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", TRAINED)
+def test_a_training_step(shared, known, case):
+    its = known(TRAINED[case][0])
+    check_step(shared, its, case, np.float32, loss=1e-4, gradients=0.01, statistics=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["s", "nano"])
+def test_a_training_step_in_float64(shared, known, case, monkeypatch):
+    monkeypatch.setattr(convolve, "conv_lax", conv_by_taps)
+    with jax.enable_x64(True):
+        its = known(TRAINED[case][0])
+        check_step(shared, its, case, np.float64, loss=1e-9, gradients=1e-6, statistics=1e-9)
