@@ -21,7 +21,8 @@ def get_config() -> ConfigDict:
     config.model.backbone = dict(name="csp_darknet", depth=0.33, width=0.5, depthwise=False)
     config.model.neck = dict(name="csp_pan", depth=0.33, depthwise=False)
     config.model.head = dict(name="yolox", width=0.5, depthwise=False)
-    config.model.detector = dict(name="yolox", assignment="released")
+    config.model.detector = dict(name="yolox", assignment="released", box_weight=5.0)
+    config.model.detector.update(box_loss="yolox", class_loss="bce")
     config.data.batch_size = 64
     mixes = (dict(name="mosaic_yolox", scale=(0.1, 2.0)), dict(name="mixup_yolox"))
     config.augment.mix = tuple(dict(mix, probability=1.0, until=284 * EPOCH) for mix in mixes)
