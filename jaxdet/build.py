@@ -72,6 +72,9 @@ class Step:
     synchronised: bool
     sizes: tuple[int, ...]
     resize_every: int
+    ema_ramp: int = 0
+    late_losses: tuple[str, ...] = ()
+    late_from: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

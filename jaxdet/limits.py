@@ -45,6 +45,7 @@ RANGES = {
     **dict.fromkeys(("size", "batch_size", "max_objects", "accumulate"), COUNT),
     **dict.fromkeys(("sizes", "resize_every", "max_kept", "keep"), COUNT),
     **dict.fromkeys(("log", "picture", "checkpoint", "evaluation", "unfreeze_at"), NATURAL),
+    **dict.fromkeys(("ema_ramp", "late_from"), NATURAL),
     **dict.fromkeys(("score_threshold", "iou_threshold"), SHARE),
     "model.size": Range(1, 8192),
     "data.canvas": Range(1, 16384),
@@ -55,7 +56,7 @@ RANGES = {
     "ema_decay": BELOW_ONE,
     # schedule, optimiser
     **dict.fromkeys(("steps", "factor", "peak", "boundaries"), POSITIVE),
-    **dict.fromkeys(("epochs", "warmup", "weight_decay", "clip_norm"), NATURAL),
+    **dict.fromkeys(("epochs", "warmup", "flat", "weight_decay", "clip_norm"), NATURAL),
     **dict.fromkeys(("end", "warmup_start"), SHARE),
     "momentum": BELOW_ONE,
     # augment

@@ -69,6 +69,15 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "faster_rcnn_res2net50_voc": (VOC, None, None),
     "faster_rcnn_mobilenet_v2_320_voc": (VOC, None, (20**2 + 10**2 + 5**2) * 6),
     "retinanet_resnet50_fpn_coco": (90, 34_014_999 - 9 * 2305, 120_087),
+    "yolox_nano_coco": (COCO, 912_159, 3_549),  # the reference's manifests count them
+    "yolox_tiny_coco": (COCO, 5_055_855, 3_549),
+    "yolox_s_coco": (COCO, 8_968_255, 8_400),
+    "yolox_m_coco": (COCO, 25_326_495, 8_400),
+    "yolox_l_coco": (COCO, 54_208_895, 8_400),
+    "yolox_x_coco": (COCO, 99_071_455, 8_400),
+    "yolox_darknet53_coco": (COCO, 63_724_767, 8_400),
+    "yolox_s_voc": (VOC, None, 8_400),
+    "quickstart_yolox": (SHAPES, None, 20**2 + 10**2 + 5**2),
     "quickstart_faster_rcnn": (SHAPES, None, None),
     "quickstart": (SHAPES, None, None),
     "quickstart_classifier": (SHAPES, None, 1),
@@ -235,7 +244,7 @@ def test_a_misspelt_key_of_a_recipe_is_refused(block, key, near):
         build.recipe(config, ("a", "b"))
 
 
-OPTIONAL = ("purpose", "log", "nms", "main", "patience")
+OPTIONAL = ("purpose", "log", "nms", "main", "patience", "ema_ramp", "late_losses", "late_from")
 
 
 @pytest.mark.parametrize("block", ["", "data", "model", "augment", "step", "evaluation", "every"])

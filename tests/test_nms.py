@@ -143,6 +143,18 @@ def test_fewer_scores_than_places():
     assert_same(found, [(1, 0), (2, 0)], boxes, scores)
 
 
+def test_the_best_class_alone_against_greedy_of_it():
+    limits = dict(score_threshold=0.2, iou_threshold=0.3, max_kept=40)
+    run = jax.jit(functools.partial(nms.greedy, best_class=True, **limits))
+    for seed in range(4):
+        boxes, scores = few(seed, ties=seed > 1)
+        best = np.arange(3)[None] == scores.argmax(axis=1)[:, None]  # of ties the first
+        kept = greedy(boxes.astype(np.float64), np.where(best, scores, 0), *limits.values())
+        found = run(boxes, scores)
+        assert_same(found, kept, boxes, scores)
+        assert found.valid.sum() < select(boxes, scores, 0.2, 0.3, max_kept=40).valid.sum()
+
+
 def test_vmap_over_images():
     rng = np.random.default_rng(5)
     boxes = np.stack([random_boxes(rng, 400, grid) for grid in (8, 60, 20)])

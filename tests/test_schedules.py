@@ -1,5 +1,7 @@
 """Rates at the steps that matter, by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -87,3 +89,27 @@ def test_a_run_that_would_end_within_its_warmup_is_refused(name):
 def test_epochs_are_rounded_up():
     for epochs, expected in (1, 4), (0.5, 2), (12, 38), (1e-9, 1):
         assert schedules.from_epochs(epochs, images=25, batch_size=8) == expected
+
+
+def test_yoloxs_rate_rises_with_the_square_and_ends_flat(shared):
+    stored = json.loads((shared / "golden" / "yolox" / "schedules.json").read_text())
+    known, epoch = stored["learning_rate"], stored["learning_rate"]["settings"]
+    epochs = lambda name: epoch[name] * epoch["iterations_per_epoch"]
+    rate = schedules.yolox(
+        steps=epochs("epochs"),
+        peak=epoch["lr"],
+        end=epoch["min_lr_ratio"],
+        warmup=epochs("warmup_epochs"),
+        flat=epochs("no_aug_epochs"),
+    )
+    found = [rate(step) for step in known["iteration"]]
+    np.testing.assert_allclose(found, known["lr"], rtol=1e-6)
+
+
+def test_yoloxs_rate_by_hand():
+    rate = schedules.yolox(steps=100, peak=1.0, end=0.1, warmup=10, flat=20)
+    np.testing.assert_allclose(
+        [rate(i) for i in (0, 5, 10, 45, 80, 99)], [0, 0.25, 1, 0.55, 0.1, 0.1], rtol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"warmup \(80\) and schedule.flat \(20\) leave none"):
+        schedules.yolox(steps=100, peak=1.0, warmup=80, flat=20)

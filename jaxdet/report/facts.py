@@ -1,22 +1,19 @@
 """What a report says about a run: its model, data, recipe and origin."""
 
 import html
-import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from jaxdet import build, data
+from jaxdet import build, data, recipes
 from jaxdet.data import builder
 from jaxdet.engine import evaluate
 from jaxdet.report import markup
 from jaxdet.report.evidence import Evidence
 from jaxdet.training import origin, workdir
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_RECIPES = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # installed, or in a clone
 _ELSEWHERE = ("purpose", "init_from", "seed", "data.dir", "data.root")  # said by themselves
 NOT_RECORDED = "not recorded: the run is older than origin.json"
 
@@ -104,14 +101,12 @@ def _version(known: Mapping[str, Any]) -> str:
 def _recipe(evidence: Evidence) -> str:
     """Which of our recipes a run follows, and every key in which it differs."""
     recorded = origin.read(evidence.workdir).get("recipe")
-    recipes, own = _recipes(), _plain(evidence.recipe.config)
-    if not recipes:
-        return markup.paragraph("The recipes of jaxdet are not on this machine, to compare with.")
-    differing = {name: _differences(each, own) for name, each in recipes.items()}
-    name = Path(recorded).stem if recorded else ""
+    own = _plain(evidence.recipe.config)
+    differing = {name: _differences(each, own) for name, each in _recipes().items()}
+    name = started = (recorded or "").removeprefix("configs/").removesuffix(".py")
     if name not in differing:
         name = min(differing, key=lambda each: len(differing[each]))
-    why = "" if recorded and Path(recorded).stem == name else ", the most similar of jaxdet's"
+    why = "" if started == name else ", the most similar of jaxdet's"
     why += f" (it was started with {recorded})" if recorded and why else ""
     rows = [[key, *map(str, values)] for key, values in differing[name].items()]
     if not rows:
@@ -124,11 +119,7 @@ def _recipe(evidence: Evidence) -> str:
 
 def _recipes() -> dict[str, dict[str, Any]]:
     """Our recipes, by name, as flat plain values."""
-    folder = next((folder for folder in _RECIPES if folder.is_dir()), None)
-    files = sorted(folder.glob("[!_]*.py")) if folder else []
-    return {
-        path.stem: _plain(runpy.run_path(str(path))["get_config"]().to_dict()) for path in files
-    }
+    return {name: _plain(recipes.read(name).to_dict()) for name in recipes.names()}
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

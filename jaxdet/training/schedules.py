@@ -4,7 +4,7 @@ Each takes the number of steps and the peak rate, warms up linearly from `warmup
 over `warmup` steps, and returns a function of the step. The rate is for the update at that
 step: step 0 is the first update.
 
-`warmup` and `boundaries` are shares of the steps if below 1, else whole numbers of steps: with
+`warmup`, `boundaries` and `flat` are shares of the steps if below 1, else whole numbers of steps: with
 shares, `--config.schedule.steps=60000` alone shortens a run and keeps its shape. On the command
 line a key keeps the type that it has in the recipe. A float takes both (`warmup=0.01`,
 `warmup=500`), so `warmup` is one in our recipes; a tuple takes both anyway.
@@ -15,7 +15,7 @@ from typing import Any
 
 import optax
 
-SHARES = ("warmup", "boundaries")  # the keys that can be shares of the steps
+SHARES = ("warmup", "boundaries", "flat")  # the keys that can be shares of the steps
 
 
 def in_steps(value: float, steps: int, *, key: str) -> int:
@@ -86,6 +86,26 @@ def cosine(
     warmup = in_steps(warmup, steps, key="warmup")
     decay = optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=end)
     return _warm_up(decay, steps, peak=peak, warmup=warmup, warmup_start=warmup_start)
+
+
+def yolox(
+    *, steps: int, peak: float, end: float = 0.05, warmup: float = 0, flat: float = 0
+) -> optax.Schedule:
+    """The rate rises with the square of the step for `warmup` steps, from 0, falls along half a
+    cosine to `end * peak`, and stays there for the last `flat` steps (YOLOX's `yoloxwarmcos`).
+
+    ValueError unless the warm-up and the flat part leave a step.
+    """
+    warmup, flat = (
+        in_steps(value, steps, key=key) for key, value in (("warmup", warmup), ("flat", flat))
+    )
+    if warmup + flat >= steps:
+        raise ValueError(
+            f"schedule.warmup ({warmup}) and schedule.flat ({flat}) leave none of the {steps} steps"
+        )
+    rise = lambda step: peak * (step / max(warmup, 1)) ** 2
+    decay = optax.cosine_decay_schedule(peak, steps - warmup - flat, alpha=end)
+    return optax.join_schedules([rise, decay], [warmup])
 
 
 def constant(
