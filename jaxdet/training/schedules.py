@@ -4,9 +4,9 @@ Each takes the number of steps and the peak rate, warms up linearly from `warmup
 over `warmup` steps, and returns a function of the step. The rate is for the update at that
 step: step 0 is the first update.
 
-`warmup`, `boundaries` and `flat` are shares of the steps if below 1, else whole numbers of steps: with
-shares, `--config.schedule.steps=60000` alone shortens a run and keeps its shape. On the command
-line a key keeps the type that it has in the recipe. A float takes both (`warmup=0.01`,
+`warmup`, `boundaries` and `flat` are shares of the steps if below 1, else whole numbers of steps:
+with shares, `--config.schedule.steps=60000` alone shortens a run and keeps its shape. On the
+command line a key keeps the type that it has in the recipe. A float takes both (`warmup=0.01`,
 `warmup=500`), so `warmup` is one in our recipes; a tuple takes both anyway.
 """
 
