@@ -223,6 +223,8 @@ def test_what_a_run_starts_from_is_checked_first(tmp_path):
     init_from.check("", vgg16)
     with pytest.raises(ValueError, match="nothing at runs/typo; expected a workdir or a weights"):
         init_from.check("runs/typo", vgg16)
+    with pytest.raises(ValueError, match="jaxdet.convert --from=yolov3-tiny makes a workdir"):
+        init_from.check("yolov3-tiny", vgg16)
     with pytest.raises(ValueError, match=f"the folder {tmp_path} has no checkpoints"):
         init_from.check(str(tmp_path), vgg16)
     (tmp_path / "empty.pth").touch()

@@ -43,9 +43,11 @@ def source(init_from: str, model: Mapping[str, Any]) -> epath.Path:
     elif published.is_name(init_from):
         return epath.Path(download.fetch(published.classifier(init_from, model)))
     else:
+        detectors = [each.name for each in published.DETECTORS]
+        hint = f"; jaxdet.convert --from={init_from} makes a workdir" * (init_from in detectors)
         raise ValueError(
             f"config.init_from: there is nothing at {path}; expected a workdir or a weights file, "
-            f"or {published.IMAGENET}"
+            f"or {published.IMAGENET}{hint}"
         )
     return path
 
