@@ -126,6 +126,10 @@ def image_rows(dataset: data.Dataset, canvas: Shape) -> Iterator[Row]:
         first = dataset.ids[dataset.table.image_of_box()[illegal.argmax()]]
         found = f"{illegal.sum():,} of {found} are invalid, the first in {first}"
     yield Row("boxes valid", found, FAIL if illegal.any() else OK)
+    sides = dataset_fit.sides(dataset)
+    if (below := (sides < 0.99).any(axis=1)).any():
+        found = f"{below.sum():,} of {len(below):,} in {dataset.name}: numbers in another unit?"
+        yield Row("boxes below a pixel", found, WARN)
     for part in dataset.parts:
         for reason, entry in part.problems.items():
             yield Row("skipped or repaired", f"{entry['count']:,} in {part.name}: {reason}", WARN)

@@ -219,14 +219,29 @@ def test_darknet_refuses_other_files_too(tmp_path):
 
 
 def test_what_a_run_starts_from_is_checked_first(tmp_path):
-    init_from.check("", {})
+    vgg16, plain = {"backbone": {"name": "vgg16"}}, {"backbone": {"name": "plain"}}
+    init_from.check("", vgg16)
     with pytest.raises(ValueError, match="nothing at runs/typo; expected a workdir or a weights"):
-        init_from.check("runs/typo", {})
+        init_from.check("runs/typo", vgg16)
+    with pytest.raises(ValueError, match="jaxdet.convert --from=yolov3-tiny makes a workdir"):
+        init_from.check("yolov3-tiny", vgg16)
     with pytest.raises(ValueError, match=f"the folder {tmp_path} has no checkpoints"):
-        init_from.check(str(tmp_path), {})
+        init_from.check(str(tmp_path), vgg16)
     (tmp_path / "empty.pth").touch()
     with pytest.raises(ValueError, match="is empty"):
-        init_from.check(str(tmp_path / "empty.pth"), {})
+        init_from.check(str(tmp_path / "empty.pth"), vgg16)
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 and so on")
+    with pytest.raises(ValueError, match="photo.jpg is neither a .safetensors nor a .pth file"):
+        init_from.check(str(tmp_path / "photo.jpg"), vgg16)
+    init_from.check(str(MADE / "zip.torch"), vgg16)
+    with pytest.raises(ValueError, match="ImageNet weights are known for .*, not for 'plain'"):
+        init_from.check(str(MADE / "zip.torch"), plain)
+
+
+def test_quantised_weights_are_refused():
+    given = {"a.weight": np.zeros((2, 3), np.int8), "b.bias": np.zeros(2, np.float32)}
+    with pytest.raises(ValueError, match="expected floats, found a.weight int8: quantised"):
+        weights.renamed(given, {"a": "backbone/a", "b": "backbone/b"})
 
 
 def test_main_checks_it_before_the_data(tmp_path):

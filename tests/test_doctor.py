@@ -268,9 +268,16 @@ def test_illegal_boxes():
     set_ = dataset_of(annotation("a", boxes, [0, 0, 0, 0, 0, 0, 3]))
     np.testing.assert_array_equal(dataset_fit.illegal_boxes(set_), [False] + [True] * 6)
     set_.parts[0].records.append({"image": b"no picture"})
-    decode, legal = doctor.image_rows(set_, 64)
+    decode, legal, *_ = doctor.image_rows(set_, 64)
     assert decode.fails and "not an image" in decode.found
     assert legal.fails and legal.found == "6 of 7 in some are invalid, the first in a"
+
+
+def test_boxes_below_a_pixel_are_warned_of():
+    set_ = dataset_of(annotation("a", [[0, 0, 0.5, 0.005], [0, 0, 0.5, 0.02]], [0, 0]))
+    set_.parts[0].records.append({"image": b"no picture"})
+    *_, row = doctor.image_rows(set_, 64)
+    assert row == ("boxes below a pixel", "1 of 2 in some: numbers in another unit?", "warn")
 
 
 def test_memory_of_a_step_counts_what_is_donated_once():

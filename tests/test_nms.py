@@ -10,6 +10,7 @@ from test_configs import CONFIGS, load
 
 from jaxdet import build, choices
 from jaxdet.boxes import nms, suppression
+from jaxdet.engine import evaluate
 
 
 def iou(box, others):
@@ -319,7 +320,9 @@ def test_recipes_of_torchvision_have_its_number_of_candidates(name, most):
     evaluation = config.evaluation
     limits = {key: evaluation[key] for key in ("score_threshold", "iou_threshold")}
     evaluation.max_kept = 1000  # or that limit would hide the other
-    found = build.recipe(config, ("a", "b")).detector.nms(boxes, scores)
+    recipe = build.recipe(config, ("a", "b"))
+    assert f"best {most} of each class, class-wise NMS" in evaluate.protocol(recipe)
+    found = recipe.detector.nms(boxes, scores)
     expected = torchvision_ssd(boxes, scores, candidates=most, max_kept=1000, **limits)
     assert evaluation.candidates == most and len(expected) > most
     anchors, labels = np.array(expected).T

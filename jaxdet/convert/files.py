@@ -71,6 +71,14 @@ def kind(file: Path) -> str | None:
     return None
 
 
+def kind_of(file: Path) -> str:
+    """As `kind`; ValueError for neither."""
+    if (found := kind(file)) is None:
+        hint = "; it is named like Darknet's" if file.suffix == ".weights" else ""
+        raise ValueError(f"{file} is neither a .safetensors nor a .pth file{hint}")
+    return found
+
+
 def read(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The arrays in a `.safetensors`, `.pth` or `.pt` file; those with fractions as float32.
 
@@ -80,12 +88,9 @@ def read(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     its classifier, the later fc6 and fc7.
     """
     file = check(file)
-    form = kind(file)
-    if form is None:
-        hint = "; it is named like Darknet's" if file.suffix == ".weights" else ""
-        raise ValueError(f"{file} is neither a .safetensors nor a .pth file{hint}")
+    read_file = _read_torch if kind_of(file) == "torch" else _read_safetensors
     try:
-        arrays = _read_torch(file) if form == "torch" else _read_safetensors(file)
+        arrays = read_file(file)
     except torch_files.Damaged as error:
         size = f"{file.stat().st_size:,} bytes"
         reason = (str(error).splitlines() or ["?"])[0]

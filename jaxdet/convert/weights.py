@@ -17,6 +17,7 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
+from jaxdet.convert import files
 from jaxdet.convert.files import few, read
 
 Table = Mapping[str, str | None]
@@ -113,10 +114,17 @@ def to_ours(weights: Weights, table: Table, variables: Any) -> dict[str, Any]:
 
 
 def renamed(weights: Weights, table: Table) -> list[tuple[str, Path_, np.ndarray]]:
-    """(their name, our path, the array with its axes in our order) for every array, for `fill`."""
+    """(their name, our path, the array with its axes in our order) for every array, for `fill`.
+
+    ValueError for names that the table does not know, and for whole numbers.
+    """
+    where = paths(weights, table)
+    whole = [f"{name} {weights[name].dtype}" for name in where if weights[name].dtype.kind in "iub"]
+    if whole:
+        raise ValueError(f"expected floats, found {few(whole)}: quantised weights cannot be used")
     return [
         (name, path, _transposed(weights[name], (2, 3, 1, 0)).astype(np.float32))
-        for name, path in paths(weights, table).items()
+        for name, path in where.items()
     ]
 
 
@@ -196,6 +204,16 @@ def load_backbone(
         kind: {**tree, "backbone": loaded[kind]} if kind in loaded else tree
         for kind, tree in variables.items()
     }
+
+
+def check_classifier(file: str | os.PathLike[str], backbone: str) -> None:
+    """Raises ValueError, reading only the beginning, for what `load_backbone` would refuse at once:
+    a file that is none of weights, or a backbone that no source has."""
+    file = files.check(file)
+    if any(hasattr(source, "is_own") and source.is_own(file) for source in sources().values()):
+        return
+    files.kind_of(file)
+    backbone_table(backbone)
 
 
 def backbone_table(backbone: str) -> Table:

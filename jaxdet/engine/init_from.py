@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from jaxdet import build
-from jaxdet.convert import classes, download, files, published, weights
+from jaxdet.convert import classes, download, published, weights
 from jaxdet.engine import buckets
 from jaxdet.training import checkpoint
 from jaxdet.types import Detector, Shape, Variables
@@ -38,13 +38,16 @@ def source(init_from: str, model: Mapping[str, Any]) -> epath.Path:
         if not checkpoint.steps(path):
             raise ValueError(f"config.init_from: the folder {path} has no checkpoints")
     elif path.exists():
-        files.check(path)
+        *_, backbone = build.names_of(model["backbone"])
+        weights.check_classifier(path, backbone)
     elif published.is_name(init_from):
         return epath.Path(download.fetch(published.classifier(init_from, model)))
     else:
+        detectors = [each.name for each in published.DETECTORS]
+        hint = f"; jaxdet.convert --from={init_from} makes a workdir" * (init_from in detectors)
         raise ValueError(
             f"config.init_from: there is nothing at {path}; expected a workdir or a weights file, "
-            f"or {published.IMAGENET}"
+            f"or {published.IMAGENET}{hint}"
         )
     return path
 
