@@ -65,7 +65,9 @@ def prepare(
 def next_command(name: str, splits: Sequence[str], dir: Path) -> str:
     """The command to go on with: training if there is a training set, else an evaluation."""
     evaluated = next((split for split in ("val", "test") if split in splits), None)
-    keys = [] if dir == DIR.expanduser() else [f"--config.data.dir={shlex.quote(str(dir))}"]
+    keys = (
+        [] if dir == DIR.expanduser() else [f"--config.data.dir={shlex.quote(str(dir.absolute()))}"]
+    )
     if "train" not in splits:
         keys.append(f"--config.data.eval={name}/{evaluated}")
         return " ".join(["jaxdet eval --workdir=WORKDIR", *keys])

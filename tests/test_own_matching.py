@@ -22,7 +22,7 @@ def test_yolo_lists_of_paths_tell_same_names_apart(tmp_path):
     (tmp_path / "obj/video2/f1.txt").unlink()
     found = scan("yolo", tmp_path)
     assert images(found) == expected | {"val": expected["val"][:1]}
-    assert "name in a list without a usable image: 1" in said(found)
+    assert "name in a list that has no usable image: 1" in said(found)
 
 
 @pytest.mark.parametrize("row", ["./images/a.jpg", "images\\a.jpg", "/else/where/a.jpg", "a.jpg"])
@@ -75,6 +75,19 @@ def test_the_folder_that_voc_states_decides_where_nothing_else_does(tmp_path, mo
     write(tmp_path, {"xml/2.xml": xml(), "a/2.jpg": None})
     expected = {"a/2.jpg": CAT} | ({"b/1.jpg": CAT} if more else {})
     assert boxes(scan("voc", tmp_path)) == expected
+
+
+@pytest.mark.parametrize("form", ["yolo", "voc", "coco"])
+def test_two_folders_of_the_same_names_stay_in_doubt(tmp_path, form):
+    write(tmp_path, {f"{f}/{n}.jpg": None for f in ("rgb", "gt_1") for n in range(4)} | NAMES)
+    write(tmp_path, {"other/9.jpg": None})
+    (tmp_path / "rgb/3.jpg").unlink()
+    texts = {"yolo": (LINE, "txt"), "voc": (xml(), "xml"), "coco": ("", "none")}[form]
+    write(tmp_path, {f"ann/{n}.{texts[1]}": texts[0] for n in (0, 1, 2, 3, 9)})
+    write(tmp_path, {"a.json": coco("0.jpg", "1.jpg", "2.jpg", "3.jpg", "9.jpg")})
+    found = scan(form, tmp_path)
+    assert boxes(found) == {"other/9.jpg": CAT}
+    assert "annotation that matches several images: 4" in said(found)
 
 
 def test_same_stem_with_two_extensions_is_in_doubt(tmp_path):

@@ -68,6 +68,14 @@ def test_images_that_were_resized_after_annotation(tmp_path):
     assert "boxes scaled with it: 2" in said(found)
 
 
+def test_one_box_outside_does_not_make_an_image_a_resized_one(tmp_path):
+    things = [{}, {}, {}, {}, {"bbox": [30, 10, 20, 5]}]
+    write(tmp_path, {"0.jpg": None, "a.json": coco("0.jpg", things=things, width=640, height=480)})
+    found = scan("coco", tmp_path)
+    assert boxes(found) == {"0.jpg": [CAT] * 4 + [("cat", 30.0, 10.0, 40.0, 15.0)]}
+    assert "its own is used: 1" in said(found)
+
+
 def test_a_size_that_is_that_of_the_image_before_its_rotation(tmp_path):
     turned = with_orientation(jpeg(picture(HEIGHT, WIDTH)), 6)
     write(tmp_path, {"1.jpg": turned, "1.xml": xml()})
@@ -210,6 +218,7 @@ def test_images_of_coco_that_cannot_be_used(tmp_path, keys, word):
     [
         ("[]", "it holds a list, expected an object"),
         ('{"images": {}, "annotations": [], "categories": []}', "`images` is {}, expected a list"),
+        ('{"shapes": []}', "no `images`, expected a list, it looks like LabelMe's"),
         ('{"annotations": [}', "a.json is not in COCO's format: it is no JSON"),
         ({"images": [], "annotations": [], "categories": [{"id": 1, "name": None}]},
          r"categories\[0\] has the name None, expected text"),
@@ -224,6 +233,22 @@ def test_files_that_are_not_coco(tmp_path, content, message):
     write(tmp_path, {"1.jpg": None, "a.json": content})
     with pytest.raises(ValueError, match=message):
         scan("coco", tmp_path)
+
+
+def test_entries_of_coco_that_are_there_twice(tmp_path):
+    content = coco("1.jpg")
+    content["images"] *= 2
+    content["categories"] *= 2
+    write(tmp_path, {"1.jpg": None, "a.json": content})
+    found = scan("coco", tmp_path)
+    assert boxes(found) == {"1.jpg": [CAT]} and "image that is listed twice: 1" in said(found)
+
+
+def test_classes_that_are_spelt_in_two_ways_are_named(tmp_path):
+    things = [thing("traffic light"), thing("Traffic-Light"), thing()]
+    write(tmp_path, {"1.jpg": None, "1.xml": xml(*things)})
+    found = scan("voc", tmp_path)
+    assert "classes that differ only in capitals, spaces or hyphens: 1 (first: ['T" in said(found)
 
 
 def test_outlines_of_coco_without_boxes(tmp_path):

@@ -85,7 +85,7 @@ def test_voc_lists_are_honoured(root, dir, capsys):
     assert list(data.open("mine/val", dir=dir).ids) == ["JPEGImages/2.jpg"]
     assert list(data.open("mine/test", dir=dir).ids) == ["JPEGImages/my photo 1.jpg"]
     assert data.classes("mine/test", dir=dir) == ("cell", "spot")
-    assert re.search(r"left out: name in a list without .*: 1 \(first: .*test.txt: gone\)", out)
+    assert re.search(r"left out: name in a list that has no .*: 1 \(first: .*test.txt: gone\)", out)
     assert re.search(r"left out: image in no list .*: 1 \(first: .*/left.jpg\)", out)
     assert "validation" not in out.replace("--val", "")
 
@@ -212,7 +212,7 @@ def test_yolo_beside_the_pictures_split_by_name(root, dir, capsys):
 
 def test_yolo_classes_must_be_known_and_agree(root, dir):
     write_yolo(root, {"1": "2 0.5 0.5 0.2 0.4\n"})
-    with pytest.raises(SystemExit, match="1.txt has class 2; found no data.yaml"):
+    with pytest.raises(SystemExit, match="1.txt has class 2; found no names"):
         run("yolo", root, dir)
     write(root / "classes.txt", "cell\nspot\n")
     with pytest.raises(SystemExit, match=r"1.txt has class 2; the names are \{0: 'cell', 1:"):

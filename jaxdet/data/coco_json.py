@@ -71,6 +71,9 @@ def read(file: pathlib.Path, skip: Callable[[str, str], None] = refuse) -> Conte
         except Unusable as error:
             skip(error.reason, f"{file.name}: images[{number}] has {error.found}")
             continue
+        if id in images and images[id]["file_name"] == entry["file_name"]:
+            skip("image that is listed twice", f"{file.name}: images[{number}], {id!r}")
+            continue
         if id in images:
             raise ValueError(f"{file} lists several images with the same id: [{id!r}]")
         images[id] = entry
@@ -98,7 +101,8 @@ def _content(file: pathlib.Path) -> dict[str, list]:
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
             found = f"`{key}` is {content[key]!r:.40}" if key in content else f"no `{key}`"
-            raise NotCoco(f"{file} is not in COCO's format: {found}, expected a list")
+            kind = ", it looks like LabelMe's" if "shapes" in content else ""
+            raise NotCoco(f"{file} is not in COCO's format: {found}, expected a list{kind}")
     return content
 
 
@@ -123,6 +127,7 @@ def _categories(file: pathlib.Path, content: dict[str, list]) -> tuple[dict[Id, 
             parents.append(name)
         else:
             found.append((id, name))
+    found = list(dict.fromkeys(found))
     found.sort(key=lambda each: (isinstance(each[0], str), each[0]))
     names = dict(found)
     if len(set(names.values())) < len(found):

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from jaxdet.data.check import Example, Problems, count
 from jaxdet.data.images import files_in, sort_out
-from jaxdet.data.matching import Claim, Images, parts, stem
+from jaxdet.data.matching import SEVERAL, Claim, Images, parts, stem
 from jaxdet.data.splits import SPLITS, List, lists, split_of_folders
 
 RENAMED = "image with another extension than its annotation states"
@@ -130,9 +130,10 @@ class Folder:
         for claim, answer in zip(claims, index.find(claims), strict=True):
             path = meant.get(answer.path, answer.path)
             if path is None:
-                several = answer.reason == "annotation that matches several images"
-                what = "that matches several images" if several else "without a usable image"
-                self.skip(f"name in a list {what}", claim.owner)
+                what = (
+                    "matches several images" if answer.reason == SEVERAL else "has no usable image"
+                )
+                self.skip(f"name in a list that {what}", claim.owner)
             else:
                 earlier = splits.get(path, "train")
                 splits[path] = max(earlier, claim.split, key=SPLITS.index)

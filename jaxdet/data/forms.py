@@ -195,7 +195,11 @@ def _yolo_example(
         folder.skip("annotation file that is not text", f"{text}: {error}")
         return None
     if unknown := set(labels) - names.keys():
-        named = f"the names are {names}" if names else "found no data.yaml, classes.txt or *.names"
+        named = (
+            f"the names are {names}"
+            if names
+            else "found no names of classes in a data.yaml, classes.txt or *.names"
+        )
         raise ValueError(f"{text} has class {min(unknown)}; {named}")
     if notes and not labels:  # to keep the image as background would be wrong
         for reason, found in notes:

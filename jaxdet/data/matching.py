@@ -7,12 +7,12 @@ place, the nearest is taken that does not contradict it: an annotation in `b` ne
 in `a` if there are images in `b`, or annotations in `a`. What stays in doubt is nobody's.
 """
 
+import collections
 import dataclasses
 import os
 import pathlib
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +20,7 @@ from jaxdet.data.images import EXTENSIONS
 from jaxdet.data.splits import split_of_folders
 
 Place = tuple[str, ...]
+NONE, SEVERAL = "annotation without an image file", "annotation that matches several images"
 
 _ROLES = {
     "images", "image", "imgs", "img", "jpegimages", "jpgimages", "pictures", "photos", "labels",
@@ -60,8 +61,8 @@ class Images:
         self._folders = {path: path.relative_to(root).parent.parts for path in images}
         places = {folders: place(folders) for folders in set(self._folders.values())}
         self._places = {path: places[folders] for path, folders in self._folders.items()}
-        self._by_name: dict[str, list[pathlib.Path]] = defaultdict(list)
-        self._by_stem: dict[str, list[pathlib.Path]] = defaultdict(list)
+        self._by_name: dict[str, list[pathlib.Path]] = collections.defaultdict(list)
+        self._by_stem: dict[str, list[pathlib.Path]] = collections.defaultdict(list)
         for path in images:
             self._by_name[_folded(path.name)].append(path)
             # The stem of a file without an extension is its name, also in `frame.0001`.
@@ -85,7 +86,7 @@ class Images:
             self._answer(claim, found, at, claimed, homes)
             for claim, found, at in zip(claims, named, places, strict=True)
         ]
-        return self._without_companions(answers)
+        return self._without_companions(self._without_contested(claims, places, answers))
 
     def _answer(
         self,
@@ -105,14 +106,14 @@ class Images:
         ]
         candidates = tuple(path for path, _ in named)
         if not fitting:
-            return Answer(None, "annotation without an image file", candidates)
+            return Answer(None, NONE, candidates)
         best = min(fitting)[:2]
         found = [path for *rank, path in fitting if tuple(rank) == best]
         if len(found) > 1 and claim.hint:
             near = [self._distance(path, place(claim.hint)) for path in found]
             found = [path for path, n in zip(found, near, strict=True) if n == min(near)]
         if len(found) > 1:
-            return Answer(None, "annotation that matches several images", candidates)
+            return Answer(None, SEVERAL, candidates)
         return Answer(found[0], None, candidates, renamed=best[0] % _LEVELS == _RENAMED)
 
     def _named(self, names: Sequence[str]) -> list[tuple[pathlib.Path, int]]:
@@ -148,6 +149,29 @@ class Images:
     def _distance(self, path: pathlib.Path, at: Place) -> int:
         return sum(map(len, _rest(at, self._places[path])))
 
+    def _without_contested(
+        self, claims: Sequence[Claim], places: Sequence[Place], answers: list[Answer]
+    ) -> list[Answer]:
+        """Drop images in folders that are in doubt for most of the annotations that may mean them.
+
+        If `1.jpg` to `9.jpg` are in `rgb` and in `gt`, a `10.jpg` only in `gt` is no image either.
+        """
+        meant, doubted = collections.Counter(), collections.Counter()
+        for answer in answers:
+            folders = {path.parent for path in answer.candidates}
+            meant.update(folders)
+            doubted.update(folders if answer.reason == SEVERAL else ())
+        contested = {folder for folder, n in doubted.items() if 2 * n > meant[folder]}
+        return [
+            Answer(None, SEVERAL, answer.candidates)
+            if answer.path
+            and answer.path.parent in contested
+            and self._places[answer.path] != at
+            and answer.path not in claim.paths
+            else answer
+            for claim, at, answer in zip(claims, places, answers, strict=True)
+        ]
+
     def _without_companions(self, answers: list[Answer]) -> list[Answer]:
         """Drop images of another extension than stated that are masks of the others.
 
@@ -161,7 +185,7 @@ class Images:
             if other.parent == path.parent and other != path
         }
         return [
-            Answer(None, "annotation without an image file", answer.candidates)
+            Answer(None, NONE, answer.candidates)
             if answer.renamed and (answer.path.parent, answer.path.suffix) in companions
             else answer
             for answer in answers

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import pathlib
+import re
 from functools import partial
 
 import grain
@@ -26,6 +27,7 @@ FORMATS = {
     ),
 }
 ALL_LOST = "image without a usable box among those that it has, left out"
+_RESIZED = 0.2  # a larger share of boxes outside the images shows that these were resized
 NO_SPLIT = "image in no list or folder of train, val or test"
 
 
@@ -68,6 +70,7 @@ def scan(format: str, root: pathlib.Path, *, val: float, background: bool = Fals
     folder = Folder(root)
     read, expected = FORMATS[format]
     classes, items = read(folder, background=background)
+    _note_alike(classes, folder)
     if not any(item.example.names for item in items):
         raise ValueError(
             f"{root} holds no objects in {format} format, expected {expected}; "
@@ -120,6 +123,16 @@ def lines(problems: Problems) -> list[str]:
     ]
 
 
+def _note_alike(classes: Classes, folder: Folder) -> None:
+    """Note classes that are probably one, spelt in two ways."""
+    plain = collections.defaultdict(list)
+    for name in classes:
+        plain[re.sub("[ _-]+", " ", name.casefold())].append(name)
+    for names in plain.values():
+        if len(names) > 1:
+            folder.note("classes that differ only in capitals, spaces or hyphens", names)
+
+
 def _endings(folder: Folder) -> str:
     endings = collections.Counter(path.suffix.lower() or "no extension" for path in folder.files)
     return ", ".join(f"{n} {ending}" for ending, n in endings.most_common(5)) or "no files"
@@ -147,12 +160,13 @@ def _check(items: list[Item], classes: Classes, format: str) -> list[Checked]:
     """Check all images and boxes; see `check.check` for annotations of another size.
 
     Whether pixels are those of the image or of the size that the annotation states is decided for
-    the whole set: by boxes that are in the one and not in the other.
+    the whole set: by the share of boxes that are in the stated size and not in the image's own.
     """
     without_clicks = format == "voc"
     checked = _run(items, classes, without_clicks=without_clicks, resized=False)
     other = [n for n, each in enumerate(checked) if OTHER_SIZE in each.problems]
-    if any(_only_in_stated(items[n].example, checked[n]) for n in other):
+    boxes = [_only_in_stated(items[n].example, checked[n]) for n in other]
+    if other and np.concatenate(boxes).sum() > _RESIZED * sum(map(len, boxes)):
         again = [items[n] for n in other]
         again = _run(again, classes, without_clicks=without_clicks, resized=True)
         for n, each in zip(other, again, strict=True):
@@ -209,12 +223,12 @@ def _usable(split: str, entries: list[Entry], folder: Folder) -> bool:
     return False
 
 
-def _only_in_stated(example: Example, checked: Checked) -> bool:
-    """Return whether a box lies in the size that its annotation states, not in the image's own."""
+def _only_in_stated(example: Example, checked: Checked) -> np.ndarray:
+    """Return which boxes lie in the size that their annotation states, not in the image's own."""
     own = [checked.annotation.width, checked.annotation.height]
     ends = example.boxes[:, 2:]
     inside = (ends <= np.array(example.size[::-1]) + 2).all(1)
-    return bool((inside & (ends > np.array(own) + 2).any(1)).any())
+    return inside & (ends > np.array(own) + 2).any(1)
 
 
 def _digest(classes: Classes, entries: list[Entry]) -> str:
