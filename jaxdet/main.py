@@ -20,11 +20,11 @@ import jax
 from absl import flags
 from clu import platform
 from etils import epath
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from jaxdet import cli
 from jaxdet.engine import evaluate, train, watch
-from jaxdet.training import best_checkpoint, logs, origin, parallel, preemption, trackers, workdir
+from jaxdet.training import best_checkpoint, logs, parallel, preemption, trackers, workdir
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "what to do (default train)")
 UNTIL = flags.DEFINE_integer(
@@ -53,8 +53,6 @@ def main() -> None:
 
 def _train(config, folder: epath.Path) -> None:
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}")
-    if parallel.is_first():
-        origin.record(folder, recipe=_recipe_file())
     try:
         done = train.train(config, folder, until=UNTIL.value)
     except preemption.Preempted as stopped:
@@ -71,11 +69,6 @@ def _train(config, folder: epath.Path) -> None:
     for name, path in written.items():
         if (folder / path).exists():  # of the last two, if there was an evaluation
             print(f"{name:11}  {folder / path}")
-
-
-def _recipe_file() -> str | None:
-    """The recipe's file as --config names it."""
-    return cli.CONFIG.value and config_flags.get_config_filename(flags.FLAGS["config"])
 
 
 def _eval(config, folder: epath.Path) -> None:

@@ -3,6 +3,7 @@
 import datetime
 import json
 import subprocess
+import sys
 
 from etils import epath
 
@@ -10,30 +11,30 @@ from jaxdet.training import origin
 from jaxdet.version import __version__
 
 
-def test_a_new_run_records_its_recipe_version_time_and_commit(tmp_path):
-    folder = epath.Path(tmp_path / "run")
-    origin.record(folder, recipe="configs/x.py")
+def test_a_new_run_records_its_flags_version_time_and_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["main.py", "--config=x", "--config.seed=1"])
+    folder = epath.Path(tmp_path)
+    origin.record(folder)
     known = origin.read(folder)
-    assert (known["recipe"], known["version"]) == ("configs/x.py", __version__)
+    assert known["flags"] == ["--config=x", "--config.seed=1"]
+    assert known["version"] == __version__
     age = datetime.datetime.now().astimezone() - datetime.datetime.fromisoformat(known["began"])
     assert 0 <= age.total_seconds() < 60
     git = ["git", "-C", str(origin._PACKAGE), "rev-parse", "HEAD"]
     head = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     assert known.get("commit", "").rstrip("+") == head  # empty where this is no checkout
+    monkeypatch.setattr(sys, "argv", ["main.py", "--config=y"])
+    origin.record(folder)  # resumed
+    assert origin.read(folder) == known
 
 
-def test_resuming_keeps_it_and_an_older_run_gets_none(tmp_path):
-    folder, old = epath.Path(tmp_path / "run"), epath.Path(tmp_path / "old")
-    origin.record(folder, recipe="first.py")
-    origin.record(folder, recipe="second.py")
-    assert origin.read(folder)["recipe"] == "first.py"
-    (tmp_path / "old" / "tensorboard").mkdir(parents=True)
-    (tmp_path / "old" / "config.json").write_text("{}")
-    origin.record(old, recipe="second.py")
-    assert origin.read(old) == {} and not (old / origin.ORIGIN).exists()
-    (tmp_path / "old" / "tensorboard" / "events.out.tfevents.1700000000.host.1.2").touch()
+def test_an_older_run_is_dated_by_its_log(tmp_path):
+    folder = epath.Path(tmp_path)
+    assert origin.read(folder) == {}
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events.out.tfevents.1700000000.host.1.2").touch()
     began = datetime.datetime.fromtimestamp(1_700_000_000)
-    assert origin.read(old) == {"began": began.isoformat()} and origin.began(old) == began
+    assert origin.read(folder) == {"began": began.isoformat()} and origin.began(folder) == began
 
 
 def test_a_run_that_recorded_its_beginning_is_dated_by_it(tmp_path):

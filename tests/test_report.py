@@ -384,7 +384,8 @@ def test_the_command(trained, tmp_path):
     assert "step 6 of 6; " in text and "COCO metric; input 64x64" in text
     assert "The recipe is quickstart, with" in text and "model.backbone.channels" in text
     began = json.loads((workdir / origin.ORIGIN).read_text())
-    assert began["recipe"] == "configs/quickstart.py" and began["began"].replace("T", " ") in text
+    assert began["flags"][0] == "--config=configs/quickstart.py"
+    assert began["began"].replace("T", " ") in text and f"--workdir={workdir}" in text
     assert facts.NOT_RECORDED not in text
 
 
@@ -395,6 +396,18 @@ def test_what_is_not_recorded_is_said(judged_set, tmp_path):
     assert "quickstart, the most similar of jaxdet&#x27;s, with" in old
     elsewhere = facts.card(dataclasses.replace(judged_set, step=0))
     assert "the weights were converted" in elsewhere and "Seed" not in elsewhere
+
+
+@pytest.mark.parametrize(
+    "flags, recipe",
+    [
+        (["--config=a/quickstart.py", "--config.seed=1"], "a/quickstart.py"),
+        (["--config.seed=1", "-config", "ssd300_voc"], "ssd300_voc"),
+        (["--workdir=x"], ""),
+    ],
+)
+def test_the_recipe_among_the_flags(flags, recipe):
+    assert facts._recorded_recipe(flags) == recipe
 
 
 @pytest.fixture(scope="module")

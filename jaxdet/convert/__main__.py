@@ -24,7 +24,7 @@ from etils import epath
 from jaxdet import build, cli, data, recipes
 from jaxdet.choices import check_name
 from jaxdet.convert import download, files, published, weights
-from jaxdet.training import checkpoint, workdir
+from jaxdet.training import checkpoint, origin, workdir
 
 SOURCES = sorted(name for name, file in weights.sources().items() if hasattr(file, "MODELS"))
 
@@ -82,6 +82,7 @@ def convert(config: Any, source: str, file: str, folder: epath.Path) -> None:
     if fresh:
         variables, _ = weights.fill(entries, recipe.detector.init(key), **parts)
     workdir.claim(folder, recipe.config)
+    origin.record(folder)
     path = checkpoint.write(folder, variables, recipe.description)
     count = parameter_overview.count_parameters(variables["params"])
     print(f"{len(entries) - len(fresh)} arrays from {file}; {count:,} parameters")

@@ -16,6 +16,7 @@ from jaxdet.training import (
     compilation,
     freezing,
     logs,
+    origin,
     parallel,
     state,
     trackers,
@@ -95,6 +96,8 @@ def start(config: Any, folder: epath.Path) -> Run:
     lock = workdir.lock(folder) if parallel.is_first() else None
     if parallel.is_first():
         workdir.claim(folder, recipe.config)
+        if not resumes:
+            origin.record(folder)
     iterator = train_batches(recipe, train_set)
     first = state.create(variables, recipe.optimiser, ema=recipe.step.ema_decay > 0)
     first = parallel.replicate(first, mesh)

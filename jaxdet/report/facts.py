@@ -1,7 +1,13 @@
 """What a report says about a run: its model, data, recipe and origin."""
 
 import html
+<<<<<<< HEAD
 from collections.abc import Mapping
+=======
+import runpy
+import shlex
+from collections.abc import Mapping, Sequence
+>>>>>>> f_looks
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +80,11 @@ def _training_set(of: build.Data) -> str:
 
 def _run(evidence: Evidence) -> dict[str, str]:
     config, known = evidence.recipe.config, origin.read(evidence.workdir)
-    purpose = {"Purpose": evidence.recipe.purpose} if evidence.recipe.purpose else {}
+    last = {"Flags": shlex.join(known["flags"])} if "flags" in known else {}
+    last |= {"Purpose": evidence.recipe.purpose} if evidence.recipe.purpose else {}
     if not evidence.step:
-        return purpose
+        began = known.get("began", NOT_RECORDED).replace("T", " ")
+        return {"Converted": began, "Commit": _version(known), **last}
     schedule, optimiser = config["schedule"], build.names_of(config["optimiser"])[0]
     rate = f", peak rate {schedule['peak']:g}" if "peak" in schedule else ""
     how = f"{optimiser}, {schedule['name']}{rate}, {config['data']['batch_size']} images a step"
@@ -86,7 +94,7 @@ def _run(evidence: Evidence) -> dict[str, str]:
         "Seed": str(config["seed"]),
         "Began": known.get("began", NOT_RECORDED).replace("T", " "),
         "Commit": _version(known),
-        **purpose,
+        **last,
     }
 
 
@@ -100,10 +108,19 @@ def _version(known: Mapping[str, Any]) -> str:
 
 def _recipe(evidence: Evidence) -> str:
     """Which of our recipes a run follows, and every key in which it differs."""
+<<<<<<< HEAD
     recorded = origin.read(evidence.workdir).get("recipe")
     own = _plain(evidence.recipe.config)
     differing = {name: _differences(each, own) for name, each in _recipes().items()}
     name = started = (recorded or "").removeprefix("configs/").removesuffix(".py")
+=======
+    recorded = _recorded_recipe(origin.read(evidence.workdir).get("flags", []))
+    recipes, own = _recipes(), _plain(evidence.recipe.config)
+    if not recipes:
+        return markup.paragraph("The recipes of jaxdet are not on this machine, to compare with.")
+    differing = {name: _differences(each, own) for name, each in recipes.items()}
+    name = Path(recorded).stem if recorded else ""
+>>>>>>> f_looks
     if name not in differing:
         name = min(differing, key=lambda each: len(differing[each]))
     why = "" if started == name else ", the most similar of jaxdet's"
@@ -115,6 +132,15 @@ def _recipe(evidence: Evidence) -> str:
     changed = "1 key" if len(rows) == 1 else f"{len(rows)} keys"
     summary = f"The recipe is {name}{why}, with {changed} changed"
     return f"<details><summary>{html.escape(summary)}</summary>{table}</details>"
+
+
+def _recorded_recipe(flags: Sequence[str]) -> str:
+    """The value of --config among the flags of a program, "" if there is none."""
+    for name, following in zip(flags, [*flags[1:], ""], strict=False):
+        key, equals, value = name.lstrip("-").partition("=")
+        if key == "config":
+            return value if equals else following
+    return ""
 
 
 def _recipes() -> dict[str, dict[str, Any]]:

@@ -1,11 +1,17 @@
 """How a run began: `origin.json` in its workdir, for those who look at its results later.
 
+<<<<<<< HEAD
 It is written when a training first starts in a workdir; resuming leaves it as it is.
+=======
+It is written once, when a training begins in a workdir or weights are converted into it; resuming
+leaves it as it is.
+>>>>>>> f_looks
 """
 
 import datetime
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +24,23 @@ ORIGIN = "origin.json"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
+<<<<<<< HEAD
 def record(folder: epath.Path, *, recipe: str | None) -> None:
     """Writes `recipe` (its file, as given), the time, jaxdet's version and commit."""
     if (folder / workdir.CONFIG).exists():
+=======
+def record(folder: epath.Path) -> None:
+    """Writes the flags of this program, the time, and jaxdet's version and commit."""
+    if (folder / ORIGIN).exists():
+>>>>>>> f_looks
         return
-    folder.mkdir(parents=True, exist_ok=True)
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    known = {"recipe": recipe, "began": now, "version": __version__, "commit": _commit()}
+    known = {"flags": sys.argv[1:], "began": now, "version": __version__, "commit": _commit()}
     workdir.write_text(folder / ORIGIN, json.dumps(known, indent=2) + "\n")
 
 
 def read(folder: epath.Path) -> dict[str, Any]:
-    """What is recorded: `recipe`, `began`, `version`, `commit`; keys are absent where it is not.
+    """What is recorded: `flags`, `began`, `version`, `commit`; keys are absent where it is not.
 
     The beginning of older runs is taken from the names of TensorBoard's files.
     """
