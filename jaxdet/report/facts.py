@@ -1,13 +1,8 @@
 """What a report says about a run: its model, data, recipe and origin."""
 
 import html
-<<<<<<< HEAD
-from collections.abc import Mapping
-=======
-import runpy
 import shlex
 from collections.abc import Mapping, Sequence
->>>>>>> f_looks
 from pathlib import Path
 from typing import Any
 
@@ -108,19 +103,10 @@ def _version(known: Mapping[str, Any]) -> str:
 
 def _recipe(evidence: Evidence) -> str:
     """Which of our recipes a run follows, and every key in which it differs."""
-<<<<<<< HEAD
-    recorded = origin.read(evidence.workdir).get("recipe")
+    recorded = _recorded_recipe(origin.read(evidence.workdir).get("flags", []))
     own = _plain(evidence.recipe.config)
     differing = {name: _differences(each, own) for name, each in _recipes().items()}
-    name = started = (recorded or "").removeprefix("configs/").removesuffix(".py")
-=======
-    recorded = _recorded_recipe(origin.read(evidence.workdir).get("flags", []))
-    recipes, own = _recipes(), _plain(evidence.recipe.config)
-    if not recipes:
-        return markup.paragraph("The recipes of jaxdet are not on this machine, to compare with.")
-    differing = {name: _differences(each, own) for name, each in recipes.items()}
-    name = Path(recorded).stem if recorded else ""
->>>>>>> f_looks
+    name = started = recorded.removeprefix("configs/").removesuffix(".py")
     if name not in differing:
         name = min(differing, key=lambda each: len(differing[each]))
     why = "" if started == name else ", the most similar of jaxdet's"

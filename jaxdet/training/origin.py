@@ -1,11 +1,7 @@
 """How a run began: `origin.json` in its workdir, for those who look at its results later.
 
-<<<<<<< HEAD
-It is written when a training first starts in a workdir; resuming leaves it as it is.
-=======
 It is written once, when a training begins in a workdir or weights are converted into it; resuming
 leaves it as it is.
->>>>>>> f_looks
 """
 
 import datetime
@@ -24,15 +20,9 @@ ORIGIN = "origin.json"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-<<<<<<< HEAD
-def record(folder: epath.Path, *, recipe: str | None) -> None:
-    """Writes `recipe` (its file, as given), the time, jaxdet's version and commit."""
-    if (folder / workdir.CONFIG).exists():
-=======
 def record(folder: epath.Path) -> None:
     """Writes the flags of this program, the time, and jaxdet's version and commit."""
     if (folder / ORIGIN).exists():
->>>>>>> f_looks
         return
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     known = {"flags": sys.argv[1:], "began": now, "version": __version__, "commit": _commit()}
