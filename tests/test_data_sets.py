@@ -130,8 +130,8 @@ def test_bad_pictures_and_boxes_are_counted_named_and_kept_in_the_summary(devkit
 
 def test_summary_counts(devkit, dir):
     text = data.open("voc_2007_trainval", dir=dir, root=devkit).summary()
-    assert "voc_2007_trainval: 3 images, 3 boxes (2 difficult)" in text
-    assert "voc_2007_train: 2 images, 2 boxes (1 difficult)" in text
+    assert "voc_2007_trainval: 3 pictures, 3 boxes (2 difficult)" in text
+    assert "voc_2007_train: 2 pictures, 2 boxes (1 difficult)" in text
     assert "images without boxes: 1" in text
     counts = dict(re.findall(r"([a-z]+) +(\d+)", text.split("boxes per class:")[1]))
     assert counts["dog"] == "1" and counts["person"] == "2" and counts["cat"] == "0"

@@ -16,7 +16,7 @@ from jaxdet.training import checkpoint, logs
 @pytest.mark.slow
 def test_training_says_what_it_trains_on_and_where_things_are(trained):
     workdir, output = trained
-    assert "shapes_train: 1,000 images" in output
+    assert "shapes_train: 1,000 pictures" in output
     assert "2,136 boxes" not in output and "boxes at 64x64 pixels" in output
     assert "class-wise NMS at IoU 0.45" in output  # the protocol stands beside the numbers
     for name in ("checkpoints/6", logs.METRICS, logs.TENSORBOARD, "predictions.png"):
