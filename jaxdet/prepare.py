@@ -23,6 +23,7 @@ from absl import logging
 
 from jaxdet import cli, data, visualize
 from jaxdet.data import builder, own
+from jaxdet.data.splits import SPLITS
 
 SHEET = "sheet.png"
 DIR = Path("~/tensorflow_datasets")
@@ -42,24 +43,35 @@ def prepare(
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"the name is {name!r}, expected letters, digits, _ and -")
-    found = own.scan(form, root, val=val, background=background)
-    print(f"{root}: {len(found.classes)} classes, {', '.join(found.classes)}")
+    reading = own.read(form, root, val=val, background=background)
+    names = [f"{name}/{split}" for split in SPLITS if builder.is_prepared(dir, f"{name}/{split}")]
+    if names:
+        for each in names:
+            builder.check_origin(each, reading.origin, dir=dir)
+            print(f"{dir / each} already exists, made from the same annotations")
+    else:
+        names = _write(reading, name, dir)
+    for each in names:
+        print(data.open(each, dir=dir).summary(), flush=True)
+    return data.open("+".join(names), dir=dir)
+
+
+def _write(reading: own.Reading, name: str, dir: Path) -> list[str]:
+    """Checks and writes all splits, and says what was found; returns their names."""
+    found = own.check(reading)
+    classes, folder = reading.classes, reading.folder
+    print(f"{folder.root}: {len(classes)} classes, {', '.join(classes)}")
     if found.warning:
         print(f"warning: {found.warning}")
     if found.chosen:
         print(f"no validation set: {found.chosen} of the training images are set aside as one")
-    for line in own.lines(found.skipped):
+    for line in own.lines(folder.skipped):
         print(f"left out: {line}")
-    for line in own.lines(found.noted):
+    for line in own.lines(folder.noted):
         print(f"note: {line}")
     sources = own.sources(found, name)
-    existed = [source.name for source in sources if builder.is_prepared(dir, source.name)]
     data.prepare_all(sources, dir=dir)
-    for source in sources:
-        if source.name in existed:
-            print(f"{dir / source.name} already exists, made from the same annotations")
-        print(data.open(source.name, dir=dir).summary(), flush=True)
-    return data.open("+".join(source.name for source in sources), dir=dir)
+    return [source.name for source in sources]
 
 
 def next_command(name: str, splits: Sequence[str], dir: Path) -> str:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from tiny_sets import jpeg, picture
 
-from jaxdet.data import own
+from jaxdet.data import check, own
 
 HEIGHT, WIDTH = 20, 40
 LINE = "0 0.5 0.5 0.5 0.5\n"  # in YOLO's format, of 20 x 10 pixels
@@ -64,7 +64,7 @@ def coco(*names: str, things: list[dict] | None = None, **image_keys: Any) -> di
 
 
 def scan(form: str, root: pathlib.Path, val: float = 0.0, **others: Any) -> own.Scan:
-    return own.scan(form, root, val=val, **others)
+    return own.check(own.read(form, root, val=val, **others))
 
 
 def images(found: own.Scan) -> dict[str, list[str]]:
@@ -82,7 +82,7 @@ def boxes(found: own.Scan) -> dict[str, list]:
         if (annotation := entry.checked.annotation) is not None:
             sides = np.tile([annotation.width, annotation.height], 2)
             result[annotation.id] = [
-                (found.classes[label], *np.round(box * sides, 2).tolist())
+                (found.reading.classes[label], *np.round(box * sides, 2).tolist())
                 for label, box in zip(annotation.labels, annotation.boxes, strict=True)
             ]
     return result
@@ -91,6 +91,7 @@ def boxes(found: own.Scan) -> dict[str, list]:
 def said(found: own.Scan) -> str:
     """All that is said about what was left out or read in another way, a line for each kind."""
     problems: dict = {}
+    folder = found.reading.folder
     for entry in (entry for each in found.splits.values() for entry in each):
-        own.note(problems, entry.checked)
-    return "\n".join(own.lines(found.skipped) + own.lines(found.noted) + own.lines(problems))
+        check.note(problems, entry.checked)
+    return "\n".join(own.lines(folder.skipped) + own.lines(folder.noted) + own.lines(problems))

@@ -91,7 +91,7 @@ def test_a_count_that_disagrees_with_the_names(tmp_path, count):
 def test_a_yaml_of_something_else_is_passed_over(tmp_path, name, text):
     write(tmp_path, yolo("images") | {"classes.txt": "cat\ndog\n", name: text})
     found = scan("yolo", tmp_path)
-    assert len(images(found)["train"]) == 2 and found.classes == ("cat", "dog")
+    assert len(images(found)["train"]) == 2 and found.reading.classes == ("cat", "dog")
     assert "yaml file that describes no dataset: 1" in said(found)
 
 

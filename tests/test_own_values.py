@@ -273,11 +273,11 @@ def test_a_parent_category_of_roboflow_is_no_class(tmp_path):
         below += [{"id": 2, "name": other, "supercategory": name}]
         write(tmp_path, {"1.jpg": None, "a.json": content | {"categories": [above, *below]}})
         found = scan("coco", tmp_path)
-        assert found.classes == ("cat", "bird") and boxes(found) == {"1.jpg": [CAT]}
+        assert found.reading.classes == ("cat", "bird") and boxes(found) == {"1.jpg": [CAT]}
         assert "parent category without objects, no class: 1" in said(found)
     own = [{"id": 1, "name": "cat", "supercategory": "cat"}, {"id": 2, "name": "dog"}]
     write(tmp_path, {"a.json": content | {"categories": own}})
-    assert scan("coco", tmp_path).classes == ("cat", "dog")
+    assert scan("coco", tmp_path).reading.classes == ("cat", "dog")
 
 
 # Lines of YOLO

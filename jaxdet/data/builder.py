@@ -120,8 +120,23 @@ def _missing(sources: Sequence[Source], dir: pathlib.Path) -> list[Source]:
     """Return the sources that are not prepared yet, after a check of those that are."""
     for source in sources:
         if is_prepared(dir, source.name):
-            _check_origin(source, dir)
+            check_origin(source.name, source.origin, dir=dir)
     return [source for source in sources if not is_prepared(dir, source.name)]
+
+
+def check_origin(name: str, origin: dict[str, str] | None, *, dir: pathlib.Path) -> None:
+    """Raise ValueError if records were prepared from another origin than this; None is any."""
+    found = dict(reader(dir, name).info.metadata["origin"])
+    if origin in (None, found):
+        return
+    keys = [key for key in found | origin if found.get(key) != origin.get(key)]
+    changed = "; ".join(
+        f"{key}: {found.get(key, 'none')} then, {origin.get(key, 'none')} now" for key in keys
+    )
+    raise ValueError(
+        f"{dir / name} was prepared from another source ({changed}). "
+        "Use another folder or name for prepared data, or delete this one to prepare it again."
+    )
 
 
 def is_prepared(dir: pathlib.Path, name: str) -> bool:
@@ -165,21 +180,6 @@ def _check_classes(classes: tuple[str, ...], title: str) -> None:
             )
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
         raise ValueError(f"{title} has two classes called {twice[0]!r}")
-
-
-def _check_origin(source: Source, dir: pathlib.Path) -> None:
-    found = dict(reader(dir, source.name).info.metadata["origin"])
-    if source.origin in (None, found):
-        return
-    keys = [key for key in found | source.origin if found.get(key) != source.origin.get(key)]
-    changed = "; ".join(
-        f"{key}: {found.get(key, 'none')} then, {source.origin.get(key, 'none')} now"
-        for key in keys
-    )
-    raise ValueError(
-        f"{dir / source.name} was prepared from another source ({changed}). "
-        "Use another folder or name for prepared data, or delete this one to prepare it again."
-    )
 
 
 def _features(checked: Checked) -> dict[str, Any]:

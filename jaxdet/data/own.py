@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import itertools
 import pathlib
 import re
 from functools import partial
@@ -10,8 +11,9 @@ from functools import partial
 import grain
 import numpy as np
 
+from jaxdet.data import check as checks
 from jaxdet.data import units
-from jaxdet.data.check import OTHER_SIZE, Checked, Example, Problems, check, check_all, note
+from jaxdet.data.check import OTHER_SIZE, Checked, Example, Problems, check_all, note
 from jaxdet.data.folder import Folder, Item
 from jaxdet.data.forms import Classes, read_coco, read_voc, read_yolo, without_single_clicks
 from jaxdet.data.source import Source
@@ -32,6 +34,18 @@ NO_SPLIT = "image in no list or folder of train, val or test"
 
 
 @dataclasses.dataclass(frozen=True)
+class Reading:
+    """The annotations of a folder, unchecked."""
+
+    folder: Folder  # what was left out, and what was read otherwise than it stands
+    format: str
+    classes: Classes
+    splits: dict[str, list[Item]]  # train, val and test
+    val: float  # the share of the training images that is to become val
+    origin: dict[str, str]  # changes when the annotations do
+
+
+@dataclasses.dataclass(frozen=True)
 class Entry:
     """An image file and its checked annotation."""
 
@@ -43,74 +57,79 @@ class Entry:
 class Scan:
     """The checked contents of a folder."""
 
-    root: pathlib.Path
-    classes: Classes
+    reading: Reading
     splits: dict[str, list[Entry]]  # the non-empty ones of train, val and test
-    share: float  # of the training images that were to be moved to val
-    chosen: int  # how many of them were
-    skipped: Problems  # what was left out, and why
-    noted: Problems  # what was used, but not as it stands
+    chosen: int  # how many images of val were taken from train
     warning: str | None  # what seems wrong with the boxes as a whole
 
 
-def scan(format: str, root: pathlib.Path, *, val: float, background: bool = False) -> Scan:
-    """Read and check all annotations and images of a folder; `format` is one of FORMATS.
+def read(format: str, root: pathlib.Path, *, val: float, background: bool = False) -> Reading:
+    """Read all annotations of a folder, and no images; `format` is one of FORMATS.
 
-    The folder's own splits are kept; without any, everything is `train`. Where there is no `val`
-    split, a fraction `val` (0..1) of `train` is moved to it, chosen by a hash of the names so that
-    it is the same on every machine. With `background`, images without an annotation are kept (those
-    of YOLO's format always are).
+    The folder's own splits are kept; without any, everything is `train`. With `background`, images
+    without an annotation are kept (those of YOLO's format always are).
 
     Raises:
-        ValueError: the folder has no objects in that format, its annotations are inconsistent or
-            in another unit, or images are left over and none is for training.
+        ValueError: the folder has no objects in that format, its annotations are inconsistent, or
+            images are left over and none is for training.
     """
     if not 0 <= val < 1:
         raise ValueError(f"val is {val:g}, expected a fraction from 0 to below 1")
     folder = Folder(root)
-    read, expected = FORMATS[format]
-    classes, items = read(folder, background=background)
-    _note_alike(classes, folder)
+    reader, expected = FORMATS[format]
+    classes, items = reader(folder, background=background)
     if not any(item.example.names for item in items):
         raise ValueError(
             f"{root} holds no objects in {format} format, expected {expected}; "
             + "; ".join([f"found {_endings(folder)}", *lines(folder.skipped)])
         )
+    _note_alike(classes, folder)
     splits = _splits(items, folder)
-    items = [item for each in splits.values() for item in each]
+    origin = {"root": str(root.resolve()), "sha256 of the annotations": _digest(classes, splits)}
+    if splits["val"]:
+        val = 0.0
+    elif val:
+        origin["--val"] = f"{val:g}"
+    return Reading(folder, format, classes, splits, val, origin)
+
+
+def check(reading: Reading) -> Scan:
+    """Check all images and boxes of a folder.
+
+    Where there is no `val` split, a fraction of `train` is moved to it, chosen by a hash of the
+    names so that it is the same on every machine.
+
+    Raises:
+        ValueError: no box is usable, or the boxes are in another unit.
+    """
+    items = [item for each in reading.splits.values() for item in each]
     examples = [item.example for item in items]
-    checked = _check(items, classes, format)
-    warning = units.look(examples, checked, format)
+    checked = _check(items, reading.classes, reading.format)
+    warning = units.look(examples, checked, reading.format)
     checked = list(map(_without_lost, checked))
-    entries = [Entry(item, each) for item, each in zip(items, checked, strict=True)]
-    if not any(len(each.checked.annotation.labels) for each in entries if each.checked.annotation):
+    if not any(len(each.annotation.labels) for each in checked if each.annotation):
         problems: Problems = {}
         for each in checked:
             note(problems, each)
         number = sum(len(each.names) for each in examples)
         raise ValueError(
-            f"{root}: none of {number:,} boxes is usable: " + "; ".join(lines(problems))
+            f"{reading.folder.root}: none of {number:,} boxes is usable: "
+            + "; ".join(lines(problems))
         )
-    sorted_out = {split: [] for split in SPLITS}
-    for split, of_split in splits.items():
-        sorted_out[split], entries = entries[: len(of_split)], entries[len(of_split) :]
-    chosen = _choose_val(sorted_out, val)
-    filled = {split: each for split, each in sorted_out.items() if _usable(split, each, folder)}
-    share = val if chosen else 0.0
-    return Scan(root, classes, filled, share, chosen, folder.skipped, folder.noted, warning)
+    entries = map(Entry, items, checked)
+    splits = {
+        split: list(itertools.islice(entries, len(each))) for split, each in reading.splits.items()
+    }
+    chosen = _choose_val(splits, reading.val)
+    filled = {split: each for split, each in splits.items() if _usable(split, each, reading.folder)}
+    return Scan(reading, filled, chosen, warning)
 
 
 def sources(scan: Scan, name: str) -> list[Source]:
-    """Return a source NAME/SPLIT for each split; its origin changes when the annotations do."""
-    entries = [entry for each in scan.splits.values() for entry in each]
-    origin = {
-        "root": str(scan.root.resolve()),
-        "sha256 of the annotations": _digest(scan.classes, entries),
-    }
-    if scan.chosen:
-        origin["--val"] = f"{scan.share:g}"
+    """Return a source NAME/SPLIT for each split."""
+    reading = scan.reading
     return [
-        Source(f"{name}/{split}", origin, partial(_load, scan.classes, each))
+        Source(f"{name}/{split}", reading.origin, partial(_load, reading.classes, each))
         for split, each in scan.splits.items()
     ]
 
@@ -185,7 +204,7 @@ def _run(
 def _checked(item: Item, classes: Classes, *, without_clicks: bool, resized: bool) -> Checked:
     example = without_single_clicks(item.example) if without_clicks else item.example
     example = dataclasses.replace(example, encoded=item.path.read_bytes())
-    found = check(example, classes, resized=resized)
+    found = checks.check(example, classes, resized=resized)
     return dataclasses.replace(found, example=dataclasses.replace(example, encoded=None))
 
 
@@ -231,10 +250,11 @@ def _only_in_stated(example: Example, checked: Checked) -> np.ndarray:
     return inside & (ends > np.array(own) + 2).any(1)
 
 
-def _digest(classes: Classes, entries: list[Entry]) -> str:
+def _digest(classes: Classes, splits: dict[str, list[Item]]) -> str:
     """Return a checksum of all annotations and of the names and sizes of the image files."""
     digest = hashlib.sha256(repr(classes).encode())
-    for item in sorted((entry.item for entry in entries), key=lambda item: item.example.id):
+    items = [item for each in splits.values() for item in each]
+    for item in sorted(items, key=lambda item: item.example.id):
         each = item.example
         fields = (each.id, item.path.stat().st_size, each.size, each.names, each.boxes.tolist())
         fields += (each.difficult.tolist(), each.crowd.tolist())
