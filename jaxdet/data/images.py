@@ -5,16 +5,18 @@ The one definition of the project: `prepare` and `predict` both use it.
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 
+# Extensions under which OpenCV also writes images, whatever it is built with.
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 TEXTS = {
-    ".xml", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".names", ".data", ".csv", ".tsv", ".md",
-    ".html", ".log", ".cfg", ".ini", ".toml", ".py", ".ipynb", ".sh",
+    ".xml", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".names", ".labels", ".data", ".csv",
+    ".tsv", ".md", ".html", ".log", ".cfg", ".ini", ".toml", ".py", ".ipynb", ".sh",
 }  # fmt: skip
 # Extensions of images; those that OpenCV cannot decode are here so that they are not passed over.
-_NAMES = {
+EXTENSIONS = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif",
     ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".exr", ".hdr",
     ".heic", ".heif", ".svg", ".jxl", ".psd", ".ico", ".tga", ".eps", ".raw",
@@ -43,8 +45,15 @@ def images_in(
     Raises:
         ValueError: there is no such folder.
     """
+    return sort_out(files_in(folder))
+
+
+def sort_out(
+    files: Iterable[pathlib.Path],
+) -> tuple[list[pathlib.Path], dict[pathlib.Path, str]]:
+    """Return which of some files are images, and why others cannot be read; see `images_in`."""
     readable, unreadable = [], {}
-    for path in files_in(folder):
+    for path in files:
         is_image, reason = examine(path)
         if reason:
             unreadable[path] = reason
@@ -71,7 +80,7 @@ def files_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     """
     if not pathlib.Path(folder).is_dir():
         raise ValueError(f"no folder at {folder}")
-    return sorted(path for path in walk(folder) if path.is_file())
+    return sorted(filter(os.path.isfile, walk(folder)))
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
@@ -98,7 +107,7 @@ def _reason(path: pathlib.Path) -> str | None:
     except OSError as error:
         return f"it cannot be opened: {error.strerror}"
     kind = next((kind for mark, kind in _KINDS if mark in start[:300]), None)
-    called = path.suffix.lower() in _NAMES
+    called = path.suffix.lower() in EXTENSIONS
     if not called and kind not in ("HEIC", "JPEG XL", "a Photoshop file"):
         return None
     if not start:
