@@ -80,7 +80,7 @@ def files_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     """
     if not pathlib.Path(folder).is_dir():
         raise ValueError(f"no folder at {folder}")
-    return sorted(path for path in walk(folder) if os.path.isfile(path))
+    return sorted(filter(os.path.isfile, walk(folder)))
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
