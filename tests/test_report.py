@@ -461,6 +461,13 @@ def test_two_of_one_name_are_called_by_their_paths(judged_set):
     assert compare.names(judged_set, twin) == (str(judged_set.workdir), str(twin.workdir))
 
 
+def test_detectors_of_other_classes_are_not_compared(trained, shapes):
+    dataset = data.open("shapes_val", dir=shapes)
+    others = dataclasses.replace(dataset, classes=("disc", "ring", "sphere"))
+    with pytest.raises(ValueError, match=r"5 classes, .*\(shapes_val\) has 3; .* and 'sphere'$"):
+        evidence.gather(trained[0], dir=None, root=None, dataset=others)
+
+
 @pytest.mark.parametrize("flags", [(), ("--workdir=a", "--compare", "a", "b"), ("--compare", "a")])
 def test_one_workdir_or_two(flags, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -76,10 +76,12 @@ def summary(a: Evidence, b: Evidence, both: Found) -> str:
         f"{b.threshold['score']:.3f} for {names_[1]}."
     )
     rows = [[name, *map(markup.percent, values)] for name, *values in _numbers(a, b)]
-    rows.append(["wrong detections at the threshold", *(f"{_wrong(each):,}" for each in (a, b))])
-    rows.append(["parameters", *(f"{facts.parameters(each.recipe):,}" for each in (a, b))])
+    rows.append(
+        ["wrong detections at the threshold, number", *(f"{_wrong(each):,}" for each in (a, b))]
+    )
+    rows.append(["parameters, number", *(f"{facts.parameters(each.recipe):,}" for each in (a, b))])
     rows.append(["protocol", *(evaluate.protocol(each.recipe) for each in (a, b))])
-    table = markup.table(["in percent where nothing else is said", *names_], rows)
+    table = markup.table(["in percent", *names_], rows)
     return markup.tiles(shown) + markup.paragraph(text) + table
 
 

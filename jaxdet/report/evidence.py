@@ -1,6 +1,7 @@
 """The data behind a report: detections on the evaluation set, matched with the ground truth."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,12 @@ def gather(
     if dataset is None:
         dataset = data.open(names.eval, **names.place)
     if dataset.classes != model.classes:
+        pairs = itertools.zip_longest(model.classes, dataset.classes)
+        theirs, ours = next(pair for pair in pairs if pair[0] != pair[1])
         raise ValueError(
-            f"{workdir} was trained on the classes {model.classes}, "
-            f"the evaluation set has {dataset.classes}"
+            f"{workdir} was trained on {len(model.classes)} classes, the evaluation set "
+            f"({'+'.join(part.name for part in dataset.parts)}) has {len(dataset.classes)}; the "
+            f"first that differ are {theirs!r} and {ours!r}"
         )
     detections = _detect(model, dataset)
     metric = recipe.evaluation.metric
