@@ -1,6 +1,6 @@
 """YOLOX-Darknet53 on COCO 2017 (Ge et al. 2021, arXiv:2107.08430; Megvii-BaseDetection/YOLOX).
 
-    python -m jaxdet.convert --source=yolox --weights=yolox_darknet53.pth \
+    python -m jaxdet.convert --source=yolox --weights=yolox_darknet.pth \
         --config=configs/yolox_darknet53_coco.py --workdir=runs/yolox_darknet53
 
 Published: AP 47.7 on val2017 and 48.0 on test-dev at 640 pixels (Megvii-BaseDetection/YOLOX,
