@@ -79,6 +79,7 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     init_from.check(config.init_from, config.model)
     setup.check(config)  # before the data, which may have to be downloaded
     train_set, eval_set = setup.open_datasets(config)
+    config = build.with_steps(config, images=len(train_set))
     recipe, mesh = build.recipe(config, train_set.classes), parallel.mesh()
     setup.check_trained_on(recipe, train_set)
     setup.check_truth(recipe, eval_set)
