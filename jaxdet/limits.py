@@ -78,7 +78,7 @@ RANGES = {
     **dict.fromkeys(("anchor_sizes", "anchor_ratios", "priors", "spare_priors"), POSITIVE),
     **dict.fromkeys(("scales", "ratios", "strides", "variances"), POSITIVE),
     **dict.fromkeys(("negative_ratio", "proposal_side", "box_weight"), NATURAL),
-    "boxes_per_cell": COUNT,
+    **dict.fromkeys(("boxes_per_cell", "levels"), COUNT),
     "sensitivity": COUNT,
     # losses, NMS
     "label_smoothing": BELOW_ONE,
