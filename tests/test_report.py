@@ -368,7 +368,7 @@ def test_the_page_works_in_a_browser(html, tmp_path):
     assert len(set(numbers_)) > 1
     assert numbers_ == sorted(numbers_, reverse=True) and low == high[::-1]
     assert said["fits"] and said["images"] == 2 * gallery.MAX_IMAGES + 2 * gallery.MAX_BOXES
-    assert len(said["charts"]) == 2 + 1 + 5 + 3 + 1 and min(said["charts"]) > 100
+    assert len(said["charts"]) == 2 + 2 + 5 + 3 + 1 and min(said["charts"]) > 100
     assert all(said["zoom"]), said["zoom"]
     assert not said["tooWide"] and said["width"] > 100
 
