@@ -73,7 +73,7 @@ def test_off_a_terminal_a_bar_is_lines():
     with progress.bar(total=1000, stream=stream, desc="training", unit="step") as shown:
         for _ in range(1000):
             shown.update()
-            shown.set_postfix(loss="1.0")
+            shown.set_postfix({"loss": "1.0"}, refresh=False)
     lines = stream.getvalue().splitlines()
     assert "\r" not in stream.getvalue() and len(lines) <= 3  # not one for every refresh
     assert "1000/1000" in lines[-1] and "loss=1.0" in lines[-1]
