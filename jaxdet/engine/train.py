@@ -123,7 +123,7 @@ def report(run: Run, meter: "Meter", bar: tqdm, batch: Batch, number: int, last:
     saves = due(every.checkpoint, number, last) or number == last
     evaluates = due(every.evaluation, number, last)
     if due(every.log, number, last) or saves or evaluates:
-        bar.set_postfix(meter.flush(number))
+        bar.set_postfix(meter.flush(number), refresh=False)  # with the next step
         run.checkpoints.check()
     reported = time.perf_counter()
     if due(every.picture, number, last) and parallel.is_first():
