@@ -63,10 +63,11 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     `device_bytes` is the memory available on a device; with `steps`, two steps are run and timed.
     """
     yield from device_rows(device_bytes)
+    setup.check(config)  # before the datasets, which may be downloaded
     train_set, eval_set = setup.open_datasets(config)
+    config = build.with_steps(config, images=len(train_set))
     recipe, mesh = build.recipe(config, train_set.classes), parallel.mesh()
     setup.check_truth(recipe, eval_set)
-    setup.check_numbers(recipe, mesh)  # before the long check of the images
     for dataset in (train_set, eval_set):
         for row in image_rows(dataset, recipe.data.canvases[-1]):
             steps = steps and not row.fails

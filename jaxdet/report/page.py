@@ -73,7 +73,7 @@ def summary(evidence: Evidence) -> str:
 def learning_curves(evidence: Evidence) -> str:
     """Training losses and the evaluation metric by step."""
     losses = evidence.curves.get("train", {})
-    hidden = ("gradient_norm", "images_per_second", "share_waiting_for_input")
+    hidden = ("gradient_norm", "images_per_second", "share_waiting_for_input", "learning_rate")
     losses = {name: curve for name, curve in losses.items() if name not in hidden}
     if not losses:
         return "<p>This workdir has no training log.</p>"
