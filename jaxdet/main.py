@@ -28,7 +28,7 @@ from jaxdet.training import best_checkpoint, logs, parallel, preemption, tracker
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "what to do (default train)")
 UNTIL = flags.DEFINE_integer(
-    "until", None, "save and stop at this step; run again to resume", lower_bound=1
+    "until", None, "save and stop at this step; run again to resume", lower_bound=0
 )
 FOLLOW = flags.DEFINE_bool("follow", False, "with --mode=eval: each checkpoint as it appears")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, if several run")
