@@ -360,7 +360,7 @@ def test_a_training_step(shared, known, case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["s", "nano"])
+@pytest.mark.parametrize("case", TRAINED)
 def test_a_training_step_in_float64(shared, known, case, monkeypatch):
     monkeypatch.setattr(convolve, "conv_lax", conv_by_taps)
     with jax.enable_x64(True):
