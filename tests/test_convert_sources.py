@@ -11,7 +11,7 @@ from conftest import ROOT
 from flax.traverse_util import flatten_dict
 
 from jaxdet import build
-from jaxdet.convert import caffe_vgg, mmdet, timm, torchvision, weights
+from jaxdet.convert import caffe_vgg, mmdet, timm, torchvision, weights, yolox
 from jaxdet.heads.ssd import flatten_levels
 
 # Source, recipe, classes of the file; how many arrays the source's own network has, and a digest of
@@ -183,3 +183,19 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path):
     safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="not all numbers are finite in bad$"):
         weights.read(tmp_path / "a.safetensors")
+
+
+def test_yoloxs_first_layer_sees_red_where_theirs_sees_blue():
+    """Of four pixels in the focus layer; of one in Darknet-53's. Other kernels stay."""
+    chance = np.random.default_rng(0)
+    names = "conv.conv.weight", "0.conv.weight"
+    for name, pixels in zip(names, (4, 1), strict=True):
+        name = f"backbone.backbone.stem.{name}"
+        given = {name: chance.normal(size=(5, 3 * pixels, 3, 3)), "other": chance.normal(size=3)}
+        turned = yolox.rearrange(given)
+        seen = chance.normal(size=(pixels, 3))  # blue, green, red
+        answer = np.einsum("oikl,i->okl", given[name], seen.ravel())
+        np.testing.assert_allclose(
+            np.einsum("oikl,i->okl", turned[name], seen[:, ::-1].ravel()), answer
+        )
+        np.testing.assert_array_equal(turned["other"], given["other"])

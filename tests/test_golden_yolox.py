@@ -299,6 +299,21 @@ def test_maps_of_every_size(shared, known, name):
         np.testing.assert_allclose(level, stored[f"yolox_{name}_raw_{stride}"], atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["nano", "darknet53"])
+def test_the_kernels_are_what_decays_in_the_reference(shared, name):
+    """Of its groups of parameters one decays; the others are BatchNorm's scales, and all biases."""
+    config = config_of(name)
+    assert config.optimiser.decay_kernels_only
+    shapes = jax.eval_shape(recipe_of(name).detector.init, jax.random.key(0))["params"]
+    kinds = {"scale": "bn.weight", "kernel": "conv.weight", "bias": "bias"}
+    leaves = [kinds[path[-1].key] for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+    for group in numbers(shared, "family.json")[f"yolox_{name}"]["optimizer_groups"]:
+        kind = next(k for k in kinds.values() if any(k in theirs for theirs in group["kinds"]))
+        assert leaves.count(kind) == group["parameters"]
+        assert (group["weight_decay"] > 0) == (kind == "conv.weight")
+        assert group["momentum"] == config.optimiser.momentum and group["nesterov"]
+
+
 TRAINED = {  # case -> model, and where its numbers are
     "s": ("s", ("yolox_s_416.json", "train", "released")),
     "s_main": ("s", ("yolox_s_416.json", "train", "main")),
@@ -360,7 +375,7 @@ def test_a_training_step(shared, known, case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["s", "nano"])
+@pytest.mark.parametrize("case", TRAINED)
 def test_a_training_step_in_float64(shared, known, case, monkeypatch):
     monkeypatch.setattr(convolve, "conv_lax", conv_by_taps)
     with jax.enable_x64(True):

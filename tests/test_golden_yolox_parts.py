@@ -21,7 +21,6 @@ from test_golden_yolo_nets import maker
 from jaxdet.backbones.csp_darknet import csp_darknet
 from jaxdet.convert import weights
 from jaxdet.layers.activations import leaky_relu, swish
-from jaxdet.layers.blocks import Conv
 from jaxdet.layers.csp import CSPLayer, SPPBottleneck, conv_blocks, focus
 from jaxdet.layers.norms import slow_batch_norm
 from jaxdet.necks.csp_pan import csp_pan
@@ -50,29 +49,6 @@ class BackboneAndNeck(nn.Module):
         return csp_pan(**options, name="neck")(maps, train=train)
 
 
-class Nano(nn.Module):
-    """YOLOX-Nano, with which separable convolutions are compared."""
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        conv, spatial = conv_blocks(slow_batch_norm, swish, depthwise=True)
-        maps = BackboneAndNeck(0.33, 0.25, depthwise=True, name="without_head")(x, train=train)
-        outputs = []
-        for i, x in enumerate(maps):
-            x, branch = conv(64, name=f"stems_{i}")(x, train=train), {}
-            for kind in ("cls", "reg"):
-                y = spatial(64, 3, name=f"{kind}_convs_{i}_0")(x, train=train)
-                branch[kind] = spatial(64, 3, name=f"{kind}_convs_{i}_1")(y, train=train)
-            parts = [
-                ("reg", branch["reg"], 4),
-                ("obj", branch["reg"], 1),
-                ("cls", branch["cls"], 80),
-            ]
-            maps = [Conv(n, 1, name=f"{kind}_preds_{i}")(y) for kind, y, n in parts]
-            outputs.append(jnp.concatenate(maps, axis=-1))
-        return outputs
-
-
 # What their names become, in this order; other parts of a name are the same.
 NAMES = {
     r"^backbone\.backbone": "without_head.backbone",
@@ -90,8 +66,6 @@ NAMES = {
     r"bu_conv1": "neck.down2",
     r"C3_n3": "neck.bottomup1",
     r"C3_n4": "neck.bottomup2",
-    r"^head\.(\w+)\.(\d)\.(\d)": r"\1_\2_\3",
-    r"^head\.(\w+)\.(\d)": r"\1_\2",
     r"\bdconv": "depthwise",
     r"\bpconv": "pointwise",
     r"\bm\.(\d+)": lambda found: f"block{int(found[1]) + 1}",
@@ -219,18 +193,3 @@ def test_every_weight_of_the_family_has_one_place(shared, name):
     shapes = shapes_of(BackboneAndNeck(*FAMILY[name]), np.zeros((1, 64, 64, 3)))
     filled = weights.to_ours(theirs, table_of(theirs), shapes)  # refuses what does not fit
     assert jax.tree.map(np.shape, filled) == jax.tree.map(np.shape, shapes)
-
-
-@pytest.mark.slow
-def test_separable_convolutions_equal_those_of_nano(shared):
-    folder = shared / "golden" / "yolox"
-    manifest = json.loads((folder / "manifests" / "yolox_nano.json").read_text())
-    drawn = maker(shared).draw_all(manifest, manifest["seed"])
-    with np.load(folder / "yolox_s_416.npz") as file:
-        x = file["input"][1:, :256, :256].astype(np.float32)
-    variables = weights.to_ours(drawn, table_of(drawn), shapes_of(Nano(), x))
-    maps = jax.jit(functools.partial(Nano().apply, train=False))(variables, x)
-    with np.load(folder / "family_256.npz") as file:
-        for y, stride, every in zip(maps, (8, 16, 32), (4, 2, 1), strict=True):
-            expected = file[f"yolox_nano_raw_{stride}"]
-            np.testing.assert_allclose(y[0, ::every, ::every], expected, atol=1e-3)

@@ -1,5 +1,7 @@
 """The YOLOs through the command line: sizes, freezing and freebies, resumed bit for bit."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -42,3 +44,27 @@ def test_sizes_and_thawing_resume_bit_for_bit(shapes, tmp_path):
     detector = jaxdet.load(tmp_path / "half")
     assert detector.detector.fit is letterbox
     detector(np.zeros((30, 50, 3), np.uint8))
+
+
+@pytest.mark.slow
+def test_yoloxs_last_steps_are_without_mixes_and_with_l1(shapes, tmp_path):
+    """Of four steps two are mixed, and in the last two L1 counts; resumed bit for bit."""
+    options = [
+        "--config.model.head.width=0.125",
+        "--config.augment.mix=({'name':'mosaic_yolox','until':2},{'name':'mixup_yolox','until':2})",
+        "--config.schedule.name=yolox",
+        "--config.step.late_from=3",
+        "--config.every.evaluation=0",
+        "--config.every.picture=0",
+    ]
+    train("yolox_s_voc", shapes, tmp_path / "whole", *options)
+    train("yolox_s_voc", shapes, tmp_path / "half", "--until=2", *options)
+    said = train("yolox_s_voc", shapes, tmp_path / "half", *options)
+    assert "resumed at step 2" in said
+    states = [checkpoint.read_state(tmp_path / each) for each in ("whole", "half")]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    logged = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").open()]
+    l1 = [line["l1"] for line in logged if line["kind"] == "train"]
+    assert [loss > 0 for loss in l1] == [False, False, True, True]
+    eval_options = ["--mode=eval", *options]
+    assert "top_left 64" in train("yolox_s_voc", shapes, tmp_path / "half", *eval_options)

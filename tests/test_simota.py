@@ -12,6 +12,7 @@ from jaxdet.boxes import codecs, simota
 from jaxdet.boxes.anchors import cells
 from jaxdet.boxes.iou import pairwise_iou
 from jaxdet.losses import box, classes, yolo
+from jaxdet.training import parallel
 from jaxdet.types import Objects, Raw
 
 SIDE, CLASSES = 128, 3
@@ -164,3 +165,21 @@ def test_losses_have_finite_slopes_for_wild_predictions(count):
     value, slopes = jax.jit(jax.value_and_grad(total))(raw)
     assert np.isfinite(value) and all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
     assert (np.asarray(slopes.boxes) != 0).any() == (count > 0)
+
+
+def test_eight_devices_assign_as_one():
+    assert jax.device_count() == 8
+    given = [np.stack(x) for x in zip(*(predictions(seed) for seed in range(8)), strict=True)]
+    truth = [objects(TRUTH[: seed % 6]) for seed in range(8)]
+    truth = jax.tree.map(lambda *x: np.stack(x), *truth)
+    run = jax.jit(
+        jax.vmap(
+            lambda *of: (
+                simota.simota(*of[:3], ANCHORS, of[3], rule=simota.RULES["released"]).positive
+            )
+        )
+    )
+    one = run(*given, truth)
+    many = run(*parallel.shard_batch((*given, truth), parallel.mesh()))
+    np.testing.assert_array_equal(one, many)
+    np.testing.assert_array_equal(one.any(axis=1), [seed % 6 > 0 for seed in range(8)])
