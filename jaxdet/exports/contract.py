@@ -60,27 +60,6 @@ def programs(nms: str) -> tuple[Callable[..., tuple[jax.Array, ...]], tuple[str,
     return {"inside": (detections, DETECTIONS), "none": (candidates, CANDIDATES)}[nms]
 
 
-def about(
-    recipe: Any, *, step: int, shape: Shape, nms: str, protocol: str, dtype: str
-) -> dict[str, Any]:
-    """What travels inside a file: class names, input, thresholds, protocol, version."""
-    config = recipe.config
-    return {
-        "jaxdet": __version__,
-        "purpose": recipe.purpose,
-        "family": config["model"]["detector"]
-        if isinstance(config["model"]["detector"], str)
-        else config["model"]["detector"]["name"],
-        "step": step,
-        "classes": list(recipe.detector.classes),
-        "input": {"height": shape[0], "width": shape[1], "dtype": dtype, "layout": "BHWC, RGB"},
-        "fit": config["model"]["fit"],
-        "fill": list(recipe.detector.fill),
-        "nms": nms,
-        "protocol": protocol,
-    }
-
-
 def _to_pixels(boxes: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     height, width = shape[1:3]
     return boxes * jnp.array([width, height, width, height], jnp.float32)

@@ -22,6 +22,14 @@ from jaxdet.exports.onnx_nms import append_nms
 OPSET = 17
 
 
+def write(subject: contract.Subject, file: Path, *, batch: int | None, nms: str, dtype: str) -> None:
+    """Writes a detector; `batch` None is any number of images."""
+    import onnx
+
+    made = model(subject, batch=batch, nms=nms, dtype=dtype)
+    onnx.save(made, str(file))
+
+
 def model(subject: contract.Subject, *, batch: int | None, nms: str, dtype: str) -> Any:
     """The `onnx.ModelProto` of a detector; `batch` None is any number of images.
 
