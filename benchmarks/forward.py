@@ -18,9 +18,9 @@ import pathlib
 import jax
 import numpy as np
 import peer
-from timing import read_recipe, report, seconds_in_turn
+from timing import report, seconds_in_turn
 
-from jaxdet import build
+from jaxdet import build, recipes
 
 CLASSES = 20
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--peer", type=pathlib.Path)
     options = parser.parse_args()
 
-    config = read_recipe(options.config)
+    config = recipes.read(options.config)
     config.model.dtype = options.dtype
     name = pathlib.Path(options.config).stem
     recipe = build.recipe(config, tuple(f"class {i}" for i in range(CLASSES)))

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 import torchvision
 from safetensors.torch import load_file
-from timing import read_recipe, report, seconds_in_turn
+from timing import report, seconds_in_turn
 
-from jaxdet import build
+from jaxdet import build, recipes
 from jaxdet.convert import torchvision as names
 from jaxdet.convert import weights
 from jaxdet.training import state
@@ -69,7 +69,7 @@ def main() -> None:
 
 def ours(options):
     """Our recipe and the variables from the file."""
-    config = read_recipe(options.config)
+    config = recipes.read(options.config)
     recipe = build.recipe(config, tuple(f"class {i}" for i in range(90)))
     given = names.rearrange(weights.read(options.weights), unused=())
     table = names.MODELS[recipe.model]

@@ -12,9 +12,8 @@ import json
 import pathlib
 
 import jax
-from timing import read_recipe
 
-from jaxdet import build
+from jaxdet import build, recipes
 from jaxdet.engine import step_cost
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "cpu_2_cores.jsonl"
@@ -32,7 +31,7 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=256)
     parser.add_argument("--share", type=float, default=0.4, help="of a chip's peak that is reached")
     options = parser.parse_args()
-    config = read_recipe(options.config)
+    config = recipes.read(options.config)
     work = Work(build.recipe(config, tuple(f"class {i}" for i in range(CLASSES))))
     print(f"{options.config}: {work.parameters:,} parameters, {work.statistics:,} statistics,")
     print(f"{work.flops / 1e9:.0f} GFLOP per image in a training step\n")

@@ -2,24 +2,14 @@
 
 import json
 import os
-import pathlib
 import platform
-import runpy
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
 from jaxdet import backend
-
-
-def read_recipe(path: str) -> Any:
-    """The config of a recipe, a file of `configs/`, which can import its neighbours."""
-    sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-    return runpy.run_path(path)["get_config"]()
 
 
 def median_ms(function: Callable, *arguments, repeats: int) -> float:

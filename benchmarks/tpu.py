@@ -24,9 +24,9 @@ import jax
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
-from timing import read_recipe, report
+from timing import report
 
-from jaxdet import backend, build, doctor
+from jaxdet import backend, build, doctor, recipes
 from jaxdet.engine import evaluate, step_cost
 from jaxdet.training import state
 
@@ -46,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
 
     jax.config.update("jax_platforms", "cpu")
-    config = read_recipe(options.config)
+    config = recipes.read(options.config)
     config.model.dtype = options.dtype
     config.data.batch_size = batch_size = options.batch_size * options.devices
     config.step.sizes = ()  # at the recipe's own size alone

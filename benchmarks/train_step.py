@@ -24,9 +24,9 @@ import pathlib
 import jax
 import numpy as np
 import peer
-from timing import read_recipe, report, seconds_in_turn
+from timing import report, seconds_in_turn
 
-from jaxdet import build, doctor
+from jaxdet import build, doctor, recipes
 from jaxdet.engine import step_cost
 from jaxdet.training import state
 from jaxdet.training.step import train_step
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--peer", type=pathlib.Path)
     options = parser.parse_args()
 
-    config = read_recipe(options.config)
+    config = recipes.read(options.config)
     config.model.dtype = options.dtype
     name = pathlib.Path(options.config).stem
     batch = random_batch(options.batch_size, config.data.canvas)

@@ -13,7 +13,7 @@ Published: nothing. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov2_darknet19_416_voc
+from jaxdet.configs import yolov2_darknet19_416_voc
 
 
 def get_config() -> ConfigDict:
@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.augment.window.expand_probability = 0.0
     config.augment.colour.swap_probability = 0.0
     config.schedule = dict(name="cosine", steps=2_590, peak=1e-3, end=0.0)
-    config.schedule.update(warmup=100, warmup_start=0.1)
+    config.schedule.update(warmup=100 / 2_590, warmup_start=0.1, epochs=0.0)
     config.step.sizes = ()
     config.evaluation.update(metric="voc_classification", score_threshold=0.0)
     return config

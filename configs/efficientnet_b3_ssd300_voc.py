@@ -8,7 +8,7 @@ Published: 73.9 mAP on VOC2007 test, 11-point (lufficc/SSD, this recipe). Measur
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 
 def get_config() -> ConfigDict:
@@ -17,5 +17,6 @@ def get_config() -> ConfigDict:
     config.model.backbone = dict(name="efficientnet_b3", drop_connect=0.2)
     config.model.neck.name = "efficientnet_extras"
     config.data.batch_size = 24
-    config.schedule.update(steps=160_000, boundaries=(105_000, 135_000))
+    config.schedule.update(steps=160_000, warmup=500 / 160_000)
+    config.schedule.boundaries = (105 / 160, 135 / 160)
     return config

@@ -9,7 +9,7 @@ Published: nothing. Measured here: on 1,500 photos of VOC2012, see docs/results.
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_mobilenet_v3_320_fpn_coco, ssd300_voc
+from jaxdet.configs import faster_rcnn_mobilenet_v3_320_fpn_coco, ssd300_voc
 
 
 def get_config() -> ConfigDict:
@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     voc = ssd300_voc.get_config()
     config.data.update(train=voc.data.train, eval=voc.data.eval, max_objects=64, batch_size=8)
     # 12 epochs of 16,551 images.
-    config.schedule.update(steps=24_800, boundaries=(16_500, 22_700), peak=0.01, warmup=100)
+    config.schedule.update(steps=24_800, peak=0.01, warmup=100 / 24_800)
+    config.schedule.boundaries = (165 / 248, 227 / 248)
     config.evaluation.update(metric="voc", batch_size=10, score_threshold=0.01)
     return config

@@ -11,7 +11,7 @@ with several input sizes, which this recipe does not have). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_resnet50_fpn_coco
+from jaxdet.configs import faster_rcnn_resnet50_fpn_coco
 
 
 def get_config() -> ConfigDict:

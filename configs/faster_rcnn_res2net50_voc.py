@@ -8,7 +8,7 @@ Published: 74.4 mAP on VOC2007 (paper). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_resnet50_fpn_coco, faster_rcnn_vgg16_voc
+from jaxdet.configs import faster_rcnn_resnet50_fpn_coco, faster_rcnn_vgg16_voc
 
 
 def get_config() -> ConfigDict:
@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.data.canvas = ((608, 832), (832, 608), (608, 1024), (1024, 608))
     config.data.update(train=voc.data.train, eval=voc.data.eval, max_objects=64, batch_size=8)
     # 12 epochs of 16,551 images.
-    config.schedule.update(steps=24_800, boundaries=(16_500, 22_700), peak=0.01)
+    config.schedule.update(steps=24_800, peak=0.01, warmup=1_000 / 24_800)
+    config.schedule.boundaries = (165 / 248, 227 / 248)
     config.evaluation.update(metric="voc")
     return config

@@ -10,7 +10,7 @@ with the 91 classes of which 80 exist). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco
+from jaxdet.configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:
@@ -37,8 +37,9 @@ def get_config() -> ConfigDict:
     config.augment.colour.update(contrast=(1.0, 1.0), saturation=(1.0, 1.0))
     config.data.update(batch_size=16)
     # 26 epochs of the 117,266 images that have objects.
-    config.schedule.update(steps=190_550, boundaries=(117_260, 161_240), peak=0.02)
-    config.schedule.update(warmup=1_000, warmup_start=1e-3)
+    config.schedule.update(steps=190_550, peak=0.02)
+    config.schedule.boundaries = (117_260 / 190_550, 161_240 / 190_550)
+    config.schedule.update(warmup=1_000 / 190_550, warmup_start=1e-3)
     config.optimiser.weight_decay = 1e-4
     config.step.frozen = ("backbone/stem", "backbone/block1_*")
     config.evaluation.update(batch_size=8, score_threshold=0.05, iou_threshold=0.5, max_kept=100)

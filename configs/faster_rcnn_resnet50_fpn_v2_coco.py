@@ -9,7 +9,7 @@ epochs with large-scale jitter, which this recipe does not have). Measured here:
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_resnet50_fpn_coco
+from jaxdet.configs import faster_rcnn_resnet50_fpn_coco
 
 
 def get_config() -> ConfigDict:
@@ -21,5 +21,6 @@ def get_config() -> ConfigDict:
     config.model.roi_head.update(convs=(256, 256, 256, 256), hidden=(1024,))
     config.step.frozen = ()
     # 400 epochs in batches of 16.
-    config.schedule.update(steps=2_931_600, boundaries=(2_638_440, 2_785_020))
+    config.schedule.update(steps=2_931_600, boundaries=(0.9, 0.95))
+    config.schedule.warmup = 1_000 / 2_931_600
     return config

@@ -10,7 +10,7 @@ reimplementations. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_resnet50_fpn_coco, ssd300_voc
+from jaxdet.configs import faster_rcnn_resnet50_fpn_coco, ssd300_voc
 
 
 def get_config() -> ConfigDict:
@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
     config.data.update(train=voc.data.train, eval=voc.data.eval, max_objects=64, batch_size=1)
     config.data.canvas = ((600, 816), (816, 600), (600, 1008), (1008, 600))
     # 14 epochs of 16,551 images, the last 4 at a tenth of the rate.
-    config.schedule.update(steps=231_700, boundaries=(165_500,), peak=1e-3, warmup=0)
+    config.schedule.update(steps=231_700, boundaries=(10 / 14,), peak=1e-3, warmup=0.0)
     config.optimiser.weight_decay = 5e-4
     config.step.frozen = ("backbone/conv1_*", "backbone/conv2_*")
     config.evaluation.update(metric="voc", batch_size=1, iou_threshold=0.3, max_kept=300)

@@ -8,7 +8,7 @@ Published: 69.5 mAP on VOC2007 test, 11-point (lufficc/SSD, this recipe). Measur
 
 from ml_collections import ConfigDict
 
-from configs import mobilenet_v2_ssd320_voc
+from jaxdet.configs import mobilenet_v2_ssd320_voc
 
 
 def get_config() -> ConfigDict:

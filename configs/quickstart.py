@@ -8,7 +8,7 @@ see docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 
 def get_config() -> ConfigDict:
@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.data.update(train="shapes_train", eval="shapes_val", canvas=320, max_objects=32)
     config.data.batch_size = 16
     config.schedule = dict(name="cosine", steps=1150, peak=4e-3, end=0.0)
-    config.schedule.update(warmup=50, warmup_start=0.1)
+    config.schedule.update(warmup=50 / 1150, warmup_start=0.1, epochs=0.0)
     config.optimiser = dict(name="adamw", weight_decay=1e-4, clip_norm=0.0)
     config.augment.window.update(expand_max=1.5, crop_min_ious=())
     config.augment.colour.swap_probability = 0.0

@@ -10,7 +10,7 @@ mAP of VOC's classification task on `shapes_val`, see docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import quickstart_yolov1
+from jaxdet.configs import quickstart_yolov1
 
 
 def get_config() -> ConfigDict:
@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.model.detector = dict(name="classifier")
     config.data.batch_size = 32
     config.augment.window.update(expand_probability=0.0, crop_min_ious=(0.7,))
-    config.schedule.steps = 1000
+    config.schedule.update(steps=1000, warmup=0.05)
     config.optimiser.clip_norm = 0.0
     config.evaluation.update(metric="voc_classification", score_threshold=0.0)
     return config

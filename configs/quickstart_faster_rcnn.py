@@ -7,7 +7,7 @@ Published: nothing. Measured here: AP50 94.9 on `shapes_val`, see docs/results.m
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_resnet50_fpn_coco, quickstart
+from jaxdet.configs import faster_rcnn_resnet50_fpn_coco, quickstart
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ classifier. From random weights, training takes far longer. Published: nothing. 
 
 from ml_collections import ConfigDict
 
-from configs import quickstart, yolov1_vgg16_320_voc
+from jaxdet.configs import quickstart, yolov1_vgg16_320_voc
 
 
 def get_config() -> ConfigDict:
@@ -21,6 +21,6 @@ def get_config() -> ConfigDict:
     config.model.backbone = dict(name="vgg16_features", norm="batch_norm", width=0.25)
     config.model.neck.width = 0.25
     config.data.batch_size = 8
-    config.schedule.update(steps=1400, peak=2e-3)
+    config.schedule.update(steps=1400, peak=2e-3, warmup=50 / 1400)
     config.optimiser.clip_norm = 10.0  # the first gradients are five times as large as later ones
     return config

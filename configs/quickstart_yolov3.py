@@ -7,7 +7,7 @@ Published: nothing. Measured here: AP50 80.0 on `shapes_val`, see docs/results.m
 
 from ml_collections import ConfigDict
 
-from configs import quickstart, yolov3_darknet53_416_voc
+from jaxdet.configs import quickstart, yolov3_darknet53_416_voc
 
 # Clusters of the training boxes, as `python -m jaxdet.anchors --config=...` prints them.
 PRIORS = (
@@ -24,6 +24,6 @@ def get_config() -> ConfigDict:
     config.model.size = 160
     config.model.backbone.width = config.model.neck.width = 0.25
     config.model.detector.priors = PRIORS
-    config.schedule.update(steps=1500, peak=2e-3)
+    config.schedule.update(steps=1500, peak=2e-3, warmup=50 / 1500)
     config.optimiser.clip_norm = 10.0  # the first gradients are fifty times as large as later ones
     return config

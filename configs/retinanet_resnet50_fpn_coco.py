@@ -9,7 +9,7 @@ with the 91 classes of which 80 exist). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import faster_rcnn_resnet50_fpn_coco
+from jaxdet.configs import faster_rcnn_resnet50_fpn_coco
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ schedule). Measured here: a few steps, see docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 
 def get_config() -> ConfigDict:
@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.model.detector.scales = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
     config.data.train, config.data.eval = "coco_2017_train", "coco_2017_val"
     config.data.canvas, config.data.max_objects = 640, 100
-    config.schedule.steps, config.schedule.boundaries = 400_000, (280_000, 360_000)
+    config.schedule.update(steps=400_000, boundaries=(0.7, 0.9), warmup=500 / 400_000)
     config.evaluation.metric = "coco"
     config.evaluation.max_kept = 200
     return config

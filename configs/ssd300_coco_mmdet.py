@@ -8,7 +8,7 @@ Published: 25.5 AP on val2017 (mmdetection, ssd300_coco, trained on train2017). 
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco
+from jaxdet.configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:
@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.model.mean = (123.675, 116.28, 103.53)
     config.model.detector.update(clip_anchors="none", clip_detections=True)
     config.data.batch_size = 64
-    config.schedule.update(steps=219_888, boundaries=(146_592, 201_564))
-    config.schedule.update(peak=2e-3, warmup=500, warmup_start=1e-3)
+    config.schedule.update(steps=219_888, boundaries=(16 / 24, 22 / 24))
+    config.schedule.update(peak=2e-3, warmup=500 / 219_888, warmup_start=1e-3)
     config.evaluation.score_threshold = 0.02
     return config

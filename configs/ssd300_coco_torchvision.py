@@ -11,14 +11,15 @@ factor; this recipe keeps the weights of these layers, and SSD's shift. Measured
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco
+from jaxdet.configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:
     """torchvision's recipe: 120 epochs of the 117,266 images that have objects."""
     config = ssd300_coco.get_config()
     config.model.detector.update(clip_anchors="sides", clip_detections=True)
-    config.schedule.update(steps=439_680, boundaries=(293_120, 403_040))
-    config.schedule.update(peak=2e-3, warmup=1_000, warmup_start=1e-3)
+    config.schedule.update(steps=439_680, boundaries=(80 / 120, 110 / 120))
+    config.schedule.update(peak=2e-3, warmup=1_000 / 439_680, warmup_start=1e-3)
+    config.evaluation.candidates = 400
     config.step.frozen = ("backbone/conv1_1", "backbone/conv1_2")
     return config

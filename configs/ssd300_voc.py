@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     """The recipe: every decision in it is a key."""
-    config = ConfigDict(dict(purpose="", seed=0, init_from=""))
+    config = ConfigDict(dict(purpose="", seed=0, init_from="", log=("tensorboard",)))
     config.model = dict(
         size=300,
         mean=(123.0, 117.0, 104.0),
@@ -47,12 +47,15 @@ def get_config() -> ConfigDict:
     )
     config.augment.colour = dict(name="distort", brightness=32.0, hue=18.0, swap_probability=0.5)
     config.augment.colour.update(contrast=(0.5, 1.5), saturation=(0.5, 1.5))
-    config.schedule = dict(name="step_decay", steps=120_000, boundaries=(80_000, 100_000))
-    config.schedule.update(peak=1e-3, factor=0.1, warmup=500, warmup_start=1 / 3)
+    config.schedule = dict(name="step_decay", steps=120_000, boundaries=(2 / 3, 5 / 6))
+    config.schedule.update(peak=1e-3, factor=0.1, warmup=500 / 120_000, warmup_start=1 / 3)
+    config.schedule.epochs = 0.0  # if not 0, these count instead of the steps
     config.optimiser = dict(name="sgd", momentum=0.9, weight_decay=5e-4, clip_norm=0.0)
     config.step = dict(accumulate=1, ema_decay=0.0, frozen=(), unfreeze_at=0)
     config.step.update(synchronised=True, sizes=(), resize_every=10)
+    config.step.update(ema_ramp=0, late_losses=(), late_from=0)
     config.evaluation = dict(metric="voc", batch_size=32, nms="greedy")
-    config.evaluation.update(score_threshold=0.01, iou_threshold=0.45, max_kept=100)
+    config.evaluation.update(score_threshold=0.01, iou_threshold=0.45, max_kept=100, main="")
     config.every = dict(log=50, picture=2_000, checkpoint=2_000, evaluation=10_000, keep=2)
+    config.every.patience = 0
     return config

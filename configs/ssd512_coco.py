@@ -9,7 +9,7 @@ schedule). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco, ssd512_voc
+from jaxdet.configs import ssd300_coco, ssd512_voc
 
 
 def get_config() -> ConfigDict:

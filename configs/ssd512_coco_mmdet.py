@@ -8,7 +8,7 @@ Published: 29.5 AP on val2017 (mmdetection, ssd512_coco, trained on train2017). 
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco_mmdet, ssd512_coco
+from jaxdet.configs import ssd300_coco_mmdet, ssd512_coco
 
 
 def get_config() -> ConfigDict:

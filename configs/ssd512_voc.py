@@ -9,7 +9,7 @@ Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ He's and Glorot's. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_coco
+from jaxdet.configs import ssd300_coco
 
 
 def get_config() -> ConfigDict:
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 192
     # 600 epochs of the 117,266 images that have objects.
     config.schedule = dict(name="cosine", steps=366_480, peak=0.015, end=0.0)
-    config.schedule.update(warmup=500, warmup_start=1e-3)
+    config.schedule.update(warmup=500 / 366_480, warmup_start=1e-3, epochs=0.0)
     config.optimiser.weight_decay = 4e-5
     config.evaluation.score_threshold = 0.02
     return config

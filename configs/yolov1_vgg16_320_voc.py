@@ -10,7 +10,7 @@ here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 
 def get_config() -> ConfigDict:
@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.model.head = dict(name="yolov1")
     config.model.detector = dict(name="yolov1", boxes_per_cell=2, box_loss="mse")
     config.data.batch_size = 64
-    config.schedule.update(steps=40_000, boundaries=(20_000, 30_000))
-    config.schedule.update(warmup=1_000, warmup_start=1e-3)
+    config.schedule.update(steps=40_000, boundaries=(0.5, 0.75))
+    config.schedule.update(warmup=1_000 / 40_000, warmup_start=1e-3)
     config.evaluation.update(score_threshold=0.001, iou_threshold=0.5)
     return config

@@ -9,7 +9,7 @@ sizes (paper, Table 3). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov2_darknet19_416_voc
+from jaxdet.configs import yolov2_darknet19_416_voc
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ on many sizes). Rates and steps are those of yolov2-voc.cfg. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 # Widths and heights of boxes at 416 pixels: clusters of the training boxes, which yolov2-voc.cfg
 # gives in cells of 32, and Faster R-CNN's, picked by hand at 600 (arXiv:1506.01497, section 3.3).
@@ -30,8 +30,8 @@ def get_config() -> ConfigDict:
     config.model.detector = dict(name="yolov2", priors=(CLUSTERED,), direct_location=True)
     config.model.detector.update(box_loss="yolov2", class_loss="cross_entropy")
     config.data.batch_size = 64
-    config.schedule.update(steps=80_200, boundaries=(40_000, 60_000))
-    config.schedule.update(warmup=1_000, warmup_start=1e-3)
+    config.schedule.update(steps=80_200, boundaries=(400 / 802, 600 / 802))
+    config.schedule.update(warmup=10 / 802, warmup_start=1e-3)
     config.step.sizes = tuple(range(320, 609, 32))
     config.evaluation.score_threshold = 0.005
     return config

@@ -9,7 +9,7 @@ yolov2.cfg. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov2_darknet19_416_voc
+from jaxdet.configs import yolov2_darknet19_416_voc
 
 # Priors in cells of 32 pixels, as in yolov2.cfg.
 CELLS = (
@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.model.size = 608
     config.model.detector.priors = (tuple((32 * w, 32 * h) for w, h in CELLS),)
     config.data.update(train="coco_2017_train", eval="coco_2017_val", canvas=640, max_objects=100)
-    config.schedule.update(steps=500_200, boundaries=(400_000, 450_000))
+    config.schedule.update(steps=500_200, warmup=10 / 5002)
+    config.schedule.boundaries = (4000 / 5002, 4500 / 5002)
     config.evaluation.update(metric="coco", score_threshold=0.001)
     return config

@@ -10,7 +10,7 @@ that lack the other later parts too. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov2_darknet19_416_voc
+from jaxdet.configs import yolov2_darknet19_416_voc
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ evaluation. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov2_darknet19_416_voc
+from jaxdet.configs import yolov2_darknet19_416_voc
 
 
 def get_config() -> ConfigDict:
@@ -23,6 +23,6 @@ def get_config() -> ConfigDict:
     cells = ((0.53, 0.79), (1.71, 2.36), (2.89, 6.44), (6.33, 3.79), (9.03, 9.74))  # of 32 pixels
     config.model.detector.priors = (tuple((32 * w, 32 * h) for w, h in cells),)
     config.data.update(train="coco_2017_train", eval="coco_2017_val", canvas=640, max_objects=100)
-    config.schedule.update(steps=366_400, boundaries=(183_200, 274_800))
+    config.schedule.update(steps=366_400, boundaries=(0.5, 0.75), warmup=10 / 3664)
     config.evaluation.update(metric="coco", score_threshold=0.001, iou_threshold=0.5)
     return config

@@ -9,7 +9,7 @@ Published: AP 31.0 on test-dev (paper, 416 pixels) and 36.0 on val2017 with the 
 
 from ml_collections import ConfigDict
 
-from configs import yolov3_darknet53_416_voc
+from jaxdet.configs import yolov3_darknet53_416_voc
 
 
 def get_config() -> ConfigDict:
@@ -18,6 +18,6 @@ def get_config() -> ConfigDict:
     config.model.detector.ignore_iou = 0.7
     config.model.detector.class_loss.label_smoothing = 2 / 80
     config.data.update(train="coco_2017_train", eval="coco_2017_val", canvas=640, max_objects=100)
-    config.schedule.steps = 513_000
+    config.schedule.update(steps=513_000, warmup=1_000 / 513_000)
     config.evaluation.metric = "coco"
     return config

@@ -10,7 +10,7 @@ a warm-up), `sizes` and `synchronised`. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import ssd300_voc
+from jaxdet.configs import ssd300_voc
 
 PRIORS = (  # widths and heights in pixels of 416, fine to coarse (yolov3.cfg)
     ((10, 13), (16, 30), (33, 23)),
@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 64
     config.augment.mix = (dict(name="mixup", alpha=1.5),)
     config.schedule = dict(name="cosine", steps=51_800, peak=1e-3, end=0.0)
-    config.schedule.update(warmup=1_000, warmup_start=1e-3)
+    config.schedule.update(warmup=1_000 / 51_800, warmup_start=1e-3, epochs=0.0)
     config.step.sizes = tuple(range(320, 609, 32))
     config.evaluation.score_threshold = 0.005
     return config

@@ -9,7 +9,7 @@ here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov3_darknet53_416_coco
+from jaxdet.configs import yolov3_darknet53_416_coco
 
 
 def get_config() -> ConfigDict:
@@ -21,7 +21,8 @@ def get_config() -> ConfigDict:
     config.model.detector.ignore_score = 0.25
     config.model.detector.class_loss.label_smoothing = 0.0
     config.augment.mix = ()
-    config.schedule = dict(name="step_decay", steps=500_200, boundaries=(400_000, 450_000))
-    config.schedule.update(peak=1e-3, factor=0.1, warmup=1_000, warmup_start=1e-3)
+    config.schedule = dict(name="step_decay", steps=500_200, epochs=0.0)
+    config.schedule.boundaries = (4000 / 5002, 4500 / 5002)
+    config.schedule.update(peak=1e-3, factor=0.1, warmup=10 / 5002, warmup_start=1e-3)
     config.evaluation.update(score_threshold=0.001, iou_threshold=0.6)
     return config

@@ -9,7 +9,7 @@ nothing. Measured here: see docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import yolov3_tiny_416_coco
+from jaxdet.configs import yolov3_tiny_416_coco
 
 
 def get_config() -> ConfigDict:
@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config = yolov3_tiny_416_coco.get_config()
     config.data.update(train="voc_2012_train", eval="voc_2012_val", canvas=500, batch_size=16)
     config.schedule = dict(name="cosine", steps=1_200, peak=1e-3, end=0.0)
-    config.schedule.update(warmup=100, warmup_start=0.1)
+    config.schedule.update(warmup=100 / 1_200, warmup_start=0.1, epochs=0.0)
     config.augment.window.update(expand_probability=0.3, expand_max=2.0)
     config.step.update(sizes=(), ema_decay=0.99)
     config.evaluation.metric = "voc"

@@ -9,7 +9,7 @@ Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov3_darknet53_416_voc
+from jaxdet.configs import yolov3_darknet53_416_voc
 
 PRIORS = (  # widths and heights in pixels of 512, fine to coarse (yolov4.cfg)
     ((12, 16), (19, 36), (40, 28)),

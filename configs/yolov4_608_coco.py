@@ -9,7 +9,7 @@ README). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov4_416_voc
+from jaxdet.configs import yolov4_416_voc
 
 
 def get_config() -> ConfigDict:
@@ -17,7 +17,8 @@ def get_config() -> ConfigDict:
     config = yolov4_416_voc.get_config()
     config.model.update(size=608, fit="stretch")
     config.data.update(train="coco_2017_train", eval="coco_2017_val", canvas=640, max_objects=100)
-    config.schedule = dict(name="step_decay", steps=500_500, boundaries=(400_000, 450_000))
-    config.schedule.update(peak=1.3e-3, factor=0.1, warmup=1_000, warmup_start=1e-3)
+    config.schedule = dict(name="step_decay", steps=500_500, epochs=0.0)
+    config.schedule.boundaries = (4000 / 5005, 4500 / 5005)
+    config.schedule.update(peak=1.3e-3, factor=0.1, warmup=10 / 5005, warmup_start=1e-3)
     config.evaluation.update(metric="coco", score_threshold=0.001, iou_threshold=0.6)
     return config

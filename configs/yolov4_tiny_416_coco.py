@@ -8,7 +8,7 @@ Published: AP50 40.2 on test-dev (AlexeyAB/darknet, README). Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import yolov4_608_coco
+from jaxdet.configs import yolov4_608_coco
 
 PRIORS = (  # (81, 82) is on both levels, (10, 14) on none
     ((23, 27), (37, 58), (81, 82)),
@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.model.detector.update(priors=PRIORS, spare_priors=((10, 14),), match_iou=1.0)
     config.model.detector.sensitivity = (1.05, 1.05)
     config.augment.mix = ()
-    config.schedule.update(steps=2_000_200, boundaries=(1_600_000, 1_800_000), peak=2.61e-3)
+    config.schedule.update(steps=2_000_200, peak=2.61e-3, warmup=10 / 20_002)
+    config.schedule.boundaries = (16_000 / 20_002, 18_000 / 20_002)
     config.optimiser.momentum = 0.9
     return config

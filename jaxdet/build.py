@@ -17,10 +17,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxdet.augment import views
-from jaxdet.choices import arguments, check_name, choose
+from jaxdet.boxes.suppression import best_of_each_class
+from jaxdet.choices import arguments, as_tuples, check_name, check_value, choose
 from jaxdet.detectors import net as net_
+from jaxdet.training import schedules, trackers
 from jaxdet.training.step import View, programs
 from jaxdet.types import Detector, Shape
 
@@ -41,13 +44,8 @@ class Data:
     keep_difficult: bool
 
     def __post_init__(self):
-        shapes = self._shapes()
-        kinds = {tuple(map(type, each)) if isinstance(each, tuple) else each for each in shapes}
-        if kinds != {(int, int)}:
-            raise ValueError(
-                f"config.data.canvas is {self.canvas!r}, expected a number of pixels, or several "
-                "(height, width)"
-            )
+        if self.canvas == ():
+            raise ValueError("config.data.canvas is (), expected a number of pixels, or several")
 
     @property
     def canvases(self) -> tuple[Shape, ...]:
@@ -74,6 +72,9 @@ class Step:
     synchronised: bool
     sizes: tuple[int, ...]
     resize_every: int
+    ema_ramp: int = 0
+    late_losses: tuple[str, ...] = ()
+    late_from: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,18 @@ class Evaluation:
     score_threshold: float
     iou_threshold: float
     max_kept: int
+    candidates: int = 0  # the best of each class that NMS gets; 0: all
+    main: str = ""  # the number that decides which checkpoint is best; "": the metric's own
+
+    def __post_init__(self):
+        names = getattr(self.metric, "NUMBERS", (self.metric.MAIN,))
+        if self.main:
+            check_name(self.main, names, f"config.evaluation.main, of {self.metric_name}")
+
+    @property
+    def main_name(self) -> str:
+        """The name of the number that decides which checkpoint is best; more is better."""
+        return self.main or self.metric.MAIN
 
     @property
     def metric_name(self) -> str:
@@ -101,6 +114,7 @@ class Every:
     checkpoint: int
     evaluation: int
     keep: int
+    patience: int = 0  # evaluations without a better main number that end the run; 0: never
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +125,10 @@ class Recipe:
     purpose: str
     seed: int
     init_from: str
+    log: tuple[str, ...]  # names of trackers, see `training/trackers.py`
     steps: int
+    epochs: float  # if not 0, the steps are these
+    rate: optax.Schedule  # number of updates done -> learning rate of the next
     detector: Detector
     parts: Mapping[str, Any]  # part of the network -> its block, in the order they run
     class_parts: tuple[str, ...]  # those whose layers depend on the number of classes
@@ -152,7 +169,6 @@ def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
     check_keys(config)
     stored = plain(config)
     parts = {part: stored["model"][part] for part in _parts(config)}
-    rate = choose("schedule", config.schedule, "schedule")()
     optimiser = choose("optimiser", config.optimiser, "optimiser")
     evaluation = {key: value for key, value in config.evaluation.items() if key != "nms"}
     evaluation = Evaluation(**arguments(Evaluation, evaluation, "evaluation"))
@@ -162,18 +178,40 @@ def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
         purpose=config.get("purpose", ""),
         seed=config.seed,
         init_from=config.init_from,
+        log=tuple(config.get("log", trackers.DEFAULT)),
         steps=config.schedule.steps,
+        epochs=config.schedule.get("epochs", 0),
+        rate=rate(config),
         detector=detector,
         parts=parts,
         class_parts=tuple(part for part in parts if "num_classes" in _fields(config, part)),
         data=data(config),
-        optimiser=optimiser(rate),
+        optimiser=optimiser(rate(config)),
         optimiser_name=names_of(config.optimiser)[0],
         view_at=_view_at(config, detector),
         step=Step(**arguments(Step, config.step, "step")),
         evaluation=evaluation,
         every=Every(**arguments(Every, config.every, "every")),
     )
+
+
+def rate(config: Any) -> optax.Schedule:
+    """The learning rate by the number of updates done, from the block `schedule`."""
+    return choose("schedule", config.schedule, "schedule", also=("epochs",))()
+
+
+def with_steps(config: Any, *, images: int) -> Any:
+    """The config with the steps that `schedule.epochs` of so many `images` are.
+
+    Without epochs (0, or no such key) it is unchanged: then `schedule.steps` counts.
+    """
+    epochs = config.schedule.get("epochs", 0)
+    if not epochs:
+        return config
+    batch_size = data(config).batch_size
+    config = config.copy_and_resolve_references()
+    config.schedule.steps = schedules.from_epochs(epochs, images=images, batch_size=batch_size)
+    return config
 
 
 def data(config: Any) -> Data:
@@ -187,7 +225,20 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 # Keys of the blocks that are not one function's arguments; the model also has its parts.
-_KEYS = "purpose seed init_from model data augment schedule optimiser step evaluation every"
+_KEYS = "purpose seed init_from log model data augment schedule optimiser step evaluation every"
+_OPTIONAL = ("purpose", "log")
+# The types of those that are no block's arguments; their ranges are in `limits`.
+_TYPES = {
+    "purpose": str,
+    "seed": int,
+    "init_from": str,
+    "log": tuple[str, ...],
+    "model.size": int,
+    "model.mean": tuple[float, float, float],
+    "model.scale": tuple[float, float, float],
+    "model.dtype": str,
+    "schedule.epochs": float,
+}
 _MODEL_KEYS = ("size", "mean", "scale", "dtype", "fit", "detector")
 _AUGMENT_KEYS = ("window", "colour", "mix")
 
@@ -195,11 +246,12 @@ _AUGMENT_KEYS = ("window", "colour", "mix")
 def check_keys(config: Any) -> None:
     """Raises ValueError for a key that is missing, or, with the closest name, that nothing reads.
 
-    The other blocks are checked when they become arguments.
+    Also for a value of a wrong type or out of range, of the keys that are no block's arguments. The
+    other blocks are checked when they become arguments.
     """
     for key in config:
         check_name(key, _KEYS.split(), "config", old="")
-    _require([key for key in _KEYS.split() if key != "purpose"], config, "config")
+    _require([key for key in _KEYS.split() if key not in _OPTIONAL], config, "config")
     _require(["detector"], config.model, "config.model")  # it determines the parts
     for key in config.model:
         check_name(key, (*_MODEL_KEYS, *_parts(config)), "config.model", old="model")
@@ -207,12 +259,26 @@ def check_keys(config: Any) -> None:
         check_name(key, _AUGMENT_KEYS, "config.augment", old="augment")
     _require((*_MODEL_KEYS, *_parts(config)), config.model, "config.model")
     _require(_AUGMENT_KEYS, config.augment, "config.augment")
+    for path, annotation in _TYPES.items():
+        *blocks, key = path.split(".")
+        block = config[blocks[0]] if blocks else config
+        if key in block:
+            check_value(as_tuples(block[key]), annotation, path)
+    for name in config.get("log", ()):
+        check_name(name, trackers.TRACKERS, "config.log")
 
 
 def _require(keys: Iterable[str], block: Any, where: str) -> None:
     missing = [key for key in keys if key not in block]
     if missing:
         raise ValueError(f"{where} lacks {missing[0]!r}")
+
+
+def detector_with(recipe: Recipe, evaluation: Mapping[str, Any]) -> Detector:
+    """The recipe's detector with other values in the block `evaluation`."""
+    config = ConfigDict(recipe.config)
+    config.evaluation.update(evaluation)
+    return _detector(config, recipe.detector.classes)
 
 
 def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
@@ -224,9 +290,17 @@ def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
         size=config.model.size,
         classes=classes,
         fit=choose("fit", config.model.fit, "model.fit"),
-        nms=functools.partial(nms, **limits),
+        nms=_limited(functools.partial(nms, **limits), evaluation),
     )
     return choose("detector", config.model.detector, "model.detector", given=given)(**given)
+
+
+def _limited(nms: Callable, evaluation: Any) -> Callable:
+    """The same NMS; it gets the best `candidates` of each class, or all without that key or 0."""
+    candidates, floor = evaluation.get("candidates", 0), evaluation.score_threshold
+    if not candidates:
+        return nms
+    return lambda boxes, scores: nms(boxes, best_of_each_class(scores, candidates, floor=floor))
 
 
 def _net_class(config: Any) -> type[nn.Module]:

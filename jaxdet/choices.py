@@ -10,10 +10,12 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import typing
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
+from types import ModuleType, NoneType, UnionType
 from typing import Any
 
+from jaxdet import limits
 from jaxdet.training import old_recipes
 
 # A value is a name, or dict(name=..., ...) with options; "none" leaves out what is optional.
@@ -143,7 +145,7 @@ def arguments(
 def _argument(parameter: inspect.Parameter, value: Any, where: str) -> Any:
     key = parameter.name.removeprefix("rpn_")  # of two stages the first can have its own
     if key not in CHOICES:
-        _check_type(value, parameter.annotation, f"config.{where}")
+        check_value(value, parameter.annotation, where)
         return value
     optional = "None" in str(parameter.annotation)
     return choose(key, value, where, optional=optional)
@@ -177,10 +179,47 @@ def as_tuples(value: Any) -> Any:
     return value
 
 
-def _check_type(value: Any, annotation: Any, where: str) -> None:
-    plain = getattr(annotation, "__origin__", annotation)  # tuple[int, ...] -> tuple
-    allowed = {int: (int,), float: (int, float), str: (str,), bool: (bool,), tuple: (tuple,)}
-    if plain not in allowed:
-        return
-    if not isinstance(value, allowed[plain]) or (isinstance(value, bool) and plain is not bool):
-        raise ValueError(f"{where} is {value!r}, expected {plain.__name__}")
+def check_value(value: Any, annotation: Any, where: str) -> None:
+    """Raises ValueError unless `value` is of the annotated type and in the range of its key.
+
+    `where` is its path in the config. Of annotations, numbers, strings and tuples are checked, also
+    how many a tuple has.
+    """
+    if not _fits(value, annotation):
+        expected = _described(annotation)
+        raise ValueError(f"config.{where} is {value!r}, expected {expected}")
+    limits.check(value, where)
+
+
+_PLAIN = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (UnionType, typing.Union):
+        return any(_fits(value, part) for part in parts)
+    if annotation in _PLAIN:
+        is_bool = isinstance(value, bool) and annotation is not bool
+        return isinstance(value, _PLAIN[annotation]) and not is_bool
+    if annotation is NoneType:
+        return value is None
+    if tuple not in (annotation, origin):
+        return True
+    if not isinstance(value, tuple):
+        return False
+    if parts[1:] == (...,):
+        parts = (parts[0],) * len(value)
+    return not parts or (len(parts) == len(value) and all(map(_fits, value, parts)))
+
+
+def _described(annotation: Any) -> str:
+    """A type in words: "tuple of float", "tuple of 3 float"."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (UnionType, typing.Union):
+        return " or ".join(_described(part) for part in parts)
+    if annotation is NoneType:
+        return "None"
+    if origin is not tuple:
+        return getattr(annotation, "__name__", str(annotation))
+    number = "" if parts[1:] == (...,) else f"{len(parts)} "
+    return f"tuple of {number}{_described(parts[0])}"

@@ -1,10 +1,12 @@
 """Check a recipe before you spend money on training: devices, data, memory, time, disk.
 
-    python -m jaxdet.doctor --config=configs/ssd300_voc.py --workdir=runs/ssd300_voc
+    python -m jaxdet.doctor --config=ssd300_voc --workdir=runs/ssd300_voc
+    python -m jaxdet.doctor --config=ssd300_voc --memory_gib=16 --no-steps
 
-prints a table, and exits with status 1 if training would fail. Run it on the machine that will
-train. Elsewhere, --memory_gib=16 checks whether the recipe fits a device with that much memory, but
-only as an estimate, since each kind of device has its own compiler.
+prints a table, and exits with status 1 if training would fail. What is marked `warn` would train,
+but hardly as meant, or could not be checked. Run it on the machine that will train. Elsewhere,
+--memory_gib=16 checks whether the recipe fits a device with that much memory, but only as an
+estimate, since each kind of device has its own compiler.
 """
 
 from jaxdet.training import allocator
@@ -22,17 +24,20 @@ import numpy as np
 from absl import flags
 
 from jaxdet import build, cli, data
-from jaxdet.engine import buckets, dataset_fit, setup, step_cost
+from jaxdet.convert.files import few
+from jaxdet.engine import buckets, dataset_fit, init_from, setup, step_cost
 from jaxdet.training import parallel
 from jaxdet.types import Shape
 
 MEMORY = flags.DEFINE_float(
-    "memory_gib", None, "Memory of a device in GiB, instead of what it reports."
+    "memory_gib", None, "memory of a device in GiB, instead of what it reports"
 )
-STEPS = flags.DEFINE_bool("steps", True, "Time two real training steps.")
+STEPS = flags.DEFINE_bool("steps", True, "time two real training steps")
 
 GIB = 2**30
 SIDES = (8, 16, 32, 64, 128, 256)  # pixels, edges of the histogram
+OK, WARN, FAIL = "ok", "warn", "FAIL"
+UNMATCHED, FAR = 0.05, 0.5  # warned of: shares of objects without anchor, and with a poor one
 
 
 class Row(NamedTuple):
@@ -40,7 +45,12 @@ class Row(NamedTuple):
 
     check: str
     found: str
-    fails: bool = False
+    level: str = OK
+
+    @property
+    def fails(self) -> bool:
+        """Whether training would fail for this."""
+        return self.level == FAIL
 
 
 def main() -> None:
@@ -51,7 +61,10 @@ def main() -> None:
         cli.CONFIG.value, cli.WORKDIR.value, device_bytes=device_bytes, steps=STEPS.value
     ):
         rows.append(row)
-        print(f"{'FAIL' if row.fails else 'ok':<4}  {row.check:<21}  {row.found}", flush=True)
+        print(f"{row.level:<4}  {row.check:<21}  {row.found}", flush=True)
+    warned = [row.check for row in rows if row.level == WARN]
+    if warned:
+        print(f"{len(warned)} of {len(rows)} checks warn: {', '.join(warned)}", flush=True)
     failed = [row.check for row in rows if row.fails]
     if failed:
         sys.exit(f"jaxdet: {len(failed)} of {len(rows)} checks fail: {', '.join(failed)}")
@@ -63,10 +76,13 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     `device_bytes` is the memory available on a device; with `steps`, two steps are run and timed.
     """
     yield from device_rows(device_bytes)
+    init_from.check(config.init_from, config.model)
+    setup.check(config)  # before the data, which may have to be downloaded
     train_set, eval_set = setup.open_datasets(config)
+    config = build.with_steps(config, images=len(train_set))
     recipe, mesh = build.recipe(config, train_set.classes), parallel.mesh()
+    setup.check_trained_on(recipe, train_set)
     setup.check_truth(recipe, eval_set)
-    setup.check_numbers(recipe, mesh)  # before the long check of the images
     for dataset in (train_set, eval_set):
         for row in image_rows(dataset, recipe.data.canvases[-1]):
             steps = steps and not row.fails
@@ -84,7 +100,7 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
         seconds = step_cost.step_seconds(compiled, first, batches, mesh)
         yield Row("time", describe_time(len(train_set), recipe, seconds))
     else:
-        yield Row("time", describe_least_time(len(train_set), recipe, flops))
+        yield Row("time", describe_least_time(len(train_set), recipe, flops), WARN)
 
 
 def device_rows(device_bytes: float) -> Iterator[Row]:
@@ -104,16 +120,20 @@ def image_rows(dataset: data.Dataset, canvas: Shape) -> Iterator[Row]:
     if reasons:
         first = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:3])
         found = f"{len(reasons):,} of {number} cannot be decoded ({speed}): {first}"
-    yield Row("images decode", found, bool(reasons))
+    yield Row("images decode", found, FAIL if reasons else OK)
     illegal = dataset_fit.illegal_boxes(dataset)
     found = f"{len(illegal):,} in {dataset.name}"
     if illegal.any():
         first = dataset.ids[dataset.table.image_of_box()[illegal.argmax()]]
         found = f"{illegal.sum():,} of {found} are invalid, the first in {first}"
-    yield Row("boxes valid", found, bool(illegal.any()))
+    yield Row("boxes valid", found, FAIL if illegal.any() else OK)
+    sides = dataset_fit.sides(dataset)
+    if (below := (sides < 0.99).any(axis=1)).any():
+        found = f"{below.sum():,} of {len(below):,} in {dataset.name}: numbers in another unit?"
+        yield Row("boxes below a pixel", found, WARN)
     for part in dataset.parts:
         for reason, entry in part.problems.items():
-            yield Row("skipped or repaired", f"{entry['count']:,} in {part.name}: {reason}")
+            yield Row("skipped or repaired", f"{entry['count']:,} in {part.name}: {reason}", WARN)
 
 
 def object_rows(recipe: build.Recipe, dataset: data.Dataset) -> Iterator[Row]:
@@ -122,8 +142,8 @@ def object_rows(recipe: build.Recipe, dataset: data.Dataset) -> Iterator[Row]:
     on = buckets.canvases(recipe, dataset.table.sizes)
     objects = dataset_fit.fit(detector, dataset, on, keep_difficult=keep)
     counts = np.bincount(objects.labels, minlength=len(dataset.classes))
-    named = [f"{name} {n:,}" for name, n in zip(dataset.classes, counts, strict=True)]
-    yield Row("objects by class", ", ".join(named))
+    yield class_row(dataset, counts)
+    yield number_row(recipe, dataset)
     bins = np.histogram(np.sqrt(objects.sides.prod(axis=1)), [0, *SIDES, np.inf])[0]
     names = [f"under {SIDES[0]}", *[f"from {side}" for side in SIDES]]
     found = ", ".join(f"{name}: {n:,}" for name, n in zip(names, bins, strict=True))
@@ -131,14 +151,42 @@ def object_rows(recipe: build.Recipe, dataset: data.Dataset) -> Iterator[Row]:
         "objects by size",
         f"{found} (square root of the area, in pixels at input size {detector.size})",
     )
-    yield Row("unmatched objects", _share(~objects.assigned))
+    yield _share_row("objects without anchor", ~objects.assigned, UNMATCHED)
     match_iou = recipe.config["model"]["detector"].get("match_iou")
     if match_iou is not None:  # these still get their best anchor, however poor
-        yield Row(f"objects under IoU {match_iou}", _share(objects.best_iou < match_iou))
+        yield _share_row(f"objects under IoU {match_iou}", objects.best_iou < match_iou, FAR)
 
 
-def _share(which: np.ndarray) -> str:
-    return f"{which.sum():,} of {len(which):,} ({which.mean():.1%})"
+def class_row(dataset: data.Dataset, counts: np.ndarray) -> Row:
+    """The number of training objects of each class; a warning if there is none of some."""
+    named = [f"{name} {n:,}" for name, n in zip(dataset.classes, counts, strict=True)]
+    without = [name for name, n in zip(dataset.classes, counts, strict=True) if not n]
+    if not without:
+        return Row("objects by class", ", ".join(named))
+    what = f"{len(without)} of {len(counts)} classes have none: {few(without, shown=5)}"
+    return Row("objects by class", f"{', '.join(named)}; {what}", WARN)
+
+
+def number_row(recipe: build.Recipe, dataset: data.Dataset) -> Row:
+    """How many objects an image has, and how many of them `max_objects` leaves out."""
+    used = dataset.table.trained_on(keep_difficult=recipe.data.keep_difficult)
+    counts = np.bincount(dataset.table.image_of_box()[used], minlength=len(dataset))
+    most, limit = counts.max(), recipe.data.max_objects
+    left_out = (counts - limit).clip(min=0).sum()
+    found = f"at most {most:,} in an image, config.data.max_objects is {limit}"
+    if not left_out:
+        return Row("objects per image", found)
+    share = f"{left_out:,} of {counts.sum():,} ({left_out / counts.sum():.1%})"
+    return Row("objects per image", f"{found}, which leaves out {share}, the smallest", WARN)
+
+
+def _share_row(check: str, which: np.ndarray, most: float) -> Row:
+    """How many objects have something; a warning if their share is above `most`."""
+    found = f"{which.sum():,} of {len(which):,} ({which.mean():.1%})"
+    if which.mean() <= most:
+        return Row(check, found)
+    hint = "too small, or of other shapes: see config.model.size and the anchors or scales of"
+    return Row(check, f"{found}; {hint} config.model.detector, and jaxdet.anchors", WARN)
 
 
 def memory_row(needed: int, available: float, recipe: build.Recipe) -> Row:
@@ -147,7 +195,7 @@ def memory_row(needed: int, available: float, recipe: build.Recipe) -> Row:
     found += f", batch {recipe.data.batch_size}"
     if recipe.step.sizes:
         found += f", input size {max(recipe.step.sizes)}"
-    return Row("memory", found, needed > available)
+    return Row("memory", found, FAIL if needed > available else OK)
 
 
 def step_flops(recipe: build.Recipe) -> float:
@@ -186,11 +234,13 @@ def disk_row(needed: int, workdir: str | None) -> Row:
     """Whether the checkpoints fit in the free space on the disk of the workdir."""
     found = f"{needed / GIB:.2f} GiB of checkpoints"
     if workdir is None:
-        return Row("disk", f"{found}; free space is not checked without --workdir")
+        return Row("disk", f"{found}; free space is not checked without --workdir", WARN)
     if "://" in workdir:
         return Row("disk", f"{found} in {workdir}, an object store")
     free = step_cost.free_bytes(Path(workdir).resolve())
-    return Row("disk", f"{found}, {free / GIB:.2f} GiB free for {workdir}", needed > free)
+    return Row(
+        "disk", f"{found}, {free / GIB:.2f} GiB free for {workdir}", FAIL if needed > free else OK
+    )
 
 
 if __name__ == "__main__":

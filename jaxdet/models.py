@@ -1,12 +1,12 @@
 """Print a table of the models: size, cost, speed on this machine, published and measured accuracy.
 
-    python -m jaxdet.models                         # every recipe in configs/, as markdown
-    python -m jaxdet.models configs/ssd300_voc.py
-    python -m jaxdet.models --write=docs/models.md  # replaces the table between its two comments
+    python -m jaxdet.models                    # every recipe, as markdown
+    python -m jaxdet.models ssd300_voc mine.py
+    python -m jaxdet.models --write=docs/models.md
 
-GFLOPs are billions of multiply-adds of the network and its decoding, for one image. Milliseconds
-are per image, in a batch of 8, for the network, decoding and NMS. Accuracy is copied from the
-recipe's docstring.
+The last replaces the table between two comments of the file. GFLOPs are billions of multiply-adds
+of the network and its decoding, for one image. Milliseconds are per image, in a batch of 8, for the
+network, decoding and NMS. Accuracy is copied from the recipe's docstring.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import ast
 import os
 import platform
 import re
-import runpy
 import sys
 import time
 from collections.abc import Sequence
@@ -23,10 +22,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxdet import build, cli, data
+from jaxdet import build, cli, data, recipes
 from jaxdet.engine import buckets, init_from, step_cost
 from jaxdet.types import Detector, Shape
 
@@ -37,12 +35,13 @@ BATCH, REPEATS = 8, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table, or writes it into a file."""
-    return cli.call("models", __doc__, _add_arguments, _models, argv)
+    return cli.call("models", __doc__, _add_arguments, _models, argv, with_recipes=True)
 
 
 def _models(args: argparse.Namespace) -> None:
-    recipes = args.configs or sorted(Path("configs").glob("*.py"))
-    table = markdown([row(path) for path in tqdm(recipes, unit="model")])
+    chosen = args.recipes or [name for name in recipes.names() if "/" not in name]
+    files = [recipes.find(name) for name in chosen]  # a misspelt one is said at once
+    table = markdown([row(file) for file in tqdm(files, unit="model")])
     if args.write:
         replace(args.write, table)
     else:
@@ -50,13 +49,13 @@ def _models(args: argparse.Namespace) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("configs", nargs="*", type=Path, help="recipes, default all of configs/")
+    parser.add_argument("recipes", nargs="*", help="default all but freeze/")
     parser.add_argument("--write", type=Path, help="file that has the table between two comments")
 
 
 def row(path: Path) -> tuple[str, ...]:
     """The row of one recipe, a file with `get_config`."""
-    config = ConfigDict(runpy.run_path(str(path))["get_config"]())
+    config = recipes.read(str(path))
     names = build.data(config)
     recipe = build.recipe(config, data.classes(names.train, **names.place))
     detector = recipe.detector

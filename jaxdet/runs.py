@@ -6,9 +6,10 @@
 
 A run is a workdir: a folder with `config.json`. Runs are numbered by the date they began. The
 purpose is `config.purpose`, the notes are the first line of `notes.txt` or `notes.md` in the
-workdir. The time is that of the training steps, without evaluation. `best` is the best value of the
-first number that the metric reports. A comparison shows where the configs differ, and the curves of
-both runs on one scale.
+workdir. The time is that of the training steps, without evaluation. "best, %" is the best value of
+the first number that the metric reports; `rank` compares it with the runs of the same evaluation
+set and metric, which stand together, since numbers of different sets say nothing about each other.
+A comparison shows where the configs differ, and the curves of both runs on one scale.
 """
 
 import argparse
@@ -27,14 +28,14 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from jaxdet import cli, data
+from jaxdet import build, cli, data
 from jaxdet.data import builder
-from jaxdet.training import logs, old_recipes, workdir
+from jaxdet.training import old_recipes, origin, workdir
 from jaxdet.training.curves import Curves, read_curves
 
 COLUMNS = (
-    *("id", "date", "name", "purpose", "epochs", "last loss"),
-    *("metric", "best", "at", "time", "notes"),
+    *("id", "date", "name", "model", "trained on", "purpose", "epochs", "last loss"),
+    *("evaluated on", "metric", "best, %", "at", "rank", "time", "notes"),
 )
 NOTES = ("notes.txt", "notes.md")
 _BARS, _BAR_COUNT = "▁▂▃▄▅▆▇█", 24
@@ -49,6 +50,20 @@ class Experiment:
     config: Mapping[str, Any]
     curves: Curves
     date: datetime.datetime
+
+    @property
+    def evaluated_on(self) -> str:
+        """The name of the evaluation set."""
+        return str(self.config["data"].get("eval", "-"))
+
+    @property
+    def best(self) -> tuple[str, float, int] | None:
+        """Name, value and step of the best evaluation, by the first number that was reported."""
+        if evaluations := self.curves.get("eval"):
+            name, (steps, values) = next(iter(evaluations.items()))
+            index = int(np.argmax(values))
+            return name, values[index], steps[index]
+        return None
 
     @property
     def steps(self) -> int:
@@ -90,37 +105,51 @@ def _config(file: epath.Path) -> dict[str, Any] | None:
 
 def _read(folder: epath.Path, root: epath.Path, config: dict[str, Any]) -> Experiment:
     name = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
-    return Experiment(name, folder, config, read_curves(folder), _start_date(folder))
+    return Experiment(name, folder, config, read_curves(folder), origin.began(folder))
 
 
-def _start_date(folder: epath.Path) -> datetime.datetime:
-    """When a run began, from the time in seconds in the names of TensorBoard's files."""
-    events = (folder / logs.TENSORBOARD).glob("events.out.tfevents.*")
-    seconds = [int(name) for name in (path.name.split(".")[3] for path in events) if name.isdigit()]
-    first = min(seconds, default=(folder / workdir.CONFIG).stat().mtime)
-    return datetime.datetime.fromtimestamp(first)
-
-
-def row(number: int, run: Experiment) -> tuple[str, ...]:
+def row(number: int, run: Experiment, *, rank: str = "-") -> tuple[str, ...]:
     """The row of a run in the table: a cell for each of COLUMNS."""
     per_epoch = steps_per_epoch(run.config)
     losses = run.curves.get("train", {}).get("loss")
     metric, best, at = "-", "-", "-"
-    if evaluations := run.curves.get("eval"):
-        metric, (steps, values) = next(iter(evaluations.items()))
-        index = int(np.argmax(values))
-        best, at = f"{100 * values[index]:.2f}", _span(steps[index], per_epoch)
+    if run.best:
+        metric, value, step = run.best
+        best, at = f"{100 * value:.1f}", _span(step, per_epoch)
     return (
         str(number),
         run.date.strftime("%Y-%m-%d %H:%M"),
         run.name,
+        _model(run.config),
+        str(run.config["data"]["train"]),
         str(run.config.get("purpose") or ""),
         _span(run.steps, per_epoch),
         f"{losses[1][-1]:.3f}" if losses else "-",
-        *(metric, best, at),
+        *(run.evaluated_on, metric, best, at, rank),
         _duration(training_seconds(run)),
         _notes(run.folder),
     )
+
+
+def _model(config: Mapping[str, Any]) -> str:
+    """The family and its backbone, "-" if the config has none."""
+    model = config.get("model", {})
+    parts = (model[part] for part in ("detector", "backbone") if part in model)
+    return " ".join(" + ".join(build.names_of(block)) for block in parts) or "-"
+
+
+def ranks(runs: Sequence[Experiment]) -> list[str]:
+    """The rank of each run among those with its evaluation set and metric: "1 of 3"."""
+    peers: dict[tuple[str, str], list[float]] = {}
+    for run in runs:
+        if run.best:
+            peers.setdefault((run.evaluated_on, run.best[0]), []).append(run.best[1])
+    ranked = []
+    for run in runs:
+        values = peers[run.evaluated_on, run.best[0]] if run.best else []
+        better = sum(value > run.best[1] for value in values)
+        ranked.append(f"{better + 1} of {len(values)}" if values else "-")
+    return ranked
 
 
 def steps_per_epoch(config: Mapping[str, Any]) -> float | None:
@@ -171,7 +200,8 @@ def compare(numbers: Sequence[int], a: Experiment, b: Experiment) -> list[tuple[
     cells = [
         dict(zip(COLUMNS, row(n, run), strict=True)) for n, run in zip(numbers, (a, b), strict=True)
     ]
-    rows = [(name, *(cell[name] for cell in cells)) for name in COLUMNS if name != "name"]
+    shown = [name for name in COLUMNS if name not in ("name", "rank")]
+    rows = [(name, *(cell[name] for cell in cells)) for name in shown]
     for kind, name in _shown_curves(a, b):
         rows.append(
             (f"{name} ({kind})", *_sparklines([r.curves.get(kind, {}).get(name) for r in (a, b)]))
@@ -230,7 +260,10 @@ def table(root: Path, chosen: Sequence[str] | None) -> tuple[Sequence[str], list
     """Header and rows of all runs, or of a comparison of two, chosen by number or name."""
     runs = find(root)
     if not chosen:
-        return COLUMNS, [row(number, run) for number, run in enumerate(runs, start=1)]
+        sets = list(dict.fromkeys(run.evaluated_on for run in runs))
+        rows = list(zip(enumerate(runs, start=1), ranks(runs), strict=True))
+        rows.sort(key=lambda each: sets.index(each[0][1].evaluated_on))
+        return COLUMNS, [row(number, run, rank=rank) for (number, run), rank in rows]
     numbers = [_number(name, runs) for name in chosen]
     a, b = (runs[number - 1] for number in numbers)
     return ("what", a.name, b.name), compare(numbers, a, b)

@@ -10,7 +10,7 @@ first pixel of an image 100 pixels wide extends from 0.00 to 0.01.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, Self
 
 import flax.struct
 import jax
@@ -107,9 +107,10 @@ class ImageDetections:
     scores: np.ndarray  # [m] float32
     labels: np.ndarray  # [m] int32, 0..K-1
 
-    def select(self, keep: np.ndarray) -> "ImageDetections":
+    def select(self, keep: np.ndarray) -> Self:
         """The detections that a mask [m] or indices choose."""
-        return ImageDetections(self.boxes[keep], self.scores[keep], self.labels[keep])
+        chosen = dict(boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
+        return dataclasses.replace(self, **chosen)
 
 
 class Detector(Protocol):

@@ -17,8 +17,9 @@ from jaxdet import types
 _FONT = "sans"
 _FONT_WEIGHT = 500
 _BACKGROUND = 32  # grey between the images of a sheet
-_GAP = 4  # pixels between them
+GAP = 4  # pixels between them
 _ANCHOR_COLOUR = (255, 255, 0)
+_LUMA = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look, by BT.601
 
 
 def draw_boxes(
@@ -31,43 +32,117 @@ def draw_boxes(
 ) -> np.ndarray:
     """Draws boxes [m, 4] with their class names, and scores [m] if given, on a copy of `image`.
 
-    The best score is drawn last, and labels over all boxes. Boxes are clipped to the image.
+    The best score is drawn last, and labels over all boxes, placed by `place_labels`. Boxes are
+    clipped to the image.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"the image is {image.dtype} {image.shape}, expected uint8 [H, W, 3]")
     image = np.array(image, order="C")
     shorter = min(image.shape[:2])
-    order = range(len(boxes_pixels)) if scores is None else np.argsort(scores, kind="stable")
-    colours = [class_colour(int(label)) for label in labels]
-    corners = {
-        i: _outline(image, boxes_pixels[i], colours[i], thickness=max(1, round(shorter / 200)))
-        for i in order
-    }
-    for i in order:
-        text = classes[labels[i]] if scores is None else f"{classes[labels[i]]} {scores[i]:.2f}"
-        _draw_label(image, text, corners[i], colours[i], size=max(11, round(shorter / 28)))
+    order = np.arange(len(boxes_pixels)) if scores is None else np.argsort(scores, kind="stable")
+    boxes_pixels = np.asarray(boxes_pixels, float).reshape(-1, 4)[order]
+    colours = [class_colour(int(labels[i])) for i in order]
+    texts = [label_text(classes[labels[i]], None if scores is None else scores[i]) for i in order]
+    for box, colour in zip(boxes_pixels, colours, strict=True):
+        _outline(image, box, colour, thickness=max(1, round(shorter / 200)))
+    places = place_labels(boxes_pixels[::-1], texts[::-1], image.shape[1::-1])[::-1]
+    for text, place, colour in zip(texts, places, colours, strict=True):
+        if not np.isnan(place).any():
+            _draw_label(image, text, place.astype(int), colour)
     return image
 
 
+def label_text(name: str, score: float | None = None) -> str:
+    """What a label says: the class name, and the score with two decimals."""
+    return name if score is None else f"{name} {score:.2f}"
+
+
+def place_labels(
+    boxes_pixels: np.ndarray,
+    texts: Sequence[str],
+    size: tuple[int, int],
+    *,
+    text_height: int | None = None,
+    avoid: np.ndarray | None = None,
+) -> np.ndarray:
+    """Where labels of boxes [m, 4] go in an image of `size` (width, height): x1 y1 x2 y2 [m, 4].
+
+    No label covers another one, and all lie inside the image. The first box chooses first: above
+    its top left corner, else inside it, else the nearest free place that touches the box. A label
+    for which there is none is nan: its box is drawn without a name. `text_height` is in pixels;
+    the default follows the size of the image. `avoid` [n, 4] are rectangles to leave free.
+    """
+    avoid = np.zeros((0, 4)) if avoid is None else avoid
+    limits = np.array([*size, *size], float)
+    places = np.full((len(texts), 4), np.nan)
+    for i, (box, text) in enumerate(zip(np.asarray(boxes_pixels), texts, strict=True)):
+        box = np.clip(box, 0, limits - 1)
+        extent = _label_size(text, size, text_height or _text_height(size))[:2]
+        candidates = _label_places(np.round(box), np.array(extent), limits)
+        free = ~_covered(candidates, np.concatenate([avoid, places[:i]])).any(axis=1)
+        if free.any():
+            places[i] = candidates[free.argmax()]
+    return places
+
+
+def _label_places(box: np.ndarray, extent: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """The places [n, 4] for a label that touch a box and are inside the image, the best first."""
+    room = np.maximum(limits[:2] - extent, 0)
+    first = np.array([[box[0], box[1] - extent[1]], box[:2]])
+    across = np.append(np.arange(box[0] - extent[0], box[2], max(1, extent[0] // 3)), box[2])
+    down = np.append(np.arange(box[1] - extent[1], box[3], max(1, extent[1] // 2)), box[3])
+    others = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
+    others = others[np.argsort(np.abs(others - first[0]).sum(axis=1), kind="stable")]
+    corners = np.concatenate([first, others])
+    corners[:, 0] = np.clip(corners[:, 0], 0, room[0])  # a label may begin left of its box
+    corners = corners[(corners[:, 1] >= 0) & (corners[:, 1] <= room[1])]
+    corners = np.concatenate([corners, np.minimum(box[:2], room)[None]])
+    return np.concatenate([corners, corners + extent], axis=1)
+
+
+def _covered(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Which rectangles [n, 4] and [m, 4] have pixels in common: [n, m]; none with nan."""
+    return (np.minimum(a[:, None, 2:], b[:, 2:]) > np.maximum(a[:, None, :2], b[:, :2])).all(-1)
+
+
 def class_colour(label: int) -> tuple[int, int, int]:
-    """The RGB colour of a class: the same in every image, and unlike those of its neighbours."""
+    """The RGB colour of a class: the same in every image, and unlike those of its neighbours.
+
+    None is so light or so dark that it could not be seen on white or on black.
+    """
     hue = 0.61803398875 * label % 1  # multiples of the golden ratio never repeat a hue
     value = (1.0, 0.75)[label // 8 % 2]
-    red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.55)[label // 16 % 2], value)
-    return round(255 * red), round(255 * green), round(255 * blue)
+    rgb = np.array(colorsys.hsv_to_rgb(hue, (0.85, 0.55)[label // 16 % 2], value))
+    luma = rgb @ _LUMA
+    rgb = rgb * min(1.0, 0.66 / luma)
+    rgb = rgb + (1 - rgb) * max(0.0, (0.36 - luma) / (1 - luma))
+    red, green, blue = np.round(255 * rgb).astype(int).tolist()
+    return red, green, blue
+
+
+def css(colour: tuple[int, int, int]) -> str:
+    """A colour as a web page writes it, "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def ink(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white, whichever can be read on `colour`."""
+    dark = np.dot(colour, _LUMA) < 128
+    return (255, 255, 255) if dark else (0, 0, 0)
 
 
 def sheet(images: Sequence[np.ndarray], *, columns: int, cell: int = 320) -> np.ndarray:
     """A contact sheet: images row by row, each resized to fit a square of `cell` pixels.
 
-    Labels shrink with their image; `detections_sheet` and `batch_sheet` draw them after resizing.
+    Labels shrink with their image: draw them after `fit(image, cell - GAP)`, as `detections_sheet`
+    and `batch_sheet` do.
     """
     if not len(images):
         raise ValueError("no images for the sheet, expected at least one")
     rows = -(-len(images) // columns)
     page = np.full((rows * cell, columns * cell, 3), _BACKGROUND, np.uint8)
     for index, image in enumerate(images):
-        fitted = _fit(image, cell - _GAP)
+        fitted = fit(image, cell - GAP)
         height, width = fitted.shape[:2]
         top = index // columns * cell + (cell - height) // 2
         left = index % columns * cell + (cell - width) // 2
@@ -86,7 +161,7 @@ def detections_sheet(
     """A contact sheet of images with their detections, boxes in pixels of each image."""
     drawn = []
     for image, each in zip(images, detections, strict=True):
-        small = _fit(image, cell - _GAP)
+        small = fit(image, cell - GAP)
         height, width = np.divide(small.shape[:2], image.shape[:2])
         boxes = each.boxes * np.array([width, height] * 2)
         drawn.append(draw_boxes(small, boxes, each.labels, classes=classes, scores=each.scores))
@@ -112,7 +187,7 @@ def batch_sheet(
     anchor_boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=-1)  # [A, 4]
     drawn = []
     for index, each in enumerate(pixels):
-        image = _fit(each, cell - _GAP)
+        image = fit(each, cell - GAP)
         size = np.array([image.shape[1], image.shape[0]] * 2)
         for box in anchor_boxes[np.asarray(positive[index])]:
             _outline(image, box * size, _ANCHOR_COLOUR, thickness=1)
@@ -162,7 +237,7 @@ def save_png(path: str | Path, image: np.ndarray) -> None:
     path.write_bytes(encoded)  # not cv2.imwrite: on Windows it takes only ASCII paths
 
 
-def _fit(image: np.ndarray, side: int) -> np.ndarray:
+def fit(image: np.ndarray, side: int) -> np.ndarray:
     """A copy resized so that its longer side is `side`."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -172,36 +247,39 @@ def _fit(image: np.ndarray, side: int) -> np.ndarray:
 
 def _outline(
     image: np.ndarray, box: np.ndarray, colour: tuple[int, int, int], *, thickness: int
-) -> tuple[int, int]:
-    """Draws a box in pixels on `image`; returns its top left corner."""
+) -> None:
+    """Draws a box in pixels on `image`."""
     height, width = image.shape[:2]
     limits = np.array([width - 1, height - 1] * 2)
     x1, y1, x2, y2 = (int(side) for side in np.clip(np.round(box), 0, limits))
     cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness)
-    return x1, y1
+
+
+def _text_height(size: tuple[int, int]) -> int:
+    return max(11, round(min(size) / 28))
+
+
+def _label_size(text: str, size: tuple[int, int], height: int) -> tuple[int, int, int, int]:
+    """Width and height of a label with its margins, its text size, and where its base line is.
+
+    The text is smaller than `height` if a long name would not fit into the image.
+    """
+    margin = max(1, height // 6)
+    extent = cv2.getTextSize((0, 0), text, (0, 0), cv2.FontFace(_FONT), height, _FONT_WEIGHT)
+    if extent[2] + 2 * margin > size[0]:
+        height = max(1, height * (size[0] - 2 * margin) // extent[2])
+        extent = cv2.getTextSize((0, 0), text, (0, 0), cv2.FontFace(_FONT), height, _FONT_WEIGHT)
+    _, ascent, width, tall = extent  # of the text at (0, 0): ascent is negative
+    return width + 2 * margin, tall + 2 * margin, height, margin - ascent
 
 
 def _draw_label(
-    image: np.ndarray,
-    text: str,
-    corner: tuple[int, int],
-    colour: tuple[int, int, int],
-    *,
-    size: int,
+    image: np.ndarray, text: str, place: np.ndarray, colour: tuple[int, int, int]
 ) -> None:
-    """Draws text on a background of `colour`, above `corner`, or below it if there is no room."""
-    font, (height, width) = cv2.FontFace(_FONT), image.shape[:2]
-    margin = max(1, size // 6)
-    extent = cv2.getTextSize((0, 0), text, (0, 0), font, size, _FONT_WEIGHT)
-    if extent[2] + 2 * margin > width:  # a long name on a small image
-        size = max(1, size * (width - 2 * margin) // extent[2])
-        extent = cv2.getTextSize((0, 0), text, (0, 0), font, size, _FONT_WEIGHT)
-    _, ascent, text_width, text_height = extent  # of the text at (0, 0): ascent is negative
-    left = max(0, min(corner[0], width - text_width - 2 * margin))
-    top = corner[1] - text_height - 2 * margin
-    top = top if top >= 0 else min(corner[1], max(0, height - text_height - 2 * margin))
-    right, bottom = left + text_width + 2 * margin, top + text_height + 2 * margin
-    cv2.rectangle(image, (left, top), (right, bottom), colour, cv2.FILLED)
-    dark = np.dot(colour, (0.299, 0.587, 0.114)) < 128  # the luma of BT.601
-    ink = (255, 255, 255) if dark else (0, 0, 0)
-    cv2.putText(image, text, (left + margin, top + margin - ascent), ink, font, size, _FONT_WEIGHT)
+    """Draws text on a background of `colour`, at a place that `place_labels` found."""
+    size = image.shape[1::-1]
+    _, _, height, base = _label_size(text, size, _text_height(size))
+    x1, y1, x2, y2 = place.tolist()
+    cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
+    at = (x1 + max(1, _text_height(size) // 6), y1 + base)
+    cv2.putText(image, text, at, ink(colour), cv2.FontFace(_FONT), height, _FONT_WEIGHT)

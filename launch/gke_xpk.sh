@@ -8,7 +8,7 @@
 # and these variables:
 #   PROJECT   the Google Cloud project to bill
 #   ZONE      a zone with the accelerator, for example us-west4-a
-#   CONFIG    a recipe, for example configs/ssd300_voc.py
+#   CONFIG    a recipe: a name, for example ssd300_voc, or a file of this checkout
 #   WORKDIR   where checkpoints and logs go: a gs:// path, since a pod's disk is deleted with it
 # Optional:
 #   NAME (jaxdet; for cluster and workload), ACCELERATOR (v5litepod-16), SPOT (1 for spot nodes,
@@ -23,7 +23,7 @@
 # dies in between, run the last command that DRY_RUN=1 shows. DRY_RUN=1 prints every command and
 # runs none.
 #
-#   PROJECT=mine ZONE=us-west4-a SPOT=1 CONFIG=configs/ssd300_voc.py WORKDIR=gs://mine/ssd300 \
+#   PROJECT=mine ZONE=us-west4-a SPOT=1 CONFIG=ssd300_voc WORKDIR=gs://mine/ssd300 \
 #     launch/gke_xpk.sh --config.model.dtype=bfloat16
 set -euo pipefail
 

@@ -5,7 +5,7 @@
 # code 75), it is started again, up to RETRIES times.
 #
 # Needs jaxdet installed (pip install -e '.[cuda]') and these variables:
-#   CONFIG    a recipe, for example configs/ssd300_voc.py
+#   CONFIG    a recipe: a name, for example ssd300_voc, or a file of your own
 #   WORKDIR   where checkpoints and logs go: a folder, or a gs:// path
 # Optional:
 #   CUDA_VISIBLE_DEVICES (all), RETRIES (20), PYTHON (python)
@@ -16,13 +16,12 @@
 # command resumes from the newest checkpoint in WORKDIR; to survive reboots, put it into crontab
 # after @reboot. DRY_RUN=1 prints the command and does not run it.
 #
-#   CONFIG=configs/ssd300_voc.py WORKDIR=runs/ssd300 launch/multi_gpu.sh --config.data.batch_size=256
+#   CONFIG=ssd300_voc WORKDIR=runs/ssd300 launch/multi_gpu.sh --config.data.batch_size=256
 set -euo pipefail
 
 : "${CONFIG:?}" "${WORKDIR:?}"
 RETRIES=${RETRIES:-20}
 PYTHON=${PYTHON:-python}
-cd "$(dirname "$0")/.."
 
 TRAIN=("$PYTHON" -m jaxdet.main --config="$CONFIG" --workdir="$WORKDIR" "$@")
 printf '+' && printf ' %q' "${TRAIN[@]}" && echo
@@ -34,6 +33,7 @@ trap 'stopped=1; [[ -z $child ]] || kill -TERM "$child"' TERM INT
 for ((try = 0; try <= RETRIES; try++)); do
   "${TRAIN[@]}" &
   child=$!
+  ((stopped == 0)) || kill -TERM "$child" # told before its number was known
   # A signal ends `wait`, but not the training.
   while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done
   code=0

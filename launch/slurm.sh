@@ -7,7 +7,7 @@
 #
 # Needs to run on a login node, in an environment with jaxdet (pip install -e '.[cuda]') that the
 # compute nodes can see too, with these variables:
-#   CONFIG    a recipe, for example configs/ssd300_voc.py
+#   CONFIG    a recipe: a name, for example ssd300_voc, or a file of your own
 #   WORKDIR   where checkpoints and logs go: a folder that all nodes can see, or a gs:// path
 # Optional:
 #   NAME (jaxdet), NODES (1), GPUS (8 per node), CPUS (8 per GPU, to decode the images),
@@ -21,7 +21,7 @@
 # newest checkpoint in WORKDIR.
 # DRY_RUN=1 prints every command and runs none.
 #
-#   NODES=2 CONFIG=configs/ssd300_coco.py WORKDIR=/scratch/me/ssd300_coco SBATCH_PARTITION=gpu \
+#   NODES=2 CONFIG=ssd300_coco WORKDIR=/scratch/me/ssd300_coco SBATCH_PARTITION=gpu \
 #     launch/slurm.sh --config.data.root=/scratch/me/coco --config.data.batch_size=256
 set -euo pipefail
 
@@ -41,11 +41,10 @@ run() {
 }
 
 submit() {
-  cd "$(dirname "$0")/.."
   # Without "B:" the signal goes to the training and not to this script.
   run sbatch --job-name="$NAME" --output="$NAME-%j.log" --open-mode=append --requeue \
     --nodes="$NODES" --gpus-per-node="$GPUS" --ntasks-per-node="$GPUS" --cpus-per-task="$CPUS" \
-    --time="$TIME" --signal="TERM@$GRACE" launch/slurm.sh --job "$@"
+    --time="$TIME" --signal="TERM@$GRACE" "$0" --job "$@"
 }
 
 job() {

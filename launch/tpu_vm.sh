@@ -9,7 +9,7 @@
 # Needs gcloud, logged in, and these variables:
 #   PROJECT   the Google Cloud project to bill
 #   ZONE      a zone with the accelerator, for example us-west4-a
-#   CONFIG    a recipe, for example configs/ssd300_voc.py
+#   CONFIG    a recipe: a name, for example ssd300_voc, or a file of this checkout
 #   WORKDIR   where checkpoints and logs go: a gs:// path, since the VM's disk is deleted with it
 # Optional:
 #   NAME (jaxdet), ACCELERATOR (v5litepod-8), VERSION (v2-alpha-tpuv5-lite), SPOT (1 for a spot
@@ -24,7 +24,7 @@
 # this machine dies, the VM stays until you delete it with the last command that DRY_RUN=1 shows.
 # DRY_RUN=1 prints every command and runs none.
 #
-#   PROJECT=mine ZONE=us-west4-a SPOT=1 CONFIG=configs/ssd300_voc.py WORKDIR=gs://mine/ssd300 \
+#   PROJECT=mine ZONE=us-west4-a SPOT=1 CONFIG=ssd300_voc WORKDIR=gs://mine/ssd300 \
 #     launch/tpu_vm.sh --config.model.dtype=bfloat16
 set -euo pipefail
 

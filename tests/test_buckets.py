@@ -13,6 +13,7 @@ from jaxdet import build, data
 from jaxdet.augment import fit
 from jaxdet.data import batches
 from jaxdet.engine import buckets, evaluate, inference
+from jaxdet.types import ImageDetections
 
 WIDE, TALL, LONG = (320, 448), (448, 320), (320, 640)
 CLASSES = ("disc", "ring", "square")
@@ -58,7 +59,7 @@ def test_a_canvas_that_is_none_is_refused(canvas):
     config = ConfigDict(recipe().config)
     del config.data.canvas
     config.data.canvas = canvas
-    with pytest.raises(ValueError, match=r"config\.data\.canvas is .*, expected a number of pixel"):
+    with pytest.raises(ValueError, match=r"config\.data\.canvas is .*, expected"):
         build.data(config)
 
 
@@ -200,13 +201,15 @@ def test_images_of_all_aspects_are_detected_in_their_order(monkeypatch):
     made = recipe()
     calls = []
 
-    def detect_batch(self, images, canvas, batch_size):
+    def detect_batch(self, images, canvas, limits, batch_size):
         calls.append((canvas, len(images)))
-        return [image.shape for image in images]
+        heights = [np.float32([image.shape[0]]) for image in images]
+        return [ImageDetections(np.zeros((1, 4)), each, np.zeros(1, int)) for each in heights]
 
     monkeypatch.setattr(inference.Pretrained, "_detect_batch", detect_batch)
-    images = [np.zeros((*size, 3), np.uint8) for size in [(60, 80), (80, 60), (60, 81), (60, 150)]]
+    images = [np.zeros((*size, 3), np.uint8) for size in [(60, 80), (80, 60), (62, 81), (63, 150)]]
     model = inference.Pretrained(made, {}, step=0)
-    assert model.detect(images, batch_size=2) == [image.shape for image in images]
+    found = model.detect(images, batch_size=2)
+    assert [each.scores.tolist() for each in found] == [[60], [80], [62], [63]]
     assert sorted(calls) == sorted([(WIDE, 2), (TALL, 1), (LONG, 1)])
     assert model.detect([]) == []

@@ -10,10 +10,11 @@ import re
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 from jaxdet import build
 from jaxdet.engine import setup
-from jaxdet.training import parallel
+from jaxdet.training import parallel, schedules
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -68,12 +69,79 @@ PUBLISHED = {  # classes, parameters, default boxes; lufficc/SSD's and mmdetecti
     "faster_rcnn_res2net50_voc": (VOC, None, None),
     "faster_rcnn_mobilenet_v2_320_voc": (VOC, None, (20**2 + 10**2 + 5**2) * 6),
     "retinanet_resnet50_fpn_coco": (90, 34_014_999 - 9 * 2305, 120_087),
+    "yolox_nano_coco": (COCO, 912_159, 3_549),  # the reference's manifests count them
+    "yolox_tiny_coco": (COCO, 5_055_855, 3_549),
+    "yolox_s_coco": (COCO, 8_968_255, 8_400),
+    "yolox_m_coco": (COCO, 25_326_495, 8_400),
+    "yolox_l_coco": (COCO, 54_208_895, 8_400),
+    "yolox_x_coco": (COCO, 99_071_455, 8_400),
+    "yolox_darknet53_coco": (COCO, 63_724_767, 8_400),
+    "yolox_s_voc": (VOC, None, 8_400),
+    "quickstart_yolox": (SHAPES, None, 20**2 + 10**2 + 5**2),
     "quickstart_faster_rcnn": (SHAPES, None, None),
     "quickstart": (SHAPES, None, None),
     "quickstart_classifier": (SHAPES, None, 1),
     "quickstart_yolov1": (SHAPES, None, 7 * 7 * 2),
     "quickstart_yolov2": (SHAPES, None, 7 * 7 * 5),
     "quickstart_yolov3": (SHAPES, None, (20**2 + 10**2 + 5**2) * 3),
+}
+
+SCHEDULES = {  # steps, boundaries and warm-up in steps
+    "darknet19_448_classifier_voc": (2_590, (), 100),
+    "efficientnet_b3_ssd300_voc": (160_000, (105_000, 135_000), 500),
+    "faster_rcnn_mobilenet_v2_320_voc": (24_800, (16_500, 22_700), 100),
+    "faster_rcnn_mobilenet_v3_320_fpn_coco": (190_550, (117_260, 161_240), 1_000),
+    "faster_rcnn_res2net50_voc": (24_800, (16_500, 22_700), 1_000),
+    "faster_rcnn_resnet50_fpn_coco": (190_550, (117_260, 161_240), 1_000),
+    "faster_rcnn_resnet50_fpn_v2_coco": (2_931_600, (2_638_440, 2_785_020), 1_000),
+    "faster_rcnn_vgg16_voc": (231_700, (165_500,), 0),
+    "backbone_frozen": (120_000, (80_000, 100_000), 500),
+    "detection_layers_only": (120_000, (80_000, 100_000), 500),
+    "from_scratch": (120_000, (80_000, 100_000), 500),
+    "pretrained": (120_000, (80_000, 100_000), 500),
+    "then_unfrozen": (120_000, (10_360, 80_000, 100_000), 500),
+    "mobilenet_v2_ssd320_voc": (120_000, (80_000, 100_000), 500),
+    "mobilenet_v3_ssd320_voc": (120_000, (80_000, 100_000), 500),
+    "pelee_ssd304_voc": (120_000, (80_000, 100_000), 500),
+    "quickstart": (1_150, (), 50),
+    "quickstart_classifier": (1_000, (), 50),
+    "quickstart_faster_rcnn": (1_150, (), 50),
+    "quickstart_yolov1": (1_400, (), 50),
+    "quickstart_yolov2": (1_200, (), 50),
+    "quickstart_yolov3": (1_500, (), 50),
+    "retinanet_resnet50_fpn_coco": (190_550, (117_260, 161_240), 1_000),
+    "ssd300_coco": (400_000, (280_000, 360_000), 500),
+    "ssd300_coco_mmdet": (219_888, (146_592, 201_564), 500),
+    "ssd300_coco_torchvision": (439_680, (293_120, 403_040), 1_000),
+    "ssd300_voc": (120_000, (80_000, 100_000), 500),
+    "ssd512_coco": (400_000, (280_000, 360_000), 500),
+    "ssd512_coco_mmdet": (219_888, (146_592, 201_564), 500),
+    "ssd512_voc": (120_000, (80_000, 100_000), 500),
+    "ssdlite320_mobilenet_v2_coco": (366_480, (), 500),
+    "ssdlite320_mobilenet_v3_coco": (402_600, (), 610),
+    "yolov1_vgg16_320_voc": (40_000, (20_000, 30_000), 1_000),
+    "yolov2_darknet19_320_voc": (80_200, (40_000, 60_000), 1_000),
+    "yolov2_darknet19_416_voc": (80_200, (40_000, 60_000), 1_000),
+    "yolov2_darknet19_608_coco": (500_200, (400_000, 450_000), 1_000),
+    "yolov2_no_anchors_416_voc": (80_200, (40_000, 60_000), 1_000),
+    "yolov2_resnet50_coco": (366_400, (183_200, 274_800), 1_000),
+    "yolov3_darknet53_416_coco": (513_000, (), 1_000),
+    "yolov3_darknet53_416_voc": (51_800, (), 1_000),
+    "yolov3_spp_608_coco": (500_200, (400_000, 450_000), 1_000),
+    "yolov3_tiny_416_coco": (500_200, (400_000, 450_000), 1_000),
+    "yolov3_tiny_416_voc": (1_200, (), 100),
+    "yolov4_416_voc": (51_800, (), 1_000),
+    "yolov4_608_coco": (500_500, (400_000, 450_000), 1_000),
+    "yolov4_tiny_416_coco": (2_000_200, (1_600_000, 1_800_000), 1_000),
+    "quickstart_yolox": (1_000, (), 43),
+    "yolox_darknet53_coco": (554_700, (), 9_245),
+    "yolox_l_coco": (554_700, (), 9_245),
+    "yolox_m_coco": (554_700, (), 9_245),
+    "yolox_nano_coco": (554_700, (), 9_245),
+    "yolox_s_coco": (554_700, (), 9_245),
+    "yolox_tiny_coco": (554_700, (), 9_245),
+    "yolox_x_coco": (554_700, (), 9_245),
+    "yolox_s_voc": (77_700, (), 259),
 }
 
 
@@ -117,8 +185,9 @@ def test_recipe_is_short_and_says_how_to_run_it_and_what_to_expect(path):
     text = path.read_text()
     tree = ast.parse(text)
     lines = text.splitlines()[tree.body[0].end_lineno :]  # without the docstring
-    derived, two_stages = "from configs" in text, "config.model.roi_head = dict(" in text
-    limit = (40 if two_stages else 25) if derived else 60  # with two heads, hardly anything stays
+    derived = "from jaxdet.configs" in text
+    all_new = {"faster_rcnn_resnet50_fpn_coco", "faster_rcnn_vgg16_voc", "yolox_s_coco"}
+    limit = (40 if path.stem in all_new else 25) if derived else 60
     assert sum(bool(line.strip()) for line in lines) <= limit
     doc = ast.get_docstring(tree)
     assert f"--config={path.relative_to(ROOT)}" in doc
@@ -135,9 +204,24 @@ def test_freezing_recipes_differ_in_freezing_only():
         config.update(purpose="", init_from="")
         config.step.update(frozen=(), unfreeze_at=0)
     last = configs.pop("then_unfrozen")
-    assert last.schedule.boundaries == (10_360, 80_000, 100_000)  # the rate falls as it thaws
-    last.schedule.boundaries = (80_000, 100_000)
+    assert last.schedule.boundaries == (10_360, 2 / 3, 5 / 6)  # the rate falls as it thaws
+    last.schedule.boundaries = (2 / 3, 5 / 6)
     assert all(config.to_dict() == last.to_dict() for config in configs.values())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_schedules_are_the_published_ones_and_can_be_shortened(path):
+    """Shares of the published steps are exactly the published steps; the flags take both."""
+    schedule = load(path).get_config().schedule
+    now = schedules.all_in_steps(schedule.to_dict())
+    boundaries = tuple(now.get("boundaries", ()))
+    assert (now["steps"], boundaries, now["warmup"]) == SCHEDULES[path.stem]
+    assert schedule.epochs == 0 and isinstance(schedule.epochs, float)
+    assert isinstance(schedule.warmup, float)  # an int could not become a share on a command line
+    if path.stem != "then_unfrozen":  # which has a boundary where it thaws, a whole number
+        for steps in (3, schedule.steps // 2):
+            schedule.steps = steps
+            build.rate(ConfigDict(dict(schedule=schedule)))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -170,11 +254,14 @@ def test_a_misspelt_key_of_a_recipe_is_refused(block, key, near):
         build.recipe(config, ("a", "b"))
 
 
+OPTIONAL = ("purpose", "log", "nms", "main", "patience", "ema_ramp", "late_losses", "late_from")
+
+
 @pytest.mark.parametrize("block", ["", "data", "model", "augment", "step", "evaluation", "every"])
 def test_a_key_that_is_left_out_is_named(block):
     (path,) = [path for path in CONFIGS if path.stem == "quickstart"]
     of = lambda config: config[block] if block else config
-    for key in {*of(load(path).get_config())} - {"purpose", "nms"}:  # which can be left out
+    for key in {*of(load(path).get_config())} - {*OPTIONAL}:  # which can be left out
         config = load(path).get_config()
         config.unlock()
         del of(config)[key]
@@ -191,7 +278,7 @@ def test_known_keys_are_those_of_the_recipes():
     assert set(config.augment) == {"window", "colour", "mix"}
     assert set(config.data) == fields(build.Data)
     assert set(config.step) == fields(build.Step)
-    assert set(config.evaluation) == {*fields(build.Evaluation), "nms"}
+    assert {*config.evaluation, "candidates"} == {*fields(build.Evaluation), "nms"}
     assert set(config.every) == fields(build.Every)
 
 

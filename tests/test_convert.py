@@ -1,7 +1,5 @@
 """Reading weights by name tables: every array used once, every fault named."""
 
-import sys
-
 import flax
 import jax
 import jax.numpy as jnp
@@ -93,14 +91,9 @@ def test_leftovers_and_repeats_are_named():
         weights.to_ours(twice, TABLE | {"c": "backbone/stem/conv"}, ours())
 
 
-def test_read_refuses_what_it_cannot(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="there is no weights file"):
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no weights file .*none\.safetensors"):
         weights.read(tmp_path / "none.safetensors")
-    for name, message in (("a.npz", r"expected a \.safetensors"), ("a.pth", "needs PyTorch")):
-        (tmp_path / name).touch()
-        monkeypatch.setitem(sys.modules, "torch", None)
-        with pytest.raises(ValueError, match=message):
-            weights.read(tmp_path / name)
 
 
 def whole(backbone):

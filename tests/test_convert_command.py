@@ -1,5 +1,6 @@
 """The converter's command: weights by the reference's names become a checkpoint of ours."""
 
+import json
 import runpy
 
 import jax
@@ -54,6 +55,7 @@ def converted(given, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("converted") / "run"
     said = convert(file, workdir)
     assert "3,304,708 parameters" in said and f"{workdir}/checkpoints/0" in said
+    assert f"--weights={file}" in json.loads((workdir / "origin.json").read_text())["flags"]
     return workdir
 
 

@@ -173,7 +173,7 @@ def test_torchvision_keeps_weights_for_other_classes():
 
 def test_damaged_weights_are_named(tmp_path):
     file = tmp_path / "broken.safetensors"
-    file.write_bytes(b"\x08\0\0\0\0\0\0\0no json")
+    file.write_bytes(b"\x08\0\0\0\0\0\0\0{no json")
     with pytest.raises(ValueError, match="broken.safetensors cannot be read: "):
         weights.read(file)
 

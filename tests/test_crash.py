@@ -166,7 +166,7 @@ def test_a_full_disk_is_one_clear_line_and_the_same_command_goes_on(shapes, trai
     limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", *command(shapes, tmp_path), *bare]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=300)
     said = done.stderr
-    assert done.returncode == 1, said[-3000:]
+    assert done.returncode == 2, said[-3000:]
     last = said.splitlines()[-1]
     assert last.startswith(f"jaxdet: could not write a checkpoint to {tmp_path}/checkpoints")
     assert "checkpoint 2 is intact" in last and "run the same command again" in last

@@ -1,10 +1,13 @@
 """Bad boxes, sizes, names and pictures: each is mended, skipped with a reason, or an error."""
 
+import dataclasses
+
+import cv2
 import numpy as np
 import pytest
 from tiny_sets import jpeg, picture, with_orientation
 
-from jaxdet.data.check import Example, check
+from jaxdet.data.check import OTHER_SIZE, RESIZED, Example, check
 from jaxdet.data.decode import decode_full
 
 CLASSES = ("cat", "dog")
@@ -94,12 +97,25 @@ def test_missing_and_broken_pictures_are_skipped_with_a_reason():
         assert checked.problems[0].startswith("image cannot be decoded: ")
 
 
-def test_annotation_of_another_size_is_not_believed():
-    checked = check(unchecked([[0, 0, 1, 1]], size=(30, 40)), CLASSES)
-    assert checked.annotation is None and "size differs" in checked.problems[0]
-    # 40 x 20 is the picture's size on its side, but the picture is not stored so.
-    checked = check(unchecked([[0, 0, 1, 1]], size=(40, 20)), CLASSES)
-    assert checked.annotation is None and "size differs" in checked.problems[0]
+@pytest.mark.parametrize("size", [(30, 40), (40, 20)])  # the second is the image on its side
+def test_pixels_of_another_size_are_those_of_the_image_or_scaled(size):
+    example = dataclasses.replace(unchecked([[4, 5, 8, 10]], size=size), pixels=True)
+    checked = check(example, CLASSES)
+    np.testing.assert_allclose(checked.annotation.boxes, [[0.1, 0.25, 0.2, 0.5]], rtol=1e-6)
+    assert checked.problems == [OTHER_SIZE]
+    checked = check(example, CLASSES, resized=True)
+    height, width = size
+    expected = [[4 / width, 5 / height, 8 / width, 10 / height]]
+    np.testing.assert_allclose(checked.annotation.boxes, expected, rtol=1e-6)
+    assert checked.problems == [RESIZED]
+
+
+def test_a_12_bit_image_in_16_bits_is_named():
+    png = lambda top: cv2.imencode(".png", np.linspace(0, top, 60).reshape(6, 10).astype("u2"))[1]
+    problems = lambda top: (
+        check(unchecked([], encoded=png(top).tobytes(), size=None), CLASSES).problems
+    )
+    assert problems(65535) == [] and "it will be dark" in problems(4095)[-1]
 
 
 def test_unknown_size_is_taken_from_the_picture():

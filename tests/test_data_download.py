@@ -99,6 +99,20 @@ def test_coco_is_downloaded_as_two_archives(tmp_path, dir, site, monkeypatch):
     assert list(dataset.ids) == ["25"] and dataset.image(0).shape == (20, 40, 3)
 
 
+def test_without_a_network_it_gives_up_at_once_and_names_the_folder_to_give(dir, monkeypatch):
+    monkeypatch.setattr(voc, "_MIRROR", "http://127.0.0.1:9/")  # refuses connections
+    message = "http://127.0.0.1:9/.* cannot be downloaded .*refused.*--config.data.root=FOLDER"
+    with pytest.raises(ValueError, match=message) as refused:
+        data.open("voc_2007_train", dir=dir)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_no_longer_there_is_named(dir, site, monkeypatch):
+    monkeypatch.setattr(voc, "_MIRROR", site[1])
+    with pytest.raises(ValueError, match="VOCtrainval_06-Nov-2007.tar .*not found.*data.root"):
+        data.open("voc_2007_train", dir=dir)
+
+
 def test_all_that_can_be_downloaded_has_a_checksum():
     known = (pathlib.Path(source.__file__).parent / "checksums.tsv").read_text()
     for archive in voc._ARCHIVES.values():

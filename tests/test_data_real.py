@@ -23,7 +23,7 @@ def test_voc_2012_trainval(shared, dir):
     devkit = shared / "data" / "VOCdevkit"
     dataset = data.open("voc_2012_trainval", dir=dir, root=devkit)
     assert len(dataset) == 1750 and [len(part.table.ids) for part in dataset.parts] == [1500, 250]
-    assert "voc_2012_trainval: 1,750 images" in dataset.summary()
+    assert "voc_2012_trainval: 1,750 pictures" in dataset.summary()
     assert all(not part.problems for part in dataset.parts)
     for i in (0, 700, 1499, 1500, 1749):
         annotation = dataset.annotation(i)

@@ -55,5 +55,5 @@ def test_shapes_are_nowhere_hidden_for_more_than_a_third():
 def test_shapes_set(dir):
     dataset = data.open("shapes_val", dir=dir)
     assert len(dataset) == 200 and dataset.classes == shapes.CLASSES
-    assert "shapes_val: 200 images" in dataset.summary()
+    assert "shapes_val: 200 pictures" in dataset.summary()
     assert np.bincount(dataset.table.labels).min() > 80

@@ -18,7 +18,7 @@ from jaxdet import build, data, doctor
 from jaxdet.augment.fit import letterbox, stretch
 from jaxdet.boxes import matching
 from jaxdet.data import part, table
-from jaxdet.engine import dataset_fit, step_cost
+from jaxdet.engine import dataset_fit, setup, step_cost
 from jaxdet.types import Anchors, Annotation
 
 GIB = 2**30
@@ -122,7 +122,7 @@ def test_a_full_disk_fails(monkeypatch, tmp_path):
     assert asked == [tmp_path]  # the nearest folder that is there
     assert not doctor.disk_row(4 * GIB, str(tmp_path)).fails
     assert not doctor.disk_row(6 * GIB, "gs://bucket/run").fails
-    assert not doctor.disk_row(6 * GIB, None).fails
+    assert doctor.disk_row(6 * GIB, None).level == "warn"  # it cannot know
 
 
 def annotation(name, boxes, labels, **more):
@@ -199,10 +199,58 @@ def test_object_rows_count_classes_sizes_and_misses():
     set_ = dataset_of(annotation("a", [exact, small, exact], [0, 2, 2]))
     recipe = quickstart(detector=four_anchors())
     rows = {row.check: row.found for row in doctor.object_rows(recipe, set_)}
-    assert rows["objects by class"] == "disc 1, ring 0, square 2"
+    assert rows["objects by class"] == "disc 1, ring 0, square 2; 1 of 3 classes have none: ring"
     assert "under 8: 0, from 8: 1, from 16: 0, from 32: 0, from 64: 2" in rows["objects by size"]
-    assert rows["unmatched objects"] == "1 of 3 (33.3%)"  # two are the same but for the class
+    assert rows["objects without anchor"].startswith(
+        "1 of 3 (33.3%); too small"
+    )  # two are the same but for the class
     assert rows["objects under IoU 0.5"] == "1 of 3 (33.3%)"
+    levels = {row.check: row.level for row in doctor.object_rows(recipe, set_)}
+    assert levels.pop("objects by class") == levels.pop("objects without anchor") == "warn"
+    assert set(levels.values()) == {"ok"}
+
+
+def test_objects_beyond_max_objects_and_a_share_without_anchors_are_warned_of():
+    set_ = dataset_of(
+        annotation("a", [[0, 0, 0.5, 0.5]] * 40, [0] * 40),
+        annotation("b", [[0, 0, 0.5, 0.5]] * 3, [1, 2, 2], difficult=np.array([False, True, True])),
+    )
+    row = doctor.number_row(quickstart(), set_)
+    assert row.level == "warn" and "8 of 41 (19.5%)" in row.found  # one of b is easy
+    assert "config.data.max_objects is 32" in row.found
+    few = dataset_of(annotation("b", [[0, 0, 0.5, 0.5]] * 3, [0, 1, 2]))
+    assert doctor.number_row(quickstart(), few).level == "ok"
+    row = doctor._share_row("x", np.arange(100) < 6, doctor.UNMATCHED)
+    assert row.level == "warn" and row.found.startswith("6 of 100 (6.0%); ")
+    assert doctor._share_row("x", np.arange(100) < 5, doctor.UNMATCHED) == (
+        "x",
+        "5 of 100 (5.0%)",
+        "ok",
+    )
+
+
+def test_a_set_of_difficult_objects_ends_with_what_training_says():
+    set_ = dataset_of(
+        annotation("a", [[0, 0, 0.5, 0.5]] * 3, [0, 1, 2], difficult=np.array([True] * 3)),
+        annotation("b", [[0, 0, 0.5, 0.5]], [0], crowd=np.array([True])),
+    )
+    message = (
+        "no image of some has an object to train on: of 4 objects 1 are crowds and 3 difficult"
+    )
+    with pytest.raises(
+        ValueError, match=f"{message}, which config.data.keep_difficult=True keeps$"
+    ):
+        setup.check_trained_on(quickstart(), set_)
+    kept = dataclasses.replace(quickstart().data, keep_difficult=True)
+    setup.check_trained_on(quickstart(data=kept), set_)
+    with pytest.raises(ValueError, match="no object to detect .*4 difficult objects or crowds"):
+        setup.check_truth(quickstart(), set_)
+
+
+def test_the_schedule_is_checked_before_the_data(tmp_path):
+    output = doctor_on(tmp_path / "none", "--config.schedule.name=cosin", ok=False)
+    assert "did you mean 'cosine'?" in output and "Traceback" not in output
+    assert not (tmp_path / "none").exists()
 
 
 def test_illegal_boxes():
@@ -220,9 +268,16 @@ def test_illegal_boxes():
     set_ = dataset_of(annotation("a", boxes, [0, 0, 0, 0, 0, 0, 3]))
     np.testing.assert_array_equal(dataset_fit.illegal_boxes(set_), [False] + [True] * 6)
     set_.parts[0].records.append({"image": b"no picture"})
-    decode, legal = doctor.image_rows(set_, 64)
+    decode, legal, *_ = doctor.image_rows(set_, 64)
     assert decode.fails and "not an image" in decode.found
     assert legal.fails and legal.found == "6 of 7 in some are invalid, the first in a"
+
+
+def test_boxes_below_a_pixel_are_warned_of():
+    set_ = dataset_of(annotation("a", [[0, 0, 0.5, 0.005], [0, 0, 0.5, 0.02]], [0, 0]))
+    set_.parts[0].records.append({"image": b"no picture"})
+    *_, row = doctor.image_rows(set_, 64)
+    assert row == ("boxes below a pixel", "1 of 2 in some: numbers in another unit?", "warn")
 
 
 def test_memory_of_a_step_counts_what_is_donated_once():

@@ -233,7 +233,8 @@ def test_slurm_in_order():
     # A process per GPU: that is what jax.distributed makes of SLURM's variables.
     asked = {"--nodes=2", "--gpus-per-node=4", "--ntasks-per-node=4", "--signal=TERM@99"}
     assert submit[0] == "sbatch" and {*asked, "--requeue", "--open-mode=append"} <= set(submit)
-    assert submit[submit.index("launch/slurm.sh") :] == ["launch/slurm.sh", "--job", *MORE]
+    script = str(LAUNCH / "slurm.sh")
+    assert submit[submit.index(script) :] == [script, "--job", *MORE]
     assert start == ["srun", "--kill-on-bad-exit=0", "--cpus-per-task=8", "python", *training(HERE)]
 
 
@@ -245,6 +246,16 @@ def test_slurm_job_is_queued_again_only_after_a_preemption(really, code, restart
     ended, listed = really("slurm.sh", [code], "srun", arguments=["--job", *MORE], **ours)
     assert ended == code and listed[0][-6:] == training(HERE)
     assert listed[1:] == ([["scontrol", "requeue", "7"]] if queued else [])
+
+
+def test_multi_gpu_trains_in_the_folder_it_is_called_from(tmp_path):
+    """There CONFIG and WORKDIR are, if they are relative."""
+    (tmp_path / "python").write_text("#!/usr/bin/env bash\npwd\n")
+    (tmp_path / "python").chmod(0o755)
+    environment = {**os.environ, **HERE, "PYTHON": str(tmp_path / "python")}
+    command, kept = ["bash", LAUNCH / "multi_gpu.sh"], dict(cwd=tmp_path, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, **kept)
+    assert done.stdout.splitlines()[1:] == [str(tmp_path)], done.stderr
 
 
 def test_multi_gpu_prints_the_training():

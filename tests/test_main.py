@@ -16,7 +16,7 @@ from jaxdet.training import checkpoint, logs
 @pytest.mark.slow
 def test_training_says_what_it_trains_on_and_where_things_are(trained):
     workdir, output = trained
-    assert "shapes_train: 1,000 images" in output
+    assert "shapes_train: 1,000 pictures" in output
     assert "2,136 boxes" not in output and "boxes at 64x64 pixels" in output
     assert "class-wise NMS at IoU 0.45" in output  # the protocol stands beside the numbers
     for name in ("checkpoints/6", logs.METRICS, logs.TENSORBOARD, "predictions.png"):
@@ -134,9 +134,9 @@ def test_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(sha
         (["--config.model.backbone.name=plan"], "did you mean 'plain'?"),
         (["--config.data.train=shapes_trian"], "did you mean 'shapes_train'?"),
         (["--config.evaluation.metric=vok"], "did you mean 'voc'?"),
-        (["--config.data.batch_size=0"], "expected a positive multiple"),
+        (["--config.data.batch_size=0"], "data.batch_size is 0, expected at least 1"),
         (["--config.step.accumulate=3"], "batch_size is 8, expected a positive multiple of 3"),
-        (["--config.step.accumulate=0"], "0 micro-batches, expected at least 1"),
+        (["--config.step.accumulate=0"], "step.accumulate is 0, expected at least 1"),
         (["--config.every.keep=0"], "every.keep is 0, expected at least 1"),
         (["--config.step.unfreeze_at=3"], "needs config.optimiser.name='sgd'"),
         (["--mode=evaluate"], "mode"),

@@ -9,13 +9,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from jaxdet import types
-from jaxdet.metrics import coco
+from jaxdet.metrics import coco, voc
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "coco" / "annotations"
 TWELVE = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 
 
-def truth(name, boxes_pixels, labels, crowd=None, area=None, size=512):
+def truth(name, boxes_pixels, labels, crowd=None, area=None, size=512, difficult=None):
     boxes = np.array(boxes_pixels, np.float32).reshape(-1, 4)
     of_box = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return types.Annotation(
@@ -24,7 +24,7 @@ def truth(name, boxes_pixels, labels, crowd=None, area=None, size=512):
         width=size,
         boxes=boxes / np.float32(size),
         labels=np.array(labels, np.int32),
-        difficult=np.zeros(len(boxes), bool),
+        difficult=np.zeros(len(boxes), bool) if difficult is None else np.array(difficult),
         crowd=np.zeros(len(boxes), bool) if crowd is None else np.array(crowd),
         area=of_box if area is None else np.array(area, np.float32),
     )
@@ -88,6 +88,113 @@ def test_detections_inside_a_crowd_are_neither_right_nor_wrong():
     result = coco.evaluate({"1": detections(boxes, [0.9, 0.8, 0.7], [0] * 3)}, truths, ("a",))
     assert result["AP"] == pytest.approx(1)
     assert result["classes"]["a"]["objects"] == 1
+
+
+def test_difficult_objects_need_not_be_found_and_finding_them_is_not_wrong():
+    boxes = [[0, 0, 100, 100], [200, 200, 300, 300]]
+    truths = [truth("1", boxes, [0, 0], difficult=[True, False])]
+    missed = {"1": detections([[200, 200, 300, 300]], [0.7], [0])}
+    again = [[0, 0, 100, 100], [2, 0, 100, 100], [0, 4, 100, 100], [200, 200, 300, 300]]
+    found = {"1": detections(again, [0.9, 0.8, 0.75, 0.7], [0] * 4)}
+    for each in (missed, found):
+        result = coco.evaluate(each, truths, ("a",))
+        assert [result[name] for name in ("AP", "AP50", "APl", "AR10")] == pytest.approx([1] * 4)
+        assert result["classes"]["a"]["objects"] == 1
+    # What lies within one is no detection of it, unlike within a crowd.
+    inside = {"1": detections([[10, 10, 40, 40], boxes[1]], [0.9, 0.7], [0, 0])}
+    assert coco.evaluate(inside, truths, ("a",))["AP"] == pytest.approx(0.5)
+    # Of another class it is wrong, and at IoU 0.62 only up to the threshold 0.60.
+    other = {"1": detections([boxes[0], boxes[1]], [0.9, 0.7], [1, 0])}
+    assert coco.evaluate(other, truths, ("a", "b"))["classes"]["b"]["AP"] == -1
+    part = {"1": detections([[0, 0, 100, 62], boxes[1]], [0.9, 0.7], [0, 0])}
+    assert coco.evaluate(part, truths, ("a",))["AP"] == pytest.approx((3 * 1 + 7 * 0.5) / 10)
+
+
+def test_ap50_of_difficult_objects_is_that_of_the_voc_evaluator():
+    """With hits before misses, the area under the curve and its mean at 101 points are equal."""
+    boxes = [[100 * i, 0, 100 * i + 80, 80] for i in range(4)]
+    truths = [truth("1", boxes, [0] * 4, difficult=[True, False, True, False])]
+    found = {
+        "1": detections([boxes[0], boxes[0], boxes[1], boxes[3]], [0.9, 0.8, 0.7, 0.6], [0] * 4)
+    }
+    ours = coco.evaluate(found, truths, ("a",))["classes"]["a"]
+    theirs = voc.evaluate(found, truths, ("a",))["classes"]["a"]
+    assert ours["objects"] == theirs["objects"] == 2
+    assert ours["AP50"] == pytest.approx(theirs["ap_area"]) == 1
+
+
+def test_nothing_but_difficult_objects_is_refused_as_by_the_voc_evaluator():
+    truths = [truth("1", [[0, 0, 9, 9]] * 2, [0, 0], crowd=[True, False], difficult=[False, True])]
+    for metric in (coco, voc):
+        with pytest.raises(ValueError, match="all objects are difficult or crowds"):
+            metric.evaluate({}, truths, ("a",))
+
+
+def drawn(images, rng):
+    """Objects of three classes, of all sizes, some of them crowds, and detections with ties."""
+    truths, found = [], {}
+    for i in range(images):
+        count = rng.integers(0, 6)
+        low, sides = rng.uniform(0, 300, (count, 2)), rng.uniform(4, 200, (count, 2))
+        boxes, labels = np.concatenate([low, low + sides], 1), rng.integers(0, 3, count)
+        area = sides.prod(1) * rng.uniform(0.5, 1, count)
+        crowd = rng.random(count) < 0.1
+        truths.append(truth(str(i + 1), boxes, labels, crowd=crowd, area=area))
+        near = np.repeat(boxes, 3, 0) + rng.normal(0, 8, (3 * count, 4))
+        extra = rng.uniform(0, 200, (9, 2))
+        near = np.concatenate(
+            [near, np.concatenate([extra, extra + rng.uniform(5, 99, (9, 2))], 1)]
+        )
+        labels = np.concatenate([np.repeat(labels, 3), rng.integers(0, 3, 9)])
+        scores = rng.random(len(near)).round(2)
+        found[str(i + 1)] = detections(near, scores, labels)
+    return truths, found
+
+
+def by_pycocotools(truths, found, count):
+    """The twelve numbers, from the arrays of pycocotools: `summarize` is right for 100 only."""
+    xywh = lambda box: [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
+    objects, results = [], []
+    for i, each in enumerate(truths, start=1):
+        boxes = each.boxes * np.array([each.width, each.height] * 2, np.float64)
+        for box, label, area, crowd in zip(boxes, each.labels, each.area, each.crowd, strict=True):
+            known = dict(id=len(objects) + 1, image_id=i, category_id=int(label) + 1)
+            objects.append(dict(**known, bbox=xywh(box), area=float(area), iscrowd=int(crowd)))
+        mine = found[each.id]
+        for box, score, label in zip(mine.boxes, mine.scores, mine.labels, strict=True):
+            bbox, label = xywh(box.astype(np.float64)), int(label) + 1
+            results.append(dict(image_id=i, category_id=label, bbox=bbox, score=float(score)))
+    official = COCO()
+    official.dataset = {
+        "images": [{"id": i} for i in range(1, len(truths) + 1)],
+        "categories": [{"id": i, "name": "abc"[i - 1]} for i in (1, 2, 3)],
+        "annotations": objects,
+    }
+    official.createIndex()
+    evaluator = COCOeval(official, official.loadRes(results), "bbox")
+    evaluator.params.maxDets = [1, 10, count]
+    evaluator.evaluate()
+    evaluator.accumulate()
+    mean = lambda values: values[values > -1].mean()
+    precision, recall = evaluator.eval["precision"], evaluator.eval["recall"]
+    one = lambda i: precision[i, :, :, 0, -1]
+    return [
+        *(mean(x) for x in (precision[..., 0, -1], one(0), one(5))),
+        *(mean(precision[..., area, -1]) for area in (1, 2, 3)),
+        *(mean(recall[:, :, 0, i]) for i in (0, 1, 2)),
+        *(mean(recall[:, :, area, -1]) for area in (1, 2, 3)),
+    ]
+
+
+@pytest.mark.parametrize("count", [100, 12])
+def test_all_numbers_are_those_of_pycocotools_to_the_last_bit(count):
+    images = 1000 if count == 100 else 50
+    truths, found = drawn(images, np.random.default_rng(count))
+    assert any(each.crowd.any() for each in truths)
+    result = coco.evaluate(found, truths, tuple("abc"), max_detections=count)
+    numbers = [value for name, value in result.items() if name != "classes"]
+    assert numbers == by_pycocotools(truths, found, count)
+    assert len(set(numbers)) == 12 and 0.1 < result["AP"] < 0.9
 
 
 def test_another_number_of_detections_is_named_and_used():

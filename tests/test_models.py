@@ -1,18 +1,15 @@
 """The table of models: what its cells count, and where it is written."""
 
-import runpy
-
 import pytest
 from conftest import ROOT
-from ml_collections import ConfigDict
 
-from jaxdet import build, models
+from jaxdet import build, models, recipes
 from jaxdet.engine import step_cost
 
 
 def test_multiply_adds_by_hand():
     """A network of 1x1 and strided 3x3 convolutions whose borders are all that is left out."""
-    config = ConfigDict(runpy.run_path(str(ROOT / "configs/quickstart.py"))["get_config"]())
+    config = recipes.read("quickstart")
     config.model.size, config.model.backbone.channels = 64, (8, 8, 8, 8, 8)
     config.model.neck.channels = (8,)
     detector = build.recipe(config, ("a", "b")).detector
@@ -57,6 +54,6 @@ def test_table_is_written_between_its_comments_only(tmp_path):
 
 @pytest.mark.slow
 def test_row_of_a_recipe():
-    row = dict(zip(models.COLUMNS, models.row(ROOT / "configs/quickstart.py"), strict=True))
+    row = dict(zip(models.COLUMNS, models.row(recipes.find("quickstart")), strict=True))
     assert row["config"] == "`quickstart`" and row["parameters"] == "764,784"
     assert row["anchors"] == "2,136" and float(row["ms"]) > 0

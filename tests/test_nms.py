@@ -5,10 +5,12 @@ import functools
 import jax
 import numpy as np
 import pytest
+from conftest import ROOT
 from test_configs import CONFIGS, load
 
 from jaxdet import build, choices
 from jaxdet.boxes import nms, suppression
+from jaxdet.engine import evaluate
 
 
 def iou(box, others):
@@ -140,6 +142,19 @@ def test_fewer_scores_than_places():
     scores = np.float32([[0.2], [0.9], [0.5]])
     found = select(boxes, scores, 0.01, 0.5, max_kept=8)
     assert_same(found, [(1, 0), (2, 0)], boxes, scores)
+
+
+def test_the_best_class_alone_against_greedy_of_it():
+    limits = dict(score_threshold=0.2, iou_threshold=0.3, max_kept=40)
+    run = jax.jit(functools.partial(nms.greedy, best_class=True, **limits))
+    for seed in range(4):
+        boxes, scores = few(seed, ties=seed > 1)
+        best = np.arange(3)[None] == scores.argmax(axis=1)[:, None]  # of ties the first
+        kept = greedy(boxes.astype(np.float64), np.where(best, scores, 0), *limits.values())
+        found = run(boxes, scores)
+        assert_same(found, kept, boxes, scores)
+        every_class = select(boxes, scores, 0.2, 0.3, max_kept=40)
+        assert not np.array_equal(found.labels, every_class.labels)
 
 
 def test_vmap_over_images():
@@ -277,4 +292,65 @@ def test_a_recipe_names_an_nms_with_options():
         np.testing.assert_array_equal(a, b)
     config.evaluation.nms.iou_threshold = 0.6  # a limit is a key of its own
     with pytest.raises(ValueError, match=r"config\.evaluation\.nms: there is no 'iou_threshold'"):
+        build.recipe(config, ("a", "b"))
+
+
+def torchvision_ssd(boxes, scores, *, candidates, score_threshold, iou_threshold, max_kept):
+    """(anchor, class) in the words of torchvision's SSD.postprocess_detections."""
+    found = []
+    for label in range(scores.shape[1]):
+        keep = np.flatnonzero(scores[:, label] > score_threshold)
+        keep = keep[np.argsort(-scores[keep, label], kind="stable")][:candidates]
+        alone = np.full_like(scores, -1)
+        alone[keep, label] = scores[keep, label]
+        found += greedy(boxes, alone, score_threshold, iou_threshold, len(scores))
+    found.sort(key=lambda place: -scores[place])
+    return found[:max_kept]
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("ssdlite320_mobilenet_v3_coco", 300), ("ssd300_coco_torchvision", 400)]
+)
+def test_recipes_of_torchvision_have_its_number_of_candidates(name, most):
+    """Both reach their limit, which changes what is found; without the key there is none."""
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 0.9, (900, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.01, 0.1, (900, 2))], 1).astype(np.float32)
+    scores = rng.permutation(2 * 900).reshape(900, 2).astype(np.float32) / 1800
+    config = load(ROOT / "configs" / f"{name}.py").get_config()
+    evaluation = config.evaluation
+    limits = {key: evaluation[key] for key in ("score_threshold", "iou_threshold")}
+    evaluation.max_kept = 1000  # or that limit would hide the other
+    recipe = build.recipe(config, ("a", "b"))
+    assert f"best {most} of each class, class-wise NMS" in evaluate.protocol(recipe)
+    found = recipe.detector.nms(boxes, scores)
+    expected = torchvision_ssd(boxes, scores, candidates=most, max_kept=1000, **limits)
+    assert evaluation.candidates == most and len(expected) > most
+    anchors, labels = np.array(expected).T
+    count = int(found.valid.sum())
+    assert count == len(expected)
+    np.testing.assert_array_equal(found.labels[:count], labels)
+    np.testing.assert_array_equal(found.boxes[:count], boxes[anchors])
+    np.testing.assert_array_equal(found.scores[:count], scores[anchors, labels])
+    del config.evaluation.candidates  # a recipe of an earlier version
+    all_of_them = build.recipe(config, ("a", "b")).detector.nms(boxes, scores)
+    assert all_of_them.valid.sum() > count
+
+
+def test_of_equal_scores_the_first_anchors_are_candidates():
+    scores = np.array([[0.5, 0.1], [0.7, 0.1], [0.5, 0.1], [0.5, 0.9]], np.float32)
+    best = functools.partial(suppression.best_of_each_class, scores)
+    found = best(2, floor=0.0)
+    low = -np.inf
+    np.testing.assert_array_equal(
+        found, np.array([[0.5, 0.1], [0.7, low], [low, low], [low, 0.9]], np.float32)
+    )
+    assert best(4, floor=0.0) is scores
+    np.testing.assert_array_equal(best(2, floor=0.5), scores)  # no class has more above it
+
+
+def test_a_negative_number_of_candidates_is_refused():
+    config = load(ROOT / "configs" / "ssd300_coco_torchvision.py").get_config()
+    config.evaluation.candidates = -1
+    with pytest.raises(ValueError, match="config.evaluation.candidates is -1, expected at least"):
         build.recipe(config, ("a", "b"))

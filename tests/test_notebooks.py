@@ -1,6 +1,7 @@
 """Notebooks are committed with their outputs, small, and without errors; Jupyter can run them."""
 
 import pathlib
+import shutil
 
 import nbclient
 import nbformat
@@ -33,10 +34,14 @@ def test_outputs_are_kept_and_small(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_runs_and_shows_as_many_pictures(path, trained, monkeypatch):
-    monkeypatch.setenv("JAXDET_WORKDIR", str(trained[0]))
-    notebook = nbformat.read(path, as_version=4)
+def test_runs_alone_and_shows_as_many_pictures(path, shapes, tmp_path, monkeypatch):
+    """In a folder of its own, as Jupyter opens it, with nothing trained before."""
+    (tmp_path / "tensorflow_datasets").symlink_to(shapes)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("JAXDET_WORKDIR", raising=False)
+    (tmp_path / "notebooks").mkdir()
+    notebook = nbformat.read(shutil.copy(path, tmp_path / "notebooks"), as_version=4)
     expected = [pictures(cell) for cell in cells(notebook)]
-    where = {"metadata": {"path": str(ROOT)}}
+    where = {"metadata": {"path": str(tmp_path / "notebooks")}}
     nbclient.NotebookClient(notebook, timeout=300, resources=where).execute()
     assert [pictures(cell) for cell in cells(notebook)] == expected

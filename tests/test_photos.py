@@ -58,6 +58,53 @@ def test_objects_are_found_where_they_are(shared, imported):
     assert len(hits) >= 15 and np.mean(hits) > 0.6, hits
 
 
+@pytest.mark.slow
+def test_tiles_find_more_objects_in_large_crowded_images(shared, imported):
+    """Four images of four photos each, 1480 pixels wide, which a view of 416 pixels makes small."""
+    folder, config = imported
+    detector = jaxdet.load(folder)
+    dataset = data.open("coco_2017_val", dir=config.data.dir, root=config.data.root)
+    counts = {}
+    for tile in (None, 640):
+        total = np.zeros(3, int)
+        for first in range(0, 16, 4):
+            image, boxes, labels = _mosaic(dataset, range(first, first + 4))
+            found = detector(image, score=0.3, tile=tile)
+            total += [len(boxes), len(found), _hits(found, boxes, labels)]
+        counts[tile] = total.tolist()
+        print(f"tile {tile}: {total[0]} objects, {total[1]} detections, {total[2]} of them right")
+    (objects, _, right), (_, more, more_right) = counts.values()
+    assert objects == 162
+    assert right <= 10 and more_right >= 20
+    assert more_right / more > 0.2
+
+
+def _mosaic(dataset, indices):
+    """Photos, 2x2, off the grid of the tiles; and their objects in its pixels."""
+    image, boxes, labels = np.full((1480, 1480, 3), 114, np.uint8), [], []
+    for place, i in enumerate(indices):
+        photo, truth = dataset.image(i), dataset.annotation(i)
+        height, width = photo.shape[:2]
+        x, y = 90 + 640 * (place % 2), 130 + 640 * (place // 2)
+        image[y : y + height, x : x + width] = photo
+        shown = truth.boxes[~truth.crowd] * np.array([width, height] * 2)
+        boxes.append(shown + np.array([x, y] * 2))
+        labels.append(truth.labels[~truth.crowd])
+    return image, np.concatenate(boxes), np.concatenate(labels)
+
+
+def _hits(found, boxes, labels):
+    """How many objects have a detection of their class with an IoU of at least 0.5."""
+    left = np.ones(len(boxes), bool)
+    for box, label in zip(found.boxes, found.labels, strict=True):
+        low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+        both = np.prod(np.maximum(high - low, 0), axis=1)
+        union = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - both
+        overlap = np.where(left & (labels == label), both / union, 0)
+        left[overlap.argmax()] &= overlap.max() < 0.5
+    return np.sum(~left)
+
+
 def test_vocs_classes_start_from_cocos_by_name(imported, capsys):
     folder, _ = imported
     recipe = build.recipe(

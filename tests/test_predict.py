@@ -9,7 +9,8 @@ import pytest
 from pycocotools.coco import COCO
 
 import jaxdet
-from jaxdet import data, predict, types
+from jaxdet import data, predict
+from jaxdet.engine.result import Result
 
 
 class RedFinder:
@@ -20,10 +21,11 @@ class RedFinder:
     def __init__(self):
         self.batches = []
 
-    def detect(self, images, *, batch_size):
+    def detect(self, images, *, score=0.0, batch_size=8, **settings):
         assert len(images) <= batch_size
         self.batches.append(len(images))
-        return [self._one(image) for image in images]
+        found = [self._one(image) for image in images]
+        return [each.select(each.scores > score) for each in found]
 
     def _one(self, image):
         assert image.dtype == np.uint8
@@ -34,9 +36,8 @@ class RedFinder:
         if len(rows):
             boxes.insert(0, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
             scores, labels = [0.8, *scores], [1, *labels]
-        return types.ImageDetections(
-            np.array(boxes, np.float32), np.array(scores, np.float32), np.array(labels, np.int32)
-        )
+        columns = np.float32(boxes), np.float32(scores), np.int32(labels)
+        return Result(*columns, self.classes)
 
 
 def picture(box, height=60, width=80):
@@ -61,17 +62,17 @@ def save_video(path, frames, rate=12.5):
 
 def run(source, output, **settings):
     detector = RedFinder()
-    prediction = predict.predict(
-        detector, source, output, **{"score_threshold": 0.3, "batch_size": 2} | settings
+    summary = predict.predict(
+        detector, source, output, **{"score": 0.3, "batch_size": 2} | settings
     )
     detections = json.loads((output / "detections.json").read_text("utf-8"))
     info = json.loads((output / "image_info.json").read_text("utf-8"))
-    return detector, prediction, detections, info
+    return detector, summary, detections, info
 
 
 def test_an_empty_batch_is_refused(tmp_path):
     save(tmp_path / "in" / "a.png", picture((10, 20, 30, 50)))
-    with pytest.raises(ValueError, match="batch_size is 0, expected at least 1"):
+    with pytest.raises(ValueError, match="batch_size is 0, expected a whole number, at least 1"):
         run(tmp_path / "in", tmp_path / "out", batch_size=0)
 
 
@@ -85,9 +86,9 @@ def test_folder_is_mirrored_and_recorded(tmp_path):
     for name, box in boxes.items():
         save(tmp_path / "in" / name, picture(box))
     (tmp_path / "in" / "notes.txt").write_text("no picture")
-    detector, prediction, detections, info = run(tmp_path / "in", tmp_path / "out")
+    detector, summary, detections, info = run(tmp_path / "in", tmp_path / "out")
     assert detector.batches == [2, 2]
-    assert prediction.bad == []
+    assert summary.skipped == 0
     assert [each["file_name"] for each in info["images"]] == sorted(boxes)
     assert [each["id"] for each in info["images"]] == [1, 2, 3, 4]
     assert {(each["width"], each["height"]) for each in info["images"]} == {(80, 60)}
@@ -109,10 +110,10 @@ def test_folder_is_mirrored_and_recorded(tmp_path):
 def test_pycocotools_reads_the_two_files(tmp_path):
     for number in 7, 139:
         save(tmp_path / "in" / f"{number:012d}.png", picture((10, 20, 30, 50)))
-    _, _, detections, info = run(tmp_path / "in", tmp_path / "out", score_threshold=0)
+    _, _, detections, info = run(tmp_path / "in", tmp_path / "out", score=0)
     assert [each["id"] for each in info["images"]] == [7, 139]  # the numbers in the names
     assert len(detections) == 4
-    assert run(tmp_path / "in", tmp_path / "other", score_threshold=0.8)[2] == []  # above it
+    assert run(tmp_path / "in", tmp_path / "other", score=0.8)[2] == []  # above it
     truth = COCO(str(tmp_path / "out" / "image_info.json"))
     results = truth.loadRes(str(tmp_path / "out" / "detections.json"))
     assert [each["bbox"] for each in results.loadAnns(results.getAnnIds(139, catIds=2))] == [
@@ -133,12 +134,13 @@ def test_bad_files_are_named_counted_and_skipped(tmp_path, capsys):
     (good.parent / "c.jpg").write_bytes(good.read_bytes()[:400])
     (good.parent / "d.png").write_text("no picture")
     (good.parent / "e.avi").write_text("no video")
-    _, prediction, detections, info = run(good.parent, tmp_path / "out")
-    assert [file.name for file in prediction.bad] == bad
+    _, summary, detections, info = run(good.parent, tmp_path / "out")
+    assert summary.skipped == 4
     assert [each["file_name"] for each in info["images"]] == ["b.jpg"]
     assert len(detections) == 1
     said = capsys.readouterr().err
     for name in bad:
+        assert said.count(str(good.parent / name)) == 1  # with the reason, and once
         assert f"skipped {good.parent / name}: " in said
         assert not (tmp_path / "out" / name).exists()
 
@@ -182,8 +184,8 @@ def test_video_that_ends_early_is_used_and_named(tmp_path, capsys):
     save_video(path, list(np.random.default_rng(0).integers(0, 256, (20, 64, 96, 3), np.uint8)))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    _, prediction, _, info = run(path.parent, tmp_path / "out")
-    assert prediction.bad == []
+    _, summary, _, info = run(path.parent, tmp_path / "out")
+    assert summary.skipped == 0
     count = len(info["images"])
     assert 5 < count < 15
     assert f"{path}: ends after {count} of 20 frames" in capsys.readouterr().err
@@ -207,7 +209,9 @@ def test_output_may_lie_in_the_input_but_not_hold_it(tmp_path):
 def test_input_without_pictures_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("")
-    with pytest.raises(ValueError, match="no images or videos in .*in, expected files .*.jpg"):
+    with pytest.raises(
+        ValueError, match="no images or videos in .*in, expected files such as .jpg"
+    ):
         run(tmp_path / "in", tmp_path / "out")
     with pytest.raises(ValueError, match="no file or folder at .*absent"):
         run(tmp_path / "absent", tmp_path / "out")
@@ -224,8 +228,10 @@ def test_main_loads_the_workdir_and_says_what_it_did(tmp_path, monkeypatch, caps
     assert predict.main([*flags, "--score_threshold=0"]) == 0
     assert "2 detections above 0 in 1 images" in capsys.readouterr().out
     (tmp_path / "in" / "a.png").write_text("no picture")
-    assert predict.main(flags) == 1
-    assert "1 files could not be read" in capsys.readouterr().err
+    assert predict.main(flags) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.endswith("\njaxdet: none of 1 files could be read, see above\n")
     with pytest.raises(SystemExit, match="jaxdet: the output folder .* holds the input"):
         predict.main([*flags[:2], f"--output={tmp_path / 'in'}"])
 
@@ -238,8 +244,8 @@ def test_real_pictures_keep_their_size_and_number(tmp_path):
     for name in sorted(file.name for file in COCO_PICTURES.iterdir())[:5]:
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / name).symlink_to(COCO_PICTURES / name)
-    _, prediction, _, info = run(tmp_path / "in", tmp_path / "out")
-    assert prediction.bad == []
+    _, summary, _, info = run(tmp_path / "in", tmp_path / "out")
+    assert summary.skipped == 0
     for each in info["images"]:
         assert each["id"] == int(each["file_name"].removesuffix(".jpg"))
         drawn = data.read_image(tmp_path / "out" / each["file_name"])

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shlex
 import shutil
 import unicodedata
 
@@ -14,7 +15,8 @@ from test_configs import CONFIGS, load
 from tiny_sets import jpeg, picture, voc_xml
 
 import jaxdet
-from jaxdet import build, data, prepare
+from jaxdet import build, data, prepare, visualize
+from jaxdet.data import builder
 from jaxdet.engine import setup
 
 HEIGHT, WIDTH = 30, 40
@@ -83,7 +85,7 @@ def test_voc_lists_are_honoured(root, dir, capsys):
     assert list(data.open("mine/val", dir=dir).ids) == ["JPEGImages/2.jpg"]
     assert list(data.open("mine/test", dir=dir).ids) == ["JPEGImages/my photo 1.jpg"]
     assert data.classes("mine/test", dir=dir) == ("cell", "spot")
-    assert re.search(r"left out: name in a list without .*: 1 \(first: gone\)", out)
+    assert re.search(r"left out: name in a list that has no .*: 1 \(first: .*test.txt: gone\)", out)
     assert re.search(r"left out: image in no list .*: 1 \(first: .*/left.jpg\)", out)
     assert "validation" not in out.replace("--val", "")
 
@@ -98,7 +100,7 @@ def test_voc_lists_in_the_devkits_other_forms(root, dir):
     assert sorted(names("test")) == ["JPEGImages/4.jpg", "JPEGImages/photo 1.jpg"]
     write(root / "ImageSets" / "Main" / "train.txt", "one\n")
     write(root / "ImageSets" / "Main" / "test.txt", "two\n")
-    with pytest.raises(SystemExit, match="name none of the 4 annotated images .* 'one'"):
+    with pytest.raises(SystemExit, match="test.txt names none of the 4 annotated .* 'two'"):
         run("voc", root, dir)
 
 
@@ -144,8 +146,9 @@ def test_what_cannot_be_used_is_left_out_with_a_reason(root, dir, capsys):
     for reason in (
         r"left out: annotation without an image file: 1 \(first: .*alone.xml\)",
         r"left out: annotation that matches several images: 1 \(first: .*twice.xml\)",
-        r"left out: annotation file that is not in VOC's format: 1 \(first: .*unread.xml\)",
-        r"left out: image without an annotation: 4 \(first: .*twice.jpg\)",
+        r"file that is not an annotation in VOC's format: 1 \(first: .*unread.xml: no elem",
+        r"left out: image without an annotation .*: 2 \(first: .*unlabelled.jpg\)",
+        r"left out: image that an annotation without an image may mean: 2 \(first: .*twice.jpg\)",
         r"image cannot be decoded: a truncated JPEG.*: 1 \(first: .*broken.xml\)",
         r"box is empty .*: 2 \(first: .*good.xml\)",
     ):
@@ -187,7 +190,9 @@ def test_yolo_with_folders_and_yaml(root, dir, capsys):
     }
     assert boxes(data.open("mine/test", dir=dir)) == {"images/test2017/1.jpg": []}
     out = capsys.readouterr().out
-    assert re.search(r"not in YOLO's format: 1 \(first: .*labels/train/3.txt\)", out)
+    assert re.search(r"line with another count of numbers, .*: 1 \(first: .*/3.txt: line 1", out)
+    assert re.search(r"without a usable line: 1 \(first: .*labels/train/3.txt\)", out)
+    assert re.search(r"kept as background: 1 \(first: .*images/train/2.jpg\)", out)
     assert re.search(r"without an image file: 1 \(first: .*README.txt\)", out)
 
 
@@ -207,7 +212,7 @@ def test_yolo_beside_the_pictures_split_by_name(root, dir, capsys):
 
 def test_yolo_classes_must_be_known_and_agree(root, dir):
     write_yolo(root, {"1": "2 0.5 0.5 0.2 0.4\n"})
-    with pytest.raises(SystemExit, match="1.txt has class 2; found no data.yaml"):
+    with pytest.raises(SystemExit, match="1.txt has class 2; found no names"):
         run("yolo", root, dir)
     write(root / "classes.txt", "cell\nspot\n")
     with pytest.raises(SystemExit, match=r"1.txt has class 2; the names are \{0: 'cell', 1:"):
@@ -249,7 +254,9 @@ def test_yolo_lists_of_paths_are_honoured(root, dir):
 def test_boxes_in_pixels_leave_nothing_to_train_on(root, dir):
     write_yolo(root, {"1": "0 20 15 8 8\n"})
     write(root / "classes.txt", "cell\n")
-    with pytest.raises(SystemExit, match="none of 1 boxes is usable: .*outside"):
+    with pytest.raises(
+        SystemExit, match="1 of 1 boxes do not .* look like pixels. Expected `cx cy"
+    ):
         run("yolo", root, dir)
     assert not list((dir / "mine").rglob("dataset_info.json"))
 
@@ -271,9 +278,10 @@ def test_coco_with_gaps_crowds_and_several_files(root, dir, capsys):
     cell = {"category_id": 90, "bbox": [4, 3, 20, 12], "area": 100}
     crowd = {"category_id": 3, "bbox": [0, 0, 40, 15], "iscrowd": 1, "segmentation": {"counts": ""}}
     no_box = {"category_id": 3, "bbox": [], "segmentation": [[1, 1, 5, 1, 5, 5]]}
-    for name in ("a/1.jpg", "a/2.JPG", "b/1.jpg"):
+    for name in ("a/1.jpg", "a/2.JPG", "b/4.jpg"):
         photo(root / "pictures" / name)
-    write(root / "instances_train2017.json", coco({"a/1.jpg": [cell, crowd, no_box]}))
+    nothing = {"category_id": 3}
+    write(root / "instances_train2017.json", coco({"a/1.jpg": [cell, crowd, no_box, nothing]}))
     write(root / "instances_val2017.json", coco({"a\\2.jpg": [crowd], "3.jpg": []}))
     write(root / "person_val.json", coco({"a/2.jpg": [cell]}))
     write(root / "notes.json", "{}")
@@ -282,17 +290,22 @@ def test_coco_with_gaps_crowds_and_several_files(root, dir, capsys):
     dataset = data.open("mine/train+mine/val", dir=dir)
     assert dataset.classes == ("red cell", "white")  # by their numbers, 3 and 90
     assert boxes(dataset) == {
-        "pictures/a/1.jpg": [("white", 0.1, 0.1, 0.6, 0.5), ("red cell", 0.0, 0.0, 1.0, 0.5)],
+        "pictures/a/1.jpg": [
+            ("white", 0.1, 0.1, 0.6, 0.5),
+            ("red cell", 0.0, 0.0, 1.0, 0.5),
+            ("red cell", *np.round([1 / 40, 1 / 30, 5 / 40, 5 / 30], 4).tolist()),  # its outline's
+        ],
         "pictures/a/2.JPG": [("red cell", 0.0, 0.0, 1.0, 0.5)],
     }
-    assert dataset.annotation(0).crowd.tolist() == [False, True]
-    assert dataset.annotation(0).area.tolist() == [100, 40 * 15]
+    assert dataset.annotation(0).crowd.tolist() == [False, True, False]
+    np.testing.assert_allclose(dataset.annotation(0).area, [100, 40 * 15, 16], rtol=1e-6)
     for reason in (
-        r"object without a box: 1 \(first: .*a/1.jpg\)",
+        r"object without a box: 1 \(first: .*annotations\[3\] has the bbox None",
+        r"object without a box, that of its outline is used: 1 \(first: .*a/1.jpg: .*\[2\]",
         r"annotation without an image file: 1 \(first: 3.jpg\)",
         r"another annotation of the same image: 1 \(first: a/2.jpg\)",
-        r"JSON file that is not in COCO's format: KeyError\('categories'\): 1 \(first: .*notes",
-        r"image that no JSON file lists: 1 \(first: .*b/1.jpg\)",
+        r"JSON file that is not in COCO's format: 1 \(first: .*notes.json .*no `images`",
+        r"image without an annotation .*: 1 \(first: .*b/4.jpg\)",
     ):
         assert re.search(reason, out), (reason, out)
 
@@ -303,15 +316,6 @@ def test_coco_images_of_the_same_id_are_no_json_of_coco(root, dir):
     write(root / "all.json", json.dumps(content))
     photo(root / "1.jpg")
     with pytest.raises(SystemExit, match=r"lists several images with the same id: \[1\]"):
-        run("coco", root, dir)
-
-
-def test_coco_without_sizes_says_what_is_missing(root, dir):
-    content = json.loads(coco({"1.jpg": []}))
-    del content["images"][0]["width"]
-    photo(root / "1.jpg")
-    write(root / "all.json", json.dumps(content))
-    with pytest.raises(SystemExit, match="all.json: .*'1.jpg'.* KeyError.'width'"):
         run("coco", root, dir)
 
 
@@ -331,6 +335,80 @@ def test_again_is_nothing_and_a_change_is_noticed(root, dir, capsys):
         write(root / "labels" / f"{number}.txt", "0 0.5 0.5 0.9 0.4\n")
     with pytest.raises(SystemExit, match="mine/train was prepared from .*, or delete this one"):
         run("yolo", root, dir)
+
+
+def test_another_share_for_validation_is_named(root, dir):
+    write_yolo(root, {str(n): "0 0.5 0.5 0.2 0.4\n" for n in range(4)})
+    write(root / "classes.txt", "cell\n")
+    run("yolo", root, dir)
+    with pytest.raises(
+        SystemExit, match=r"another source \(--val: 0.1 then, 0.5 now\). Use another"
+    ):
+        run("yolo", root, dir, "--val=0.5")
+
+
+@pytest.mark.parametrize("bad", ["val", "test"])
+def test_one_bad_box_outside_train_ends_nothing(root, dir, bad, capsys):
+    boxes_of = lambda split: [{"category_id": 3, "bbox": [4, 3, -20 if split == bad else 20, 12]}]
+    for n, split in enumerate(("train", "val", "test")):
+        photo(root / split / "1.jpg", n)
+        photo(root / split / "2.jpg", n)
+        good = [{"category_id": 3, "bbox": [4, 3, 20, 12]}]
+        write(root / f"{split}.json", coco({"1.jpg": boxes_of(split), "2.jpg": good}))
+    run("coco", root, dir)
+    ids = {split: len(data.open(f"mine/{split}", dir=dir)) for split in ("train", "val", "test")}
+    assert ids == {"train": 2, "val": 2, "test": 2} | {bad: 1}
+    assert f"mine/{bad}: image without a usable box among those" in capsys.readouterr().out
+
+
+def test_a_split_without_a_usable_image_is_left_out_and_said(root, dir, capsys):
+    write_yolo(root, {"train/1": "0 0.5 0.5 0.2 0.4\n", "val/1": "0 0.5 0.5 0.2 0.4\n"})
+    write(root / "classes.txt", "cell\n")
+    write(root / "images" / "val" / "1.jpg", jpeg(picture(HEIGHT, WIDTH))[:-40])
+    run("yolo", root, dir, "--val=0")
+    out = capsys.readouterr().out
+    assert builder.prepared(dir) == ["mine/train"]
+    assert re.search(r"left out: val: image cannot be decoded: a truncated JPEG.*: 1 \(first:", out)
+
+
+def test_what_cannot_be_written_leaves_nothing(root, dir, monkeypatch):
+    """As on a disk that is full half way, after the first split."""
+    write_yolo(root, {"train/1": "0 0.5 0.5 0.2 0.4\n", "val/1": "0 0.5 0.5 0.2 0.4\n"})
+    write(root / "classes.txt", "cell\n")
+    real = builder._write
+
+    def full(source, where, **others):
+        if source.name == "mine/val":
+            raise OSError(28, "No space left on device")
+        real(source, where, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builder, "_write", full)
+        with pytest.raises(SystemExit, match="No space left"):
+            run("yolo", root, dir)
+    assert builder.prepared(dir) == [] and not list(dir.rglob("*array_record*"))
+    run("yolo", root, dir)
+    assert builder.prepared(dir) == ["mine/train", "mine/val"]
+
+
+def test_the_next_command_can_be_copied(root, tmp_path, capsys):
+    write_yolo(root, {"train/1": "0 0.5 0.5 0.2 0.4\n", "test/1": "0 0.5 0.5 0.2 0.4\n"})
+    write(root / "classes.txt", "cell\n")
+    place = tmp_path / "my data"
+    run("yolo", root, place, "--val=0")
+    [line] = [each for each in capsys.readouterr().out.splitlines() if each.startswith("next")]
+    assert shlex.split(line)[1:] == [
+        "jaxdet", "train", "--config=quickstart", "--workdir=runs/mine",
+        f"--config.data.dir={place}", "--config.data.train=mine/train",
+        "--config.data.eval=mine/test",
+    ]  # fmt: skip
+    default = prepare.DIR.expanduser()
+    text = prepare.next_command("mine", ["train"], default)
+    assert text.endswith(
+        "train=mine/train --config.data.eval=mine/train --config.every.evaluation=0"
+    )
+    assert "data.dir" not in text
+    assert prepare.next_command("mine", ["test"], default).startswith("jaxdet eval --workdir=")
 
 
 @pytest.mark.parametrize(
@@ -362,7 +440,7 @@ def test_sheet_shows_the_boxes(root, dir):
     run("voc", root, dir)
     page = cv2.imread(str(dir / "mine" / prepare.SHEET))[..., ::-1]
     assert page.shape == (5 * prepare.CELL, 5 * prepare.CELL, 3)
-    red = (page == np.array([255, 38, 38])).all(axis=-1)  # the colour of the first class
+    red = (page == np.array(visualize.class_colour(0))).all(axis=-1)
     cells = red.reshape(5, prepare.CELL, 5, prepare.CELL).sum(axis=(1, 3))
     assert (cells > 200).all()  # each of the 25 has a box of the first class
 

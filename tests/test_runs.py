@@ -56,16 +56,20 @@ def test_a_row_says_what_the_logs_say(folder):
     assert second == {
         "id": "2",
         "name": "deep/second",
+        "model": "-",  # this config has none
+        "trained on": "no_such_set",
         "purpose": "frozen | half",
         "epochs": "40 steps",  # the number of training pictures is not known
         "last loss": "2.000",
+        "evaluated on": "-",
         "metric": "mAP11",
-        "best": "50.00",
+        "best, %": "50.0",
         "at": "20 steps",
+        "rank": "1 of 1",
         "time": "0:01:20",  # 40 steps of 4 pictures, 2 a second
         "notes": "went well",
     }
-    assert (first["metric"], first["best"], first["time"]) == ("-", "-", "0:01:20")
+    assert (first["metric"], first["best, %"], first["time"]) == ("-", "-", "0:01:20")
 
 
 def test_an_old_log_has_its_speed_by_another_name(tmp_path):
@@ -117,6 +121,24 @@ def test_a_curve_keeps_its_shape():
     assert set(rising.split()[1]) == set("▁▂▃▄▅▆▇█")
 
 
+def test_runs_are_ranked_among_those_of_their_set_alone(tmp_path):
+    for i, (name, value) in enumerate([("coco", 0.1), ("voc", 0.7), ("coco", 0.3), ("voc", 0.6)]):
+        lines = losses(1.0) + evaluations(value)
+        workdir(tmp_path / f"run{i}", lines=lines, began=BEGAN + 60 * i, eval=name)
+    workdir(tmp_path / "run4", lines=losses(1.0), began=BEGAN + 300, eval="voc")
+    other = [(20, "eval", {"AP": 0.9})]
+    workdir(tmp_path / "run5", lines=other, began=BEGAN + 360, eval="voc")
+    rows = cells(tmp_path)
+    assert [(row["id"], row["evaluated on"], row["best, %"], row["rank"]) for row in rows] == [
+        ("1", "coco", "10.0", "2 of 2"),
+        ("3", "coco", "30.0", "1 of 2"),
+        ("2", "voc", "70.0", "1 of 2"),
+        ("4", "voc", "60.0", "2 of 2"),
+        ("5", "voc", "-", "-"),
+        ("6", "voc", "90.0", "1 of 1"),  # by another metric
+    ]
+
+
 def test_markdown_and_csv(folder, capsys):
     runs.main([str(folder)])
     lines = capsys.readouterr().out.splitlines()
@@ -139,6 +161,8 @@ def test_a_real_run(trained, capsys):
     folder, _ = trained
     (row,) = cells(folder)
     assert row["name"] == folder.name and row["metric"] == "AP"
+    assert (row["model"], row["trained on"]) == ("ssd plain", "shapes_train")
+    assert row["evaluated on"] == "shapes_val"
     assert row["epochs"] == "0.0" and float(row["last loss"]) > 0  # 48 of 1,000 pictures
     assert row["time"].count(":") == 2
     assert "python -m jaxdet.runs" in run("--help", module="jaxdet.runs")

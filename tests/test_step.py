@@ -1,6 +1,7 @@
 """The step on a network small enough to reason about: what is divided, and what is frozen."""
 
 import functools
+import json
 import types as python_types
 from functools import partial
 
@@ -262,17 +263,69 @@ def test_moving_average():
     assert run(1)[1].ema is None
 
 
-def test_sgd_is_torch_sgd():
-    """v = momentum v + g + decay p; p -= rate v (the documentation of torch.optim.SGD)."""
-    tx = optimisers.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=0.01)
+def test_the_decay_of_the_moving_average_rises_as_in_yolox(shared):
+    stored = json.loads((shared / "golden" / "yolox" / "schedules.json").read_text())["ema"]
+    detector, variables = toy_detector()
+    tx = optimisers.sgd(schedules.constant(steps=9, peak=0.1))
+    step = jax.jit(
+        train_step(detector, tx, view, seed=0, ema_decay=stored["decay"], ema_ramp=2_000)
+    )
+    kernel = lambda tree: np.asarray(tree["params"]["head"]["kernel"], np.float64)
+    for number, decay in zip(stored["update"], stored["value"], strict=True):
+        before = state.create(variables, tx, ema=True)
+        before = before.replace(
+            step=jnp.int32(number - 1), ema=jax.tree.map(jnp.zeros_like, before.ema)
+        )
+        after, _ = step(before, toy_batch())
+        share = 1 - kernel(after.ema) / kernel(after.variables)  # of the average, which was 0
+        np.testing.assert_allclose(share, decay, atol=1e-6)
+
+
+def test_a_late_loss_counts_from_its_step_on():
+    options = dict(late_losses=("class",), late_from=2)
+    _, first, scalars = run(1, **options)
+    assert scalars["class"] == 0 and scalars["loss"] == scalars["box"] > 0
+    _, second, scalars = run(2, **options)
+    assert scalars["class"] > 0 and scalars["loss"] == scalars["box"] + scalars["class"]
+    _, whole, _ = run(1)
+    weights_of = lambda now: np.asarray(now.variables["params"]["head"]["kernel"])
+    assert not np.allclose(weights_of(first), weights_of(whole))
+    _, always, _ = run(1, late_losses=("class",), late_from=0)
+    assert_close(always.variables, whole.variables, 0)
+
+
+def test_a_late_loss_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match="late_losses: there is no loss 'l1'; this .* box, class"):
+        run(1, late_losses=("l1",))
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_torch_sgd(nesterov):
+    """v = momentum v + g + decay p; p -= rate v, or with Nesterov p -= rate (g + decay p +
+    momentum v) (the documentation of torch.optim.SGD)."""
+    rate = schedules.constant(steps=9, peak=0.1)
+    tx = optimisers.sgd(rate, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
     params = p = np.float32(2.0)
     optimiser, v = tx.init(params), 0.0
     for gradient in (1.0, -0.5, 3.0):
         updates, optimiser = tx.update(np.float32(gradient), optimiser, params)
         params = optax.apply_updates(params, updates)
-        v = 0.9 * v + gradient + 0.01 * p
-        p = p - 0.1 * v
+        whole = gradient + 0.01 * p
+        v = 0.9 * v + whole
+        p = p - 0.1 * (whole + 0.9 * v if nesterov else v)
     np.testing.assert_allclose(params, p, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [optimisers.sgd, optimisers.adamw])
+def test_only_kernels_decay(make):
+    params = {"conv": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}, "norm": {"scale": jnp.ones(2)}}
+    rate, still = schedules.constant(steps=9, peak=0.1), jax.tree.map(jnp.zeros_like, params)
+    for only in (False, True):
+        tx = make(rate, weight_decay=0.5, decay_kernels_only=only)
+        updates, _ = tx.update(still, tx.init(params), params)
+        moved = jax.tree.map(lambda x: bool((x != 0).all()), updates)
+        others = not only
+        assert moved == {"conv": {"kernel": True, "bias": others}, "norm": {"scale": others}}
 
 
 def test_clipping_bounds_the_norm():

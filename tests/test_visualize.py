@@ -168,3 +168,51 @@ def test_save_png_writes_rgb_and_makes_the_folder(tmp_path):
     visualize.save_png(tmp_path / "new" / "Bild ü.png", image)
     encoded = np.frombuffer((tmp_path / "new" / "Bild ü.png").read_bytes(), np.uint8)
     np.testing.assert_array_equal(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), image)
+
+
+def overlaps(places):
+    a, b = places[:, None], places[None]
+    shared = np.minimum(a[..., 2:], b[..., 2:]) > np.maximum(a[..., :2], b[..., :2])
+    return shared.all(-1) & ~np.eye(len(places), dtype=bool)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (320, 240), (90, 70), (1600, 40)])
+@pytest.mark.parametrize("kind", ["anywhere", "one place", "beyond"])
+def test_labels_never_cover_one_another(size, kind):
+    rng, limits = np.random.default_rng(0), np.array([*size, *size])
+    centres = {"one place": np.array(size) / 2 + rng.normal(0, 3, (40, 2))}
+    at = centres.get(kind, rng.random((40, 2)) * size)
+    half = rng.random((40, 2)) * 0.3 * size + 1
+    boxes = np.concatenate([at - half, at + half], axis=1) * (2 if kind == "beyond" else 1)
+    texts = [f"{name} 0.9" for name in ("cat", "a rather long name", "emu", "?") * 10]
+    places = visualize.place_labels(boxes, texts, size)
+    shown = places[~np.isnan(places).any(axis=1)]
+    assert len(shown) >= (25 if size[0] == 640 else 1)
+    assert not overlaps(shown).any()
+    assert (shown >= 0).all() and (shown <= limits).all()
+    np.testing.assert_array_equal(places[:7], visualize.place_labels(boxes[:7], texts[:7], size))
+    clipped = np.clip(boxes, 0, limits - 1)
+    near = np.minimum(places[:, 2:], clipped[:, 2:]) - np.maximum(places[:, :2], clipped[:, :2])
+    assert not (near < -1).any() or min(size) < 100  # each touches its box
+
+
+def test_labels_of_equal_boxes_are_all_drawn():
+    boxes = np.array([[100.0, 80, 180, 150]] * 3)
+    drawn = draw(grey(200, 300), boxes, [0, 1, 2], scores=np.array([0.9, 0.8, 0.7]))
+    places = visualize.place_labels(boxes, ["cat 0.90", "dog 0.80", "emu 0.70"], (300, 200))
+    assert not overlaps(places).any()
+    for label, (x1, y1, x2, _) in enumerate(places.astype(int)):
+        for x in (x1, x2 - 1):
+            assert tuple(drawn[y1, x]) == visualize.class_colour(label)
+
+
+def test_the_best_score_chooses_its_place_first_and_what_finds_none_is_left_out():
+    boxes = np.array([[2.0, 20, 38, 29]] * 9)
+    places = visualize.place_labels(boxes, ["cat"] * 9, (40, 30))
+    left_out = np.isnan(places).any(axis=1)
+    assert not left_out[0] and left_out[-1]
+    assert (places[0, 0], places[0, 3]) == (2, 20)  # on its box
+
+
+def test_ink_can_be_read():
+    assert visualize.ink((255, 255, 0)) == (0, 0, 0) and visualize.ink((0, 0, 200)) == (255,) * 3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdet import backend
-from jaxdet.augment import fit
+from jaxdet.augment import fit, views
 from jaxdet.augment import window as window_
 from jaxdet.augment.window import Window
 from jaxdet.types import Objects
@@ -228,3 +228,30 @@ def test_objects_are_kept_by_their_centre_and_clipped():
     np.testing.assert_array_equal(moved.labels, [3, 4, 0, 0, 0, 0])
     np.testing.assert_allclose(moved.weight, [0.5, 0.6, 0, 0, 0, 0], atol=1e-6)
     assert (moved.boxes[2:] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(416, 416), (640, 640), (480, 640)])
+def test_the_top_left_place_is_that_of_float64(shape):
+    """YOLOX's int(side * min(H / h, W / w)): for some sides it is a pixel short."""
+    chance = np.random.default_rng(0)
+    sizes = chance.integers(1, 1500, (20_000, 2)).astype(np.int32)
+    sizes[:3] = [(330, 200), (372, 500), (562, 562)]
+    ratio = np.minimum(shape[0] / sizes[:, 0], shape[1] / sizes[:, 1])
+    expected = np.floor(sizes * ratio[:, None]).astype(int).clip(min=1)
+    assert (expected == shape[0] - 1).any()
+    place = jax.jit(jax.vmap(partial(fit.top_left, shape=shape)))(sizes)
+    np.testing.assert_array_equal(place[:, :2], 0)
+    np.testing.assert_array_equal(place[:, [3, 2]], expected)
+
+
+def test_the_top_left_letterbox_is_yoloxs(shared):
+    """OpenCV rounds its pixels and its weights."""
+    with np.load(shared / "golden" / "yolox" / "yolox_s_416.npz") as file:
+        inputs, names = file["input"][..., ::-1], file["image_files"]
+    for name, expected in zip(names, inputs, strict=True):
+        image = cv2.imread(str(shared / "data" / "coco" / "val2017" / name))[..., ::-1]
+        canvas, size = np.zeros((640, 640, 3), np.uint8), jnp.array(image.shape[:2])
+        canvas[: image.shape[0], : image.shape[1]] = image
+        seen, _ = views.eval_view(canvas, size, output=416, fit=fit.top_left, fill=(114.0,) * 3)
+        error = np.abs(seen - expected.astype(np.float32))
+        assert np.median(error) < 0.5 and error.max() < 4

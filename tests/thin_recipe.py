@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 def get_config(name: str) -> ConfigDict:
     """The recipe at an eighth of its channels and 64 pixels, on the generated shapes."""
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = importlib.import_module(f"jaxdet.configs.{name}").get_config()
     config.model.size = 64
     for part in (config.model.backbone, config.model.neck):
         if part.name == "fpn":

@@ -8,7 +8,7 @@ Published: nothing. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs.freeze import pretrained
+from jaxdet.configs.freeze import pretrained
 
 
 def get_config() -> ConfigDict:

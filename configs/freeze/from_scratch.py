@@ -9,7 +9,7 @@ Published: nothing. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs import mobilenet_v2_ssd320_voc
+from jaxdet.configs import mobilenet_v2_ssd320_voc
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ Published: nothing. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs.freeze import from_scratch
+from jaxdet.configs.freeze import from_scratch
 
 
 def get_config() -> ConfigDict:

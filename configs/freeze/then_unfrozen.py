@@ -9,7 +9,7 @@ Published: nothing. Measured here: no.
 
 from ml_collections import ConfigDict
 
-from configs.freeze import backbone_frozen
+from jaxdet.configs.freeze import backbone_frozen
 
 
 def get_config() -> ConfigDict:
@@ -17,5 +17,5 @@ def get_config() -> ConfigDict:
     config = backbone_frozen.get_config()
     config.purpose = "freezing: backbone frozen, then not"
     config.step.unfreeze_at = 20 * 518
-    config.schedule.boundaries = (20 * 518, 80_000, 100_000)
+    config.schedule.boundaries = (20 * 518, 2 / 3, 5 / 6)
     return config

@@ -1,6 +1,7 @@
 """Find dimension priors for a recipe from its training boxes (YOLO9000, section 2).
 
-    python -m jaxdet.anchors --config=configs/yolov2_darknet19_416_voc.py --output=anchors.png
+    python -m jaxdet.anchors --config=yolov2_darknet19_416_voc
+    python -m jaxdet.anchors --config=mine.py --count=9 --output=anchors.png
 
 prints the priors in pixels of the recipe's input, in the form used in recipes, and the mean IoU of
 the boxes with the best of them, and with the best of the recipe's own priors. It also draws the
@@ -19,8 +20,8 @@ from jaxdet import build, cli, data, visualize
 from jaxdet.anchors import priors
 from jaxdet.types import Fit
 
-COUNT = flags.DEFINE_integer("count", 0, "Number of priors; 0 for as many as the recipe has.")
-OUTPUT = flags.DEFINE_string("output", "anchors.png", "Image file to write.")
+COUNT = flags.DEFINE_integer("count", 0, "number of priors; 0 for as many as the recipe has")
+OUTPUT = flags.DEFINE_string("output", "anchors.png", "image file to write, default anchors.png")
 
 
 def main() -> None:

@@ -42,14 +42,31 @@ def shorter_side(size: Array, shape: Shape, *, longest: int = 1333) -> Array:
     size = jnp.maximum(size, 1)
     low, high = size.min(), size.max()
     by_shorter = min(shape) * high <= longest * low
-    given, side = jnp.where(by_shorter, min(shape), longest), jnp.where(by_shorter, low, high)
+    return _at_top_left(size, by_shorter, (min(shape), low), (longest, high))
+
+
+def top_left(size: Array, shape: Shape) -> Array:
+    """The largest place with the image's aspect, at the top left, as in YOLOX.
+
+    Its sides are rounded down as in YOLOX's float64, which can leave the longer one a pixel short.
+    """
+    size = jnp.maximum(size, 1)
+    by_height = shape[0] * size[1] < shape[1] * size[0]
+    return _at_top_left(size, by_height, (shape[0], size[0]), (shape[1], size[1]))
+
+
+def _at_top_left(size: Array, first: Array, *factors: tuple[int, Array]) -> Array:
+    """The place of an image whose sides are multiplied by a factor, and rounded down as in float64.
+
+    Both `factors` are (pixels, pixels of the image): a number and an array []; `first` says which.
+    """
+    given, side = (jnp.where(first, *pair) for pair in zip(*factors, strict=True))
     filled = size * given // side
     # Where the quotient is whole, float64 gives less if it rounded the factor given / side down by
     # more than half of the distance from the quotient to the next lower number.
     exact = filled * side == size * given
     row = jnp.minimum(side, _SIDES)
-    by_short, by_long = (jnp.array(_errors(given))[row] for given in (min(shape), longest))
-    error = jnp.where(by_shorter, by_short, by_long)
+    error = jnp.where(first, *(jnp.array(_errors(given))[row] for given, _ in factors))
     spacing = 2.0 ** (jnp.ceil(jnp.log2(filled.astype(jnp.float32))) - 53)
     filled -= exact & (filled * error < -spacing / 2)
     return jnp.concatenate([jnp.zeros(2, jnp.int32), jnp.maximum(filled, 1)[::-1]])

@@ -102,6 +102,15 @@ def prior_boxes(
     return Anchors(join(boxes), join(cells), join(reaches) if reaches else None)
 
 
+def cells(grids: Sequence[tuple[int, int]], shape: Shape) -> Anchors:
+    """The cells themselves, by level, row and column: anchors of YOLOX, which has no priors.
+
+    `grids` and `shape` as in `prior_boxes`.
+    """
+    sides = [((shape[1] / columns, shape[0] / rows),) for rows, columns in grids]
+    return prior_boxes(grids, shape, priors=sides)
+
+
 def grid_anchors(
     grids: Sequence[tuple[int, int]],
     shape: tuple[int, int],

@@ -115,6 +115,27 @@ def _sigmoid_of_centre(outputs: Array) -> Array:
 in_cell = Codec(encode_in_cell, decode_in_cell, _sigmoid_of_centre)
 
 
+def encode_from_cell(boxes: Array, anchors: Anchors) -> Array:
+    """Where a box's centre is from its anchor's cell's top left corner, and the logarithms of its
+    sides, all in units of the cell (YOLOX, section 2.1; 1e-8 as in its code)."""
+    boxes_cxcywh = to_cxcywh(boxes)
+    cell = _like(anchors.cell, boxes)
+    centre = (boxes_cxcywh[..., :2] - cell[..., :2]) / cell[..., 2:]
+    sides = jnp.maximum(boxes_cxcywh[..., 2:] / cell[..., 2:], 0)
+    return jnp.concatenate([centre, jnp.log(sides + 1e-8)], axis=-1)
+
+
+def decode_from_cell(codes: Array, anchors: Anchors) -> Array:
+    """The boxes that such codes represent."""
+    cell = _like(anchors.cell, codes)
+    centre = codes[..., :2] * cell[..., 2:] + cell[..., :2]
+    sides = _exp(codes[..., 2:]) * cell[..., 2:]
+    return from_cxcywh(jnp.concatenate([centre, sides], axis=-1))
+
+
+from_cell = Codec(encode_from_cell, decode_from_cell)
+
+
 def encode_roots(boxes: Array, anchors: Anchors) -> Array:
     """The centre of a box within its cell, in 0..1, and the square roots of its sides.
 

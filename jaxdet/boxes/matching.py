@@ -36,7 +36,7 @@ def match(anchors: Anchors, objects: Objects, *, iou_threshold: float = 0.5) -> 
     iou, best_object, best_anchor = _best(anchors, objects)
     forced = jnp.full(iou.shape, -1).at[best_anchor].max(jnp.arange(best_anchor.size), mode="drop")
     owner = jnp.where(forced >= 0, forced, best_object)  # [A]
-    return _targets(
+    return targets_of(
         objects,
         owner,
         positive=(forced >= 0) | (iou >= iou_threshold),
@@ -68,7 +68,7 @@ def _best(anchors: Anchors, objects: Objects) -> tuple[Array, Array, Array]:
         )
 
     start = jnp.zeros(count), jnp.zeros(count, int), jnp.full(len(objects.mask), count)
-    return lax.fori_loop(0, _end(objects.mask), visit, start)
+    return lax.fori_loop(0, end(objects.mask), visit, start)
 
 
 def _first_highest(iou: Array) -> Array:
@@ -125,14 +125,14 @@ def by_overlap(
 
         count = len(corners)
         start = jnp.full(count, -1.0), jnp.zeros(count, int), jnp.zeros(count, bool)
-        highest, owner, kept = lax.fori_loop(0, _end(objects.mask), visit, start)
+        highest, owner, kept = lax.fori_loop(0, end(objects.mask), visit, start)
     else:
         iou = iou_with(objects.boxes, usable)  # [N, A]
         highest, owner = iou.max(axis=0), iou.argmax(axis=0)
         kept = is_best(iou).any(axis=0) if keep_best else False
     positive = (highest >= positive_iou) & eligible | kept
     negative = (highest < negative_iou) & eligible & ~positive
-    return _targets(objects, owner, positive=positive, ignore=~positive & ~negative)
+    return targets_of(objects, owner, positive=positive, ignore=~positive & ~negative)
 
 
 def by_shape(anchors: Anchors, objects: Objects, *, ignore_iou: float = math.inf) -> Targets:
@@ -227,14 +227,14 @@ def _in_cells(anchors: Anchors, objects: Objects, choose: Choice, *, classes: in
 
         none = jnp.zeros(len(cell), bool)
         start = jnp.full(len(cell), -1), none, jnp.zeros((len(cell), classes), bool)
-        owner, positive, seen = lax.fori_loop(0, _end(objects.mask), visit, start)
+        owner, positive, seen = lax.fori_loop(0, end(objects.mask), visit, start)
     else:
         chosen, claimed = jax.vmap(claims)(boxes_cxcywh, usable)  # [N, A] each
         owner = jnp.where(claimed, jnp.arange(len(claimed))[:, None], -1).max(axis=0)
         positive = jnp.take_along_axis(chosen, jnp.maximum(owner, 0)[None], axis=0)[0]
         one_hot = jax.nn.one_hot(objects.labels, classes)  # [N, K]
         seen = chosen.T.astype(one_hot.dtype) @ one_hot > 0
-    targets = _targets(objects, owner, positive=positive, ignore=(owner >= 0) & ~positive)
+    targets = targets_of(objects, owner, positive=positive, ignore=(owner >= 0) & ~positive)
     return targets.replace(classes=seen) if classes else targets
 
 
@@ -247,10 +247,10 @@ def highest_iou(boxes: Array, objects: Objects) -> Array:
     def visit(n: Array, highest: Array) -> Array:
         return jnp.maximum(highest, pairwise_iou(boxes, truth[n][None])[:, 0])
 
-    return lax.fori_loop(0, _end(objects.mask), visit, jnp.zeros(len(boxes), boxes.dtype))
+    return lax.fori_loop(0, end(objects.mask), visit, jnp.zeros(len(boxes), boxes.dtype))
 
 
-def _targets(objects: Objects, owner: Array, *, positive: Array, ignore: Array) -> Targets:
+def targets_of(objects: Objects, owner: Array, *, positive: Array, ignore: Array) -> Targets:
     """The targets of anchors that belong to the objects `owner` [A]."""
     return Targets(
         boxes=objects.boxes[owner],
@@ -261,7 +261,7 @@ def _targets(objects: Objects, owner: Array, *, positive: Array, ignore: Array) 
     )
 
 
-def _end(mask: Array) -> Array:
+def end(mask: Array) -> Array:
     """The number of slots up to the last object."""
     return jnp.where(mask, jnp.arange(mask.shape[0]) + 1, 0).max()
 

@@ -14,13 +14,23 @@ from jaxdet.types import Array, Detections
 
 
 def greedy(
-    boxes: Array, scores: Array, *, score_threshold: float, iou_threshold: float, max_kept: int
+    boxes: Array,
+    scores: Array,
+    *,
+    score_threshold: float,
+    iou_threshold: float,
+    max_kept: int,
+    best_class: bool = False,
 ) -> Detections:
     """Greedy NMS, class by class: a box falls if a kept one overlaps it by more than
     `iou_threshold`.
 
-    Every (anchor, class) is a separate candidate.
+    Every (anchor, class) is a separate candidate; with `best_class`, as in YOLOX, an anchor is one
+    for its best class only (equal scores: the first class).
     """
+    if best_class:
+        best = jnp.arange(scores.shape[1])[None] == scores.argmax(axis=1)[:, None]
+        scores = jnp.where(best, scores, -jnp.inf)
     limits = dict(floor=score_threshold, iou_threshold=iou_threshold, max_kept=max_kept)
     place, valid = greedy_places(boxes, scores, **limits)
     return _detections(boxes, scores, place, valid)

@@ -1,4 +1,4 @@
-"""Non-maximum suppression with fixed shapes: exact, with no limit on the candidates.
+"""Non-maximum suppression with fixed shapes: exact, with no limit on the candidates of its own.
 
 The greedy rule: visit the candidates by descending score, and keep one unless a kept one covers it.
 Only the first `max_kept` survivors are needed, so the candidates are processed in chunks, best
@@ -122,6 +122,25 @@ def soft_places(
     _, (places, picked) = lax.scan(pick, start, length=max_kept)
     valid = picked > floor
     return jnp.where(valid, places, 0), picked, valid
+
+
+def best_of_each_class(scores: Array, candidates: int, *, floor: float) -> Array:
+    """The scores [A, K] with all but the best `candidates` of each class at -inf.
+
+    Of equal scores those of the first anchors are kept. Where no class has more scores above
+    `floor`, which do not count anyway, nothing is changed.
+    """
+    if candidates >= len(scores):
+        return scores
+
+    def limited(scores: Array) -> Array:
+        _, anchors = lax.top_k(scores.T, candidates)  # [K, candidates]
+        labels = jnp.arange(scores.shape[1])
+        chosen = jnp.zeros(scores.shape, bool).at[anchors, labels[:, None]].set(True)
+        return jnp.where(chosen, scores, -jnp.inf)
+
+    too_many = ((scores > floor).sum(axis=0) > candidates).any()
+    return lax.cond(too_many, limited, lambda scores: scores, scores)
 
 
 def boxes_at(boxes: Array, place: Array, classes: int) -> Array:

@@ -18,6 +18,8 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
+from jaxdet.convert import files
+
 Path_ = tuple[str, ...]
 Place = tuple[Path_, tuple[int, ...]]  # where an array belongs, and its shape there
 
@@ -101,10 +103,11 @@ def is_own(file: str | os.PathLike[str]) -> bool:
 def read(file: str | os.PathLike[str]) -> np.ndarray:
     """All numbers of a file after its header, flat float32.
 
-    ValueError if there is no such file, or if a number is not finite.
+    ValueError if there is no such file, if it is of another kind, or if a number is not finite.
     """
-    if not Path(file).is_file():
-        raise ValueError(f"there is no weights file {file}")
+    file = files.check(file)
+    if (form := files.kind(file)) is not None:
+        raise ValueError(f"{file} is not a Darknet file: its contents are those of {form}")
     header = np.fromfile(file, "<i4", 3)
     if len(header) < 3:
         raise ValueError(f"{file} is not a Darknet file: it ends within the header")

@@ -11,15 +11,14 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
 import flax.traverse_util
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
+
+from jaxdet.convert import files
+from jaxdet.convert.files import few, read
 
 Table = Mapping[str, str | None]
 Weights = Mapping[str, np.ndarray]
@@ -33,41 +32,6 @@ _LEAVES = {  # PyTorch's name and number of axes -> our collection and name
     ("running_mean", 1): ("batch_stats", "mean"),
     ("running_var", 1): ("batch_stats", "var"),
 }
-
-
-def read(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays in a `.safetensors` file, or in a `.pth`/`.pt` one, which needs PyTorch.
-
-    ValueError if the file does not exist or is damaged, or if numbers are not finite: torchvision
-    has a VGG16 with such numbers for its classifier, the later fc6 and fc7.
-    """
-    file = Path(file)
-    if not file.is_file():
-        raise ValueError(f"there is no weights file {file}")
-    if file.suffix not in _READERS:
-        raise ValueError(f"{file}: expected a .safetensors, .pth or .pt file")
-    try:
-        arrays = _READERS[file.suffix](file)
-    except (SafetensorError, RuntimeError, UnpicklingError, EOFError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-    broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
-    if broken:
-        raise ValueError(f"{file}: not all numbers are finite in {', '.join(broken)}")
-    return arrays
-
-
-def _read_torch(file: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch  # an extra; the core does not need it
-    except ImportError as error:
-        raise ValueError(f"{file}: reading it needs PyTorch, pip install jaxdet[torch]") from error
-    content = torch.load(file, map_location="cpu", weights_only=True)
-    for key in ("model", "state_dict"):  # training checkpoints keep the optimiser beside it
-        content = content.get(key, content)
-    return {name: tensor.numpy() for name, tensor in content.items()}
-
-
-_READERS = {".safetensors": safetensors.numpy.load_file, ".pth": _read_torch, ".pt": _read_torch}
 
 
 @functools.cache
@@ -106,8 +70,8 @@ def entries(
 def paths(weights: Weights, table: Table) -> dict[str, Path_]:
     """Where every array of `weights` belongs: {"features.0.0.weight": ("params", ..., "kernel")}.
 
-    Arrays that the table leaves out are not in the result. ValueError, listing the names, if the
-    table does not know some.
+    Arrays that the table leaves out are not in the result. ValueError, naming the first ones, if
+    the table does not know some.
     """
     found, unknown = {}, []
     for name, array in weights.items():
@@ -120,8 +84,23 @@ def paths(weights: Weights, table: Table) -> dict[str, Path_]:
         collection, ours = _LEAVES[leaf, array.ndim]
         found[name] = (collection, *table[module].split("/"), ours)
     if unknown:
-        raise ValueError("unknown names: " + ", ".join(unknown))
+        hint = _names_of(weights, table)
+        raise ValueError(f"unknown names: {few(unknown)}, of {len(weights):,} arrays{hint}")
     return found
+
+
+def _names_of(weights: Weights, table: Table) -> str:
+    """Whose names most arrays of `weights` have, if not those of the `table`, for a message."""
+    modules = {name.rpartition(".")[0] for name in weights}
+    share, whose = max(len(modules) // 2, len(modules & set(table))), ""
+    for source, file in sources().items():
+        for kind in ("MODELS", "BACKBONES"):
+            for model, known in getattr(file, kind, {}).items():
+                if isinstance(known, Mapping) and len(modules & set(known)) > share:
+                    share = len(modules & set(known))
+                    named = " + ".join(model) if kind == "MODELS" else f"the classifier {model}"
+                    whose = f"; most names are those of {source}'s {named}"
+    return whose
 
 
 def to_ours(weights: Weights, table: Table, variables: Any) -> dict[str, Any]:
@@ -135,10 +114,17 @@ def to_ours(weights: Weights, table: Table, variables: Any) -> dict[str, Any]:
 
 
 def renamed(weights: Weights, table: Table) -> list[tuple[str, Path_, np.ndarray]]:
-    """(their name, our path, the array with its axes in our order) for every array, for `fill`."""
+    """(their name, our path, the array with its axes in our order) for every array, for `fill`.
+
+    ValueError for names that the table does not know, and for whole numbers.
+    """
+    where = paths(weights, table)
+    whole = [f"{name} {weights[name].dtype}" for name in where if weights[name].dtype.kind in "iub"]
+    if whole:
+        raise ValueError(f"expected floats, found {few(whole)}: quantised weights cannot be used")
     return [
         (name, path, _transposed(weights[name], (2, 3, 1, 0)).astype(np.float32))
-        for name, path in paths(weights, table).items()
+        for name, path in where.items()
     ]
 
 
@@ -152,31 +138,33 @@ def fill(
 
     In the parts of the network in `class_parts`, layers that differ only in their number of
     outputs, as for another number of classes, keep their variables; their paths are returned too.
-    ValueError, listing what is missing, left over, given twice, or of the wrong shape.
+    ValueError, naming the first ones, if some are missing, left over, given twice, or of the wrong
+    shape.
     """
     expected = flax.traverse_util.flatten_dict(variables)
-    result, faults, fresh = {}, [], []
+    result, faults, fresh = {}, {"left over: ": [], "given twice: ": [], "": []}, []
     for name, path, array in given:
         if path not in expected:  # a frozen normalisation's scale and bias are statistics, too
             path = ("batch_stats", *path[1:])
         ours = "/".join(path)
         if path not in expected:
-            faults.append(f"left over: {name}")
+            faults["left over: "].append(name)
             continue
         want = expected[path].shape
         if want[:-2] == (1, 1) and array.shape == want[2:]:
             array = array.reshape(want)  # a linear layer is a 1x1 convolution
         if path in result:
-            faults.append(f"given twice: {ours}, the second time as {name}")
+            faults["given twice: "].append(f"{ours}, the second time as {name}")
         elif array.shape != want and path[1] in class_parts and array.shape[:-1] == want[:-1]:
             fresh.append(ours)
             array = expected[path]
         elif array.shape != want:
-            faults.append(f"{name} has shape {array.shape}, but {ours} is {want}")
+            faults[""].append(f"{name} has shape {array.shape}, but {ours} is {want}")
         result[path] = array
-    faults += [f"missing: {'/'.join(path)}" for path in expected if path not in result]
-    if faults:
-        raise ValueError("the weights do not fit the network; " + "; ".join(faults))
+    faults["missing: "] = ["/".join(path) for path in expected if path not in result]
+    said = [f"{kind}{few(names)}" for kind, names in faults.items() if names]
+    if said:
+        raise ValueError("the weights do not fit the network; " + "; ".join(said))
     return flax.traverse_util.unflatten_dict(result), fresh
 
 
@@ -216,6 +204,16 @@ def load_backbone(
         kind: {**tree, "backbone": loaded[kind]} if kind in loaded else tree
         for kind, tree in variables.items()
     }
+
+
+def check_classifier(file: str | os.PathLike[str], backbone: str) -> None:
+    """Raises ValueError, reading only the beginning, for what `load_backbone` would refuse at once:
+    a file that is none of weights, or a backbone that no source has."""
+    file = files.check(file)
+    if any(hasattr(source, "is_own") and source.is_own(file) for source in sources().values()):
+        return
+    files.kind_of(file)
+    backbone_table(backbone)
 
 
 def backbone_table(backbone: str) -> Table:

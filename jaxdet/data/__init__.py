@@ -7,11 +7,11 @@ for batch in data.train_batches(dataset, batch_size=32, canvas=512, max_objects=
 """
 
 from jaxdet.data.batches import Canvases, eval_batches, train_batches
-from jaxdet.data.builder import prepare
+from jaxdet.data.builder import prepare, prepare_all
 from jaxdet.data.check import Example
 from jaxdet.data.dataset import Dataset, classes, open
 from jaxdet.data.decode import decode, read_image, to_canvas
-from jaxdet.data.folder import IMAGES
+from jaxdet.data.images import IMAGES, images_in
 from jaxdet.data.source import Source
 
 __all__ = [
@@ -23,8 +23,10 @@ __all__ = [
     "classes",
     "decode",
     "eval_batches",
+    "images_in",
     "open",
     "prepare",
+    "prepare_all",
     "read_image",
     "to_canvas",
     "train_batches",

@@ -5,7 +5,7 @@ import fcntl
 import io
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
@@ -20,6 +20,7 @@ VERSION = "1.0.0"
 # The only split in the folder of a name such as voc_2012_train or cells/train. The word is in the
 # records on disk: changing it makes them unreadable.
 SPLIT = "pictures"
+_STAGING = ".incomplete"  # records are written here, and moved to their place when all are complete
 
 
 class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -70,12 +71,10 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self):
         problems: Problems = {}
-        written, given, kept = set(), 0, 0
+        written = set()
         for checked in check_all(self._examples, self._classes, self._title):
             note(problems, checked)
-            given += len(checked.example.names)
             if checked.annotation is not None:
-                kept += len(checked.annotation.labels)
                 id = checked.annotation.id
                 if id in written:
                     raise ValueError(f"{self._title} has two images named {id}")
@@ -84,26 +83,60 @@ class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         warn(problems, self._title)
         if not written:
             raise ValueError(f"{self._title} has no usable image: {problems or 'an empty list'}")
-        if given and not kept:
-            raise ValueError(f"{self._title}: none of {given:,} boxes is usable: {problems}")
         self.info.metadata["problems"] = problems
 
 
 def prepare(source: Source, *, dir: pathlib.Path) -> None:
-    """Write the records of a source to `dir / name`, unless they exist already.
+    """Write the records of a source to `dir / name`; see `prepare_all`."""
+    prepare_all([source], dir=dir)
+
+
+def prepare_all(sources: Sequence[Source], *, dir: pathlib.Path) -> None:
+    """Write the records of sources to `dir / name`, all of them or none, unless they exist already.
 
     An interrupted preparation leaves no usable records: run it again.
 
     Raises:
-        ValueError: a class is unknown, no image is usable, or the existing records were prepared
+        ValueError: a class is unknown, no image is usable, or existing records were prepared
             from another source.
     """
-    if is_prepared(dir, source.name):
-        _check_origin(source, dir)
+    if not _missing(sources, dir):
         return
     with _locked(dir):
-        if not is_prepared(dir, source.name):  # another process may have got there first
-            _write(source, dir)
+        staging = dir / _STAGING
+        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+        try:
+            missing = _missing(sources, dir)  # another process may have got there first
+            for source in missing:
+                _write(source, staging, downloads=dir / "downloads")
+            for source in missing:
+                (dir / source.name).mkdir(parents=True, exist_ok=True)
+                (staging / source.name / VERSION).replace(dir / source.name / VERSION)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _missing(sources: Sequence[Source], dir: pathlib.Path) -> list[Source]:
+    """Return the sources that are not prepared yet, after a check of those that are."""
+    for source in sources:
+        if is_prepared(dir, source.name):
+            check_origin(source.name, source.origin, dir=dir)
+    return [source for source in sources if not is_prepared(dir, source.name)]
+
+
+def check_origin(name: str, origin: dict[str, str] | None, *, dir: pathlib.Path) -> None:
+    """Raise ValueError if records were prepared from another origin than this; None is any."""
+    found = dict(reader(dir, name).info.metadata["origin"])
+    if origin in (None, found):
+        return
+    keys = [key for key in found | origin if found.get(key) != origin.get(key)]
+    changed = "; ".join(
+        f"{key}: {found.get(key, 'none')} then, {origin.get(key, 'none')} now" for key in keys
+    )
+    raise ValueError(
+        f"{dir / name} was prepared from another source ({changed}). "
+        "Use another folder or name for prepared data, or delete this one to prepare it again."
+    )
 
 
 def is_prepared(dir: pathlib.Path, name: str) -> bool:
@@ -115,7 +148,8 @@ def prepared(dir: pathlib.Path) -> list[str]:
     """Return the names of the datasets whose complete records `dir` holds."""
     found = [*dir.glob(f"*/{VERSION}/dataset_info.json")]
     found += dir.glob(f"*/*/{VERSION}/dataset_info.json")  # NAME/train
-    return sorted(path.parents[1].relative_to(dir).as_posix() for path in found)
+    names = sorted(path.parents[1].relative_to(dir).as_posix() for path in found)
+    return [name for name in names if not name.startswith(_STAGING)]
 
 
 def reader(dir: pathlib.Path, name: str) -> tfds.core.DatasetBuilder:
@@ -123,10 +157,8 @@ def reader(dir: pathlib.Path, name: str) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(dir / name / VERSION)
 
 
-def _write(source: Source, dir: pathlib.Path) -> None:
-    for left_over in (dir / source.name).glob("incomplete.*"):
-        shutil.rmtree(left_over)
-    classes, examples = source.load(dir / "downloads")
+def _write(source: Source, dir: pathlib.Path, *, downloads: pathlib.Path) -> None:
+    classes, examples = source.load(downloads)
     builder = Records(
         source.name,
         data_dir=dir,
@@ -148,15 +180,6 @@ def _check_classes(classes: tuple[str, ...], title: str) -> None:
             )
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
         raise ValueError(f"{title} has two classes called {twice[0]!r}")
-
-
-def _check_origin(source: Source, dir: pathlib.Path) -> None:
-    found = dict(reader(dir, source.name).info.metadata["origin"])
-    if source.origin not in (None, found):
-        raise ValueError(
-            f"{dir / source.name} was prepared from {found}, expected {source.origin}. "
-            "Use another folder for prepared data, or delete this one to prepare it again."
-        )
 
 
 def _features(checked: Checked) -> dict[str, Any]:

@@ -12,10 +12,16 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from jaxdet.data.decode import decode_full, decode_stored
+from jaxdet.data.decode import decode_full, decode_stored, is_dark_16_bit
 from jaxdet.types import Annotation
 
 Problems = dict[str, dict[str, Any]]  # reason -> {"count": ..., "files": the first few}
+Notes = tuple[tuple[str, str], ...]  # (reason, what was found), one for each element concerned
+
+NO_SIZE = "annotation without a usable size, the image's own is used"
+OTHER_SIZE = "image size differs from the one in its annotation, its own is used"
+TURNED = "image has an EXIF rotation, its boxes are rotated with it"
+RESIZED = "image size differs from the one in its annotation, boxes scaled with it"
 
 _NAMED_FILES = 5  # how many files a warning names
 _TURNS = (  # how an image is rotated upright, and what that does to a box
@@ -36,12 +42,14 @@ class Example:
     id: str
     file: str  # named in messages: the file of the annotation, or of the image
     encoded: bytes | None  # the bytes of the image file; None if it is missing
-    size: tuple[int, int] | None  # the height and width that the boxes refer to, if known
-    boxes: np.ndarray  # [n, 4] xyxy, fractions of that size
+    size: tuple[int, int] | None  # the height and width that the annotation states, if any
+    boxes: np.ndarray  # [n, 4] xyxy, fractions of the image, or pixels
     names: list[str]  # n class names
     difficult: np.ndarray  # [n] bool
     crowd: np.ndarray  # [n] bool
     area: np.ndarray  # [n] square pixels; nan stands for the area of the box
+    pixels: bool = False  # whether the boxes are in pixels
+    notes: Notes = ()  # what was left out, or used in another way, when the annotation was read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,15 +61,21 @@ class Checked:
     problems: list[str]  # one entry per affected image or box
 
 
-def check(example: Example, classes: tuple[str, ...]) -> Checked:
+def check(
+    example: Example | Checked, classes: tuple[str, ...], *, resized: bool = False
+) -> Checked:
     """Check an image and its boxes, fix what can be fixed and list the problems.
 
     Boxes that are empty, outside the image or not finite are left out; boxes that cross the
-    border are clipped; boxes of an image with an EXIF rotation are rotated with it.
+    border are clipped; boxes of an image with an EXIF rotation are rotated with it. Where the
+    annotation states another size than the image's own, its pixels are those of the image or, if
+    `resized`, those of the size that it states. What is checked already is returned as it is.
 
     Raises:
         ValueError: a class name is not among `classes`.
     """
+    if isinstance(example, Checked):
+        return example
     labels = np.array([_label(name, classes, example.file) for name in example.names], np.int32)
     if example.encoded is None:
         return Checked(example, None, ["image file is missing"])
@@ -69,28 +83,28 @@ def check(example: Example, classes: tuple[str, ...]) -> Checked:
         image = decode_full(example.encoded)
     except ValueError as error:
         return Checked(example, None, [f"image cannot be decoded: {error}"])
-    size, problems = image.shape[:2], []
-    boxes = np.asarray(example.boxes, np.float64).reshape(-1, 4)
-    if example.size not in (None, size):
-        if example.size != size[::-1] or decode_stored(example.encoded).shape[:2] != example.size:
-            return Checked(example, None, ["image size differs from the one in its annotation"])
-        boxes = _rotate(boxes, example.encoded, image)
-        problems.append("image has an EXIF rotation, its boxes are rotated with it")
-    boxes, usable, box_problems = _check_boxes(boxes, size)
-    annotation = _annotation(example, size, boxes, labels, usable)
-    return Checked(example, annotation, problems + box_problems)
+    boxes, size_problems = _fractions(example, image, resized=resized)
+    if is_dark_16_bit(example.encoded):
+        size_problems.append("16-bit image without values above 16383, it will be dark")
+    boxes, usable, box_problems = _check_boxes(boxes, image.shape[:2])
+    annotation = _annotation(example, image.shape[:2], boxes, labels, usable)
+    return Checked(example, annotation, size_problems + box_problems)
 
 
-def check_all(examples: grain.MapDataset, classes: tuple[str, ...], name: str) -> Iterator[Checked]:
+def check_all(
+    examples: grain.MapDataset, classes: tuple[str, ...], name: str, *, verb: str = "Preparing"
+) -> Iterator[Checked]:
     """Check examples on all cores, in order, with a progress bar."""
     threads = os.cpu_count() or 1
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
     checked = examples.map(functools.partial(check, classes=classes)).to_iter_dataset(options)
-    return iter(tqdm(checked, desc=f"Preparing {name}", total=len(examples), unit=" images"))
+    return iter(tqdm(checked, desc=f"{verb} {name}", total=len(examples), unit=" images"))
 
 
 def note(problems: Problems, checked: Checked) -> None:
-    """Count the problems of a checked example."""
+    """Count the problems of a checked example, those found when it was read first."""
+    for reason, found in checked.example.notes:
+        count(problems, reason, f"{checked.example.file}: {found}")
     for reason in checked.problems:
         count(problems, reason, checked.example.file)
 
@@ -119,6 +133,24 @@ def _label(name: str, classes: tuple[str, ...], file: str) -> int:
         if near
         else f"{file}: class {name!r} in a dataset without classes"
     )
+
+
+def _fractions(
+    example: Example, image: np.ndarray, *, resized: bool
+) -> tuple[np.ndarray, list[str]]:
+    """Return the boxes as fractions of the upright image, and what was found about its size."""
+    boxes = np.asarray(example.boxes, np.float64).reshape(-1, 4)
+    own, stated = image.shape[:2], example.size
+    turned = stated not in (None, own) and stated == own[::-1]
+    turned = turned and decode_stored(example.encoded).shape[:2] == stated
+    height, width = stated if turned or (resized and stated) else own
+    if example.pixels:
+        boxes = boxes / [width, height, width, height]
+    if turned:
+        return _rotate(boxes, example.encoded, image), [TURNED]
+    if stated in (None, own):
+        return boxes, []
+    return boxes, [RESIZED if resized else OTHER_SIZE]
 
 
 def _rotate(boxes: np.ndarray, encoded: bytes, upright: np.ndarray) -> np.ndarray:

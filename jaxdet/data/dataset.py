@@ -53,10 +53,10 @@ class Dataset:
 
     def summary(self) -> str:
         """Summarise in a few lines: splits, images, boxes per class, and what was skipped."""
-        lines = [f"{self.name}: {len(self):,} images, {_boxes(self.table)}"]
+        lines = [f"{self.name}: {len(self):,} pictures, {_boxes(self.table)}"]
         if len(self.parts) > 1:
             lines += [
-                f"  {p.name}: {len(p.table.ids):,} images, {_boxes(p.table)}" for p in self.parts
+                f"  {p.name}: {len(p.table.ids):,} pictures, {_boxes(p.table)}" for p in self.parts
             ]
         without = int((np.diff(self.table.starts) == 0).sum())
         lines += [f"  images without boxes: {without:,}"] if without else []

@@ -68,6 +68,18 @@ def decode_stored(encoded: bytes) -> np.ndarray:
     return _decode(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
+def is_dark_16_bit(encoded: bytes) -> bool:
+    """Return whether a 16-bit image uses a quarter of its range at most, as 12-bit cameras do.
+
+    16-bit images are divided by 256, so such an image is nearly black.
+    """
+    png = encoded.startswith(b"\x89PNG") and encoded[24:25] == b"\x10"
+    if not png and not encoded.startswith((b"II*\x00", b"MM\x00*")):
+        return False
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    return image is not None and image.dtype == np.uint16 and 0 < image.max() < 1 << 14
+
+
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Read an image file: [H, W, 3] uint8 RGB, upright.
 

@@ -6,189 +6,215 @@ images. What cannot be used is recorded in the folder.
 
 import dataclasses
 import pathlib
-import re
-from typing import Any
 
 import numpy as np
 
-from jaxdet.data import coco, voc, yolo
+from jaxdet.data import coco_json, voc_xml, yolo
 from jaxdet.data.check import Example
-from jaxdet.data.folder import IMAGES, Folder, Item, split_of_file
+from jaxdet.data.folder import Folder, Item, empty, example
+from jaxdet.data.matching import Claim, parts
+from jaxdet.data.splits import List, folder_or_file, read_rows, split_of_file
 
 Classes = tuple[str, ...]
+OTHER_NAME = "`filename` that names another image than the name of its file, which is used"
 
 
-def read_voc(folder: Folder) -> tuple[Classes, list[Item]]:
-    """Read one XML file per image; splits come from lists in `ImageSets/Main`, if any."""
-    lists, items = _voc_lists(folder), []
+def read_voc(folder: Folder, *, background: bool = False) -> tuple[Classes, list[Item]]:
+    """Read one XML file per image; splits come from lists in `ImageSets/Main`, if any.
+
+    The image is the one with the name of the XML file or, without one, that of its `filename`.
+    """
+    found, claims = [], []
     for xml in folder.with_suffix(".xml"):
         try:
-            example, name = _without_clicks(voc.parse(xml, "", None)), voc.file_name(xml)
-        except ValueError:
-            folder.skip("annotation file that is not in VOC's format", xml)
+            annotation = voc_xml.read(xml)
+        except ValueError as error:
+            reason = "file that is not an annotation in VOC's format"
+            folder.skip(reason, str(error).replace(" is not an annotation in VOC's format", ""))
             continue
-        # The name distinguishes an image from a mask beside it, but in many datasets it is wrong.
-        names = [name, xml.stem] if pathlib.PurePath(name).stem == xml.stem else [xml.stem]
-        path = folder.match(names, xml.parent, xml)
+        *stated, name = parts(annotation.file_name) or [""]
+        same = pathlib.PurePath(name).stem == xml.stem or name == xml.stem
+        names = (name,) if same else (xml.stem, *([name] if name else []))
+        found.append((xml, annotation))
+        hint = tuple(parts(annotation.folder))
+        claims.append(Claim(xml, (*folder.folders(xml), *stated), names, hint=hint))
+    paths = folder.match(claims)
+    items, meant = [], {}
+    for (xml, annotation), claim, path in zip(found, claims, paths, strict=True):
+        meant[xml] = path
         if path is not None:
-            split = folder.split(path) if lists is None else lists.get(xml.stem)
-            items.append(folder.item(path, split, example))
-    used = {pathlib.Path(item.example.file).stem for item in items}
-    if lists and items and not lists.keys() & used:
-        raise ValueError(
-            f"the lists in ImageSets/Main name none of the {len(items):,} annotated images of "
-            f"{folder.root}; the first name there is {next(iter(lists))!r}"
-        )
-    for name in sorted((lists or {}).keys() - used):
-        folder.skip("name in a list without a usable image", name)
-    for path in folder.unmatched():
-        folder.skip("image without an annotation", path)
+            items.append((xml, path, annotation.example))
+            if len(claim.names) > 1 and path.stem == xml.stem and folder.has(claim.names[1]):
+                folder.note(OTHER_NAME, f"{xml}: {claim.names[1]}")
+    lists = folder.lists(xml.stem for xml in meant)
+    splits = _listed(folder, lists, len(items), meant)
+    items = [folder.item(path, each, splits, near=xml) for xml, path, each in items]
+    items += _background(folder, splits, background=background)
     return tuple(sorted({name for item in items for name in item.example.names})), items
 
 
-def read_yolo(folder: Folder) -> tuple[Classes, list[Item]]:
+def read_yolo(folder: Folder, *, background: bool = True) -> tuple[Classes, list[Item]]:
     """Read one text file per image; an image without one is kept as background, with no objects.
 
     Raises:
         ValueError: an object's class has no name.
     """
-    names, lists = yolo.find_names(folder.files)
-    splits, split_lists = _yolo_lists(folder)
+    described = yolo.descriptions(folder.files)
+    for each in described:
+        if each.problem:
+            folder.skip("yaml file that describes no dataset", f"{each.file} {each.problem}")
+    names = yolo.names_of(described)
+    lists = _all_lists(folder, described)
+    others = {each.file for each in (*described, *lists)}
+    texts = [path for path in folder.with_suffix(".txt") if path not in others]
+    claims = [Claim(text, folder.folders(text), (text.stem,)) for text in texts]
+    keypoints = _keypoints(described)
     items = []
-    for text in folder.with_suffix(".txt"):
-        is_list = text in lists or text in split_lists
-        path = None if is_list else folder.match([text.stem], text.parent, text)
+    for text, path in zip(texts, folder.match(claims), strict=True):
         if path is None:
             continue
-        try:
-            labels, boxes = yolo.read(text)
-        except ValueError:
-            folder.skip("annotation file that is not in YOLO's format", text)
-            continue
-        if unknown := set(labels) - names.keys():
-            named = (
-                f"the names are {names}" if names else "found no data.yaml, classes.txt or *.names"
-            )
-            raise ValueError(f"{text} has class {min(unknown)}; {named}")
-        example = _yolo_example(text, [names[label] for label in labels], boxes)
-        items.append(folder.item(path, splits.get(path.name, folder.split(path)), example))
-    for path in folder.unmatched():
-        empty = _yolo_example(path, [], np.zeros((0, 4)))
-        items.append(folder.item(path, splits.get(path.name, folder.split(path)), empty))
-    return tuple(names.values()), items
+        each = _yolo_example(folder, text, names, keypoints)
+        if each is not None:
+            items.append((text, path, each))
+    splits = _listed(folder, lists, len(items), {})
+    _note_counts(folder, described)
+    items = [folder.item(path, each, splits, near=text) for text, path, each in items]
+    return tuple(names.values()), items + _background(folder, splits, background=True)
 
 
-def read_coco(folder: Folder) -> tuple[Classes, list[Item]]:
+def read_coco(folder: Folder, *, background: bool = False) -> tuple[Classes, list[Item]]:
     """Read JSON files in COCO's `instances` format.
 
     The split comes from the file's name, its folder, or the folder of the image.
 
     Raises:
-        ValueError: an image or annotation lacks a required field.
+        ValueError: a file of that format is inconsistent.
     """
-    classes, items = {}, []
+    classes, images, claims = {}, [], []
     for file in folder.with_suffix(".json"):
         try:
-            names, images, things = coco.read(file)
-        except ValueError as error:
-            folder.skip(str(error).replace(str(file), "JSON file that"), file)
+            content = coco_json.read(file, folder.skip)
+        except coco_json.NotCoco as error:
+            folder.skip("JSON file that is not in COCO's format", error)
             continue
-        classes |= dict.fromkeys(names.values())
-        for image in images:
-            try:
-                item = _coco_item(folder, file, image, things.get(image["id"], []), names)
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{file}: {image} or its annotations: {error!r}") from error
-            items += [item] if item else []
-    for path in folder.unmatched():
-        folder.skip("image that no JSON file lists", path)
-    return tuple(classes), items
+        classes |= dict.fromkeys(content.names.values())
+        for name in content.parents:
+            folder.note("parent category without objects, no class", f"{name} in {file}")
+        split = split_of_file(file) or folder.split(file)
+        for each in content.images:
+            *stated, name = parts(each.file)
+            exact = folder.exact([*stated, name], file.parent)
+            claims.append(Claim(each.file, (*folder.folders(file), *stated), (name,), exact, split))
+            images.append(dataclasses.replace(each, file=f"{file}: {each.file}"))
+    items = [
+        folder.item(path, each, {}, split=claim.split)
+        for path, each, claim in zip(folder.match(claims), images, claims, strict=True)
+        if path is not None
+    ]
+    return tuple(classes), items + _background(folder, {}, background=background)
 
 
-def _voc_lists(folder: Folder) -> dict[str, str] | None:
-    """Return the split of every name in the lists; None if there are no lists."""
-    lists = [path for path in folder.files if path.parts[-3:-1] == ("ImageSets", "Main")]
-    splits = {"trainval": "train", "train": "train", "val": "val", "test": "test"}
-    stems = {xml.stem for xml in folder.files if xml.suffix.lower() == ".xml"}
-    found = {}
-    # A name in two lists goes to the later split: never train on test images.
-    for name, split in splits.items():
-        for path in lists:
-            if path.name == f"{name}.txt":
-                rows = path.read_text("utf-8-sig").splitlines()
-                found |= {_listed(row.strip(), stems): split for row in rows if row.strip()}
-    return found if lists else None
+def _background(folder: Folder, splits: dict, *, background: bool) -> list[Item]:
+    """Return the items of images without an annotation, and note how many there are."""
+    kept = folder.unmatched(background=background)
+    for path in kept:
+        folder.note("image without an annotation, kept as background", path)
+    return [folder.item(path, empty(path), splits) for path in kept]
 
 
-def _listed(row: str, stems: set[str]) -> str:
-    """Return which of `stems` a row of a list names, or the row itself if it names none.
-
-    The row may have an extension, or the devkit's flag (1, 0 or -1: whether a class is present).
-    """
-    plain = re.sub(r"\s+-?[01]$", "", row)
-    names = (pathlib.PurePath(each) for each in (row, plain))
-    forms = [form for path in names for form in (path.name, path.stem)]
-    return next((form for form in forms if form in stems), row)
-
-
-def _yolo_lists(folder: Folder) -> tuple[dict[str, str], set[pathlib.Path]]:
-    """Return the split by image file name from Darknet's lists of paths (train.txt), and the lists.
-
-    An image in two lists goes to the later split.
-    """
-    splits, files = {}, set()
-    for name in ("train", "val", "valid", "test"):
-        for path in folder.files:
-            if path.name.lower() == f"{name}.txt":
-                rows = path.read_text("utf-8-sig", "replace").splitlines()
-                rows = [pathlib.PurePath(row.strip().replace("\\", "/")) for row in rows]
-                rows = [row for row in rows if row.name]
-                if rows and all(row.suffix.lower() in IMAGES for row in rows):
-                    splits |= {row.name: split_of_file(path) for row in rows}
-                    files.add(path)
-    return splits, files
+def _listed(
+    folder: Folder, lists: list[List], images: int, meant: dict[pathlib.Path, pathlib.Path | None]
+) -> dict[pathlib.Path, str]:
+    splits = folder.listed(lists, meant)
+    if lists and images and not splits:
+        raise ValueError(
+            f"{lists[0].file} names none of the {images:,} annotated images of {folder.root}; the "
+            f"first name there is {lists[0].rows[0]!r}"
+        )
+    return splits
 
 
-def _without_clicks(example: Example) -> Example:
+def _all_lists(folder: Folder, described: list[yolo.Description]) -> list[List]:
+    """Return what data.yaml or obj.data say about splits, then the lists found by their names."""
+    stated = []
+    for each in described:
+        for key, split in (("train", "train"), ("val", "val"), ("valid", "val"), ("test", "test")):
+            value = each.content.get(key)
+            entries = value if isinstance(value, list) else [value] if value else []
+            for entry in entries:
+                found = _stated(folder, each, str(entry), split)
+                if found is None:
+                    what = f"{each.file}: {key}: {entry}"
+                    folder.skip("split that the yaml file states and that is not here", what)
+                else:
+                    stated.append(found)
+    train = {row for each in stated if each.split == "train" for row in each.rows}
+    other = {row for each in stated if each.split != "train" for row in each.rows}
+    if train and train <= other:
+        folder.note("yaml file that gives all images of train to val or test too", stated[0].file)
+        stated = [each for each in stated if each.split == "train"]
+    named = folder.lists([])
+    return stated + [each for each in named if each.file not in {one.file for one in stated}]
+
+
+def _stated(folder: Folder, each: yolo.Description, entry: str, split: str) -> List | None:
+    """Return the list of images that an entry of a yaml file names: a folder, or a text file."""
+    base = each.file.parent
+    bases = [base / str(each.content.get("path") or ""), base, folder.root]
+    path = folder_or_file(entry, bases, folder.root, folder.files)
+    if path is None:
+        return None
+    if path.is_file():
+        rows = read_rows(path, {image.stem for image in folder.paths})
+        return List(path, split, path.parent, rows) if rows else None
+    inside = [image for image in folder.paths if image.is_relative_to(path)]
+    rows = tuple(image.relative_to(folder.root).as_posix() for image in inside)
+    return List(each.file, split, folder.root, rows) if rows else None
+
+
+def _note_counts(folder: Folder, described: list[yolo.Description]) -> None:
+    for each in described:
+        count = each.content.get("nc", each.content.get("classes"))
+        if each.names and count is not None and str(count) != str(len(each.names)):
+            what = f"{each.file}: nc is {count}, {len(each.names)} names"
+            folder.note("number of classes that disagrees with the names, which are used", what)
+
+
+def _keypoints(described: list[yolo.Description]) -> tuple[int, int] | None:
+    shapes = [each.content.get("kpt_shape") for each in described]
+    shapes = [tuple(shape) for shape in shapes if isinstance(shape, list) and len(shape) == 2]
+    return shapes[0] if shapes and all(type(side) is int for side in shapes[0]) else None
+
+
+def _yolo_example(
+    folder: Folder, text: pathlib.Path, names: dict[int, str], keypoints: tuple[int, int] | None
+) -> Example | None:
+    try:
+        labels, boxes, notes = yolo.read(text, names, keypoints)
+    except UnicodeDecodeError as error:
+        folder.skip("annotation file that is not text", f"{text}: {error}")
+        return None
+    if unknown := set(labels) - names.keys():
+        named = (
+            f"the names are {names}"
+            if names
+            else "found no names of classes in a data.yaml, classes.txt or *.names"
+        )
+        raise ValueError(f"{text} has class {min(unknown)}; {named}")
+    if notes and not labels:  # to keep the image as background would be wrong
+        for reason, found in notes:
+            folder.skip(reason, f"{text}: {found}")
+        folder.skip("image of an annotation file without a usable line", text)
+        return None
+    return example(str(text), [names[label] for label in labels], boxes, notes=notes)
+
+
+def without_single_clicks(example: Example) -> Example:
     """Make one-pixel boxes empty, so that `check` leaves them out.
 
     Labelling tools write xmin = xmax where somebody clicked without drawing; VOC counts that as
     one pixel.
     """
-    height, width = example.size
-    pixels = (example.boxes[:, 2:] - example.boxes[:, :2]) * [width, height]
-    clicks = (pixels < 1.5).any(axis=1, keepdims=True)
+    clicks = ((example.boxes[:, 2:] - example.boxes[:, :2]) < 1.5).any(axis=1, keepdims=True)
     boxes = np.where(clicks, example.boxes[:, [0, 1, 0, 1]], example.boxes)
     return dataclasses.replace(example, boxes=boxes)
-
-
-def _yolo_example(file: pathlib.Path, names: list[str], boxes: np.ndarray) -> Example:
-    return Example(
-        id="",
-        file=str(file),
-        encoded=None,
-        size=None,
-        boxes=boxes,
-        names=names,
-        difficult=np.zeros(len(names), bool),
-        crowd=np.zeros(len(names), bool),
-        area=np.full(len(names), np.nan),
-    )
-
-
-def _coco_item(
-    folder: Folder,
-    file: pathlib.Path,
-    image: dict[str, Any],
-    things: list[dict[str, Any]],
-    names: dict[int, str],
-) -> Item | None:
-    name = pathlib.PurePosixPath(image["file_name"].replace("\\", "/"))
-    path = folder.match([name.name, name.stem], file.parent / name.parent, image["file_name"])
-    if path is None:
-        return None
-    boxed = [thing for thing in things if len(thing.get("bbox") or ()) == 4]
-    for _ in range(len(things) - len(boxed)):
-        folder.skip("object without a box", path)
-    split = split_of_file(file) or folder.split(file) or folder.split(path)
-    return folder.item(path, split, coco.parse(image, boxed, names))

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import pathlib
 import shutil
+import urllib.request
 from collections.abc import Callable
 
 import grain
@@ -49,7 +50,14 @@ def fetch(urls: list[str], folder: pathlib.Path) -> list[pathlib.Path]:
     """Download archives, verify their checksums and unpack them; returns the unpacked folders.
 
     Complete files are not fetched again, so an interrupted download can simply be repeated.
+
+    Raises:
+        ValueError: within seconds, if the address of a missing file does not answer; if a download
+            breaks off or has another checksum.
     """
+    for url in urls:
+        if not any(url in info.read_text() for info in folder.glob("*.INFO")):
+            _check_reachable(url)
     for left_over in folder.glob("*.tmp.*"):  # TFDS restarts a broken file beside the old one
         shutil.rmtree(left_over)
     manager = tfds.download.DownloadManager(
@@ -57,7 +65,24 @@ def fetch(urls: list[str], folder: pathlib.Path) -> list[pathlib.Path]:
         url_infos=tfds.core.download.checksums.load_url_infos(_CHECKSUMS),
         force_checksums_validation=True,
     )
-    return [_unpack(pathlib.Path(path), folder) for path in manager.download(urls)]
+    try:
+        paths = manager.download(urls)
+    except Exception as error:  # TFDS and its libraries have many kinds
+        raise ValueError(_ELSEWHERE.format(urls[0], str(error).splitlines()[0])) from error
+    return [_unpack(pathlib.Path(path), folder) for path in paths]
+
+
+_SECONDS = 10  # in which an address must answer; TFDS would try for minutes
+_ELSEWHERE = (
+    "{} cannot be downloaded ({}); --config.data.root=FOLDER uses a folder of the unpacked data set"
+)
+
+
+def _check_reachable(url: str) -> None:
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_SECONDS).close()
+    except OSError as error:
+        raise ValueError(_ELSEWHERE.format(url, getattr(error, "reason", error))) from error
 
 
 def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:

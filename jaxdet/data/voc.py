@@ -1,13 +1,13 @@
 """PASCAL VOC 2007 and 2012: `voc_2007_train`, `_val`, `_trainval`, `_test`, `voc_2012_...`."""
 
+import dataclasses
 import functools
 import pathlib
 import re
-import xml.etree.ElementTree as ElementTree
 
 import grain
-import numpy as np
 
+from jaxdet.data import voc_xml
 from jaxdet.data.check import Example
 from jaxdet.data.source import Foreign, Source, fetch, sha256
 
@@ -61,50 +61,10 @@ def read(stem: str, folder: pathlib.Path) -> Example:
     """
     xml, jpeg = folder / "Annotations" / f"{stem}.xml", folder / "JPEGImages" / f"{stem}.jpg"
     encoded = jpeg.read_bytes() if jpeg.is_file() else None
-    return parse(xml, stem, encoded)
-
-
-def parse(xml: pathlib.Path, id: str, encoded: bytes | None) -> Example:
-    """Return the example of image `id` with the objects of an annotation in VOC's XML.
-
-    VOC counts pixels from 1 and includes the last one, so a box from `xmin` to `xmax` covers the
-    continuous range `xmin - 1` to `xmax` (development kit of VOC2012, section 8.1).
-    """
-    try:
-        root = ElementTree.parse(xml).getroot()
-        height, width = int(root.findtext("size/height")), int(root.findtext("size/width"))
-        objects = root.findall("object")
-        pixels = [
-            [float(thing.findtext(f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax")]
-            for thing in objects
-        ]
-        names = [thing.findtext("name").strip() for thing in objects]
-        if "" in names:
-            raise ValueError("an object without a name")
-        hard = [thing.findtext("difficult", "").strip() == "1" for thing in objects]
-    except FileNotFoundError:
-        raise ValueError(f"no annotation file at {xml}") from None
-    except (ElementTree.ParseError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{xml} is not an annotation in VOC's format: {error}") from error
-    if height <= 0 or width <= 0:
-        raise ValueError(f"{xml}: the size is {width} x {height} pixels, expected more than 0")
-    boxes = (np.array(pixels).reshape(-1, 4) - [1, 1, 0, 0]) / [width, height, width, height]
-    return Example(
-        id=id,
-        file=str(xml),
-        encoded=encoded,
-        size=(height, width),
-        boxes=boxes,
-        names=names,
-        difficult=np.array(hard, bool),
-        crowd=np.zeros(len(objects), bool),
-        area=np.full(len(objects), np.nan),
-    )
-
-
-def file_name(xml: pathlib.Path) -> str:
-    """Return the file name that a VOC annotation gives its image; "" if it gives none."""
-    return ElementTree.parse(xml).findtext("filename", "").strip()
+    example = voc_xml.read(xml).example
+    for reason, found in example.notes:
+        raise ValueError(f"{xml} is not an annotation in VOC's format: {reason}: {found}")
+    return dataclasses.replace(example, id=stem, encoded=encoded)
 
 
 def _devkit(root: pathlib.Path, year: str) -> pathlib.Path:

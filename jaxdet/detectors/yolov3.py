@@ -6,6 +6,7 @@ from functools import partial
 import jax
 
 from jaxdet.boxes import anchors, codecs, matching
+from jaxdet.boxes.codecs import Codec
 from jaxdet.detectors.net import Net
 from jaxdet.detectors.one_stage import OneStage
 from jaxdet.losses import box, yolo
@@ -57,7 +58,9 @@ def yolov3(
     )
 
 
-def decode(raw: Raw, anchors: Anchors, *, class_loss: ClassLoss) -> tuple[jax.Array, jax.Array]:
+def decode(
+    raw: Raw, anchors: Anchors, *, class_loss: ClassLoss, codec: Codec = codecs.in_cell
+) -> tuple[jax.Array, jax.Array]:
     """Boxes [B, A, 4], and scores [B, A, K]: objectness times the score of the class."""
     scores = jax.nn.sigmoid(raw.objectness)[..., None] * class_scores(raw.logits, class_loss)
-    return codecs.in_cell.decode(raw.boxes, anchors), scores
+    return codec.decode(raw.boxes, anchors), scores

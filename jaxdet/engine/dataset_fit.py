@@ -54,6 +54,13 @@ def illegal_boxes(dataset: data.Dataset) -> np.ndarray:
     return ~(legal & (labels >= 0) & (labels < len(dataset.classes)))
 
 
+def sides(dataset: data.Dataset) -> np.ndarray:
+    """The width and height [T, 2] of all boxes in pixels of their own images."""
+    boxes = dataset.table.boxes
+    sizes = dataset.table.sizes[dataset.table.image_of_box()][:, ::-1]
+    return (boxes[:, 2:] - boxes[:, :2]) * sizes
+
+
 def fit(
     detector: Detector, dataset: data.Dataset, canvases: data.Canvases, *, keep_difficult: bool
 ) -> Fit:

@@ -11,12 +11,11 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from jaxdet import build, data, visualize
 from jaxdet.augment import views, window
 from jaxdet.engine import buckets
-from jaxdet.training import checkpoint, parallel, workdir
+from jaxdet.training import checkpoint, compilation, parallel, progress, workdir
 from jaxdet.types import Array, Batch, Detections, Detector, ImageDetections, Variables
 
 RESULT, PREDICTIONS = "evaluation.json", "predictions.png"
@@ -77,9 +76,9 @@ def detect(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    shown = dict(desc="evaluating", unit="batch", leave=False, disable=not parallel.is_first())
+    shown = dict(desc="evaluating", unit="batch", leave=False)
     total = int((-(-np.bincount(canvas.of_image) // batch_size)).sum())
-    for batch in tqdm(batches, total=total, **shown):
+    for batch in progress.bar(batches, total=total, **shown):
         batch = parallel.shard_batch(batch, mesh)
         detections, ids, valid = jax.device_get(step(variables, batch))
         for i in np.flatnonzero(valid):
@@ -111,9 +110,10 @@ def protocol(recipe: build.Recipe) -> str:
     (fit,) = build.names_of(recipe.config["model"]["fit"])
     shape = _INPUTS.get(fit, f"{fit} {{0}}").format(detector.size)
     nms = recipe.config["evaluation"].get("nms", "greedy")
+    most = f"best {settings.candidates} of each class, " if settings.candidates else ""
     kind = "class-wise" if nms == "greedy" else nms if isinstance(nms, str) else nms["name"]
     return (
-        f"{shape}, score > {settings.score_threshold:g}, "
+        f"{shape}, score > {settings.score_threshold:g}, {most}"
         f"{kind} NMS at IoU {settings.iou_threshold:g}, best {settings.max_kept} kept"
     )
 
@@ -133,7 +133,7 @@ def numbers(result: dict[str, Any]) -> dict[str, float]:
 
 def main_number(recipe: build.Recipe, result: dict[str, Any]) -> tuple[str, float]:
     """The name and value of the number that decides which checkpoint is best."""
-    name = recipe.evaluation.metric.MAIN
+    name = recipe.evaluation.main_name
     return name, float(result[name])
 
 
@@ -195,7 +195,7 @@ def evaluator(
     parallel.check_batch_size(
         recipe.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
-    step = predict_step(recipe.detector, mesh)
+    step = compilation.Announced(predict_step(recipe.detector, mesh), "the evaluation")
 
     def evaluate_variables(variables: Variables) -> tuple[dict[str, Any], str, np.ndarray]:
         return evaluate(recipe, step, parallel.replicate(variables, mesh), dataset, mesh)

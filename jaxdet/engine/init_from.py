@@ -1,6 +1,7 @@
 """What a run's variables start from: nothing, an ImageNet classifier, or another run."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from jaxdet import build
-from jaxdet.convert import classes, weights
+from jaxdet.convert import classes, download, published, weights
 from jaxdet.engine import buckets
 from jaxdet.training import checkpoint
 from jaxdet.types import Detector, Shape, Variables
@@ -19,20 +20,53 @@ from jaxdet.types import Detector, Shape, Variables
 Path_ = tuple[str, ...]  # params/backbone/...
 
 
+def check(init_from: str, model: Mapping[str, Any]) -> None:
+    """Raises ValueError in one line, before anything is built, unless a run can start from this.
+
+    That is nothing (""), a workdir with a checkpoint, a file of weights, of which only the
+    beginning is read here, or the name of a published classifier for the recipe's block `model`,
+    which is downloaded unless the cache has it.
+    """
+    if init_from:
+        source(init_from, model)
+
+
+def source(init_from: str, model: Mapping[str, Any]) -> epath.Path:
+    """The workdir or the file of weights that `init_from` stands for; see `check`."""
+    path = epath.Path(init_from).expanduser()
+    if path.is_dir():
+        if not checkpoint.steps(path):
+            raise ValueError(f"config.init_from: the folder {path} has no checkpoints")
+    elif path.exists():
+        *_, backbone = build.names_of(model["backbone"])
+        weights.check_classifier(path, backbone)
+    elif published.is_name(init_from):
+        return epath.Path(download.fetch(published.classifier(init_from, model)))
+    else:
+        detectors = [each.name for each in published.DETECTORS]
+        hint = f"; jaxdet.convert --from={init_from} makes a workdir" * (init_from in detectors)
+        raise ValueError(
+            f"config.init_from: there is nothing at {path}; expected a workdir or a weights file, "
+            f"or {published.IMAGENET}{hint}"
+        )
+    return path
+
+
 def initial_variables(recipe: build.Recipe, init_from: str) -> Variables:
     """Freshly initialised variables, replaced by those in `init_from` where that is not empty.
 
-    It is an ImageNet classifier (a file), for the backbone, a file with the first layers of one of
-    Darknet's networks, or another run (its workdir), as far as its model is the same. Of a head for
-    other classes, what belongs to the same ones is taken.
+    It is an ImageNet classifier (a file, or its name), for the backbone, a file with the first
+    layers of one of Darknet's networks, or another run (its workdir), as far as its model is the
+    same. Of a head for other classes, what belongs to the same ones is taken.
     """
     variables = recipe.detector.init(jax.random.key(recipe.seed))
-    if init_from and epath.Path(init_from).is_dir():
-        variables, fresh = _with_run(recipe, variables, epath.Path(init_from))
+    path = source(init_from, recipe.config["model"]) if init_from else None
+    if path is not None and path.is_dir():
+        variables, fresh = _with_run(recipe, variables, path)
         print(f"weights from {init_from}; fresh: {', '.join(fresh) or 'none'}", flush=True)
-    elif init_from:
-        variables = weights.load_backbone(init_from, variables, model=recipe.model)
-        print(f"backbone weights from {init_from}", flush=True)
+    elif path is not None:
+        variables = weights.load_backbone(path, variables, model=recipe.model)
+        print(f"backbone weights from {path}", flush=True)
     height, width = shape = buckets.input_shapes(recipe)[-1]
     print(
         f"{' + '.join(recipe.model[::-1])}: "

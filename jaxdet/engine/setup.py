@@ -10,13 +10,16 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxdet import build, data
-from jaxdet.engine import buckets, evaluate, init_from
+from jaxdet.engine import buckets, evaluate, init_from, resuming
 from jaxdet.training import (
     checkpoint,
+    compilation,
     freezing,
     logs,
+    origin,
     parallel,
     state,
+    trackers,
     workdir,
 )
 from jaxdet.training.step import View
@@ -36,13 +39,21 @@ class Run:
     train_set: data.Dataset
     eval_set: data.Dataset
     iterator: Iterator[Batch]
-    program: Callable  # step number -> compiled (state, batch) -> (state, scalars)
+    program: Callable[[int], compilation.Announced]  # of a step; (state, batch) -> (state, scalars)
     predict: Callable  # (variables, batch) -> Detections, compiled for the mesh
     preview: Callable  # step number -> compiled (key, batch) -> what the network sees; see below
     state: state.TrainState
     checkpoints: checkpoint.Checkpoints
     log: logs.Log
     lock: IO[str] | None  # on `folder`, held by the first process
+
+    @functools.cached_property
+    def description(self) -> dict[str, Any]:
+        """What its checkpoints store about the model and about what it is trained on."""
+        return {
+            **self.recipe.description,
+            resuming.TRAINED_ON: resuming.trained_on(self.train_set),
+        }
 
     def close(self) -> None:
         """Waits for the checkpoint being written, and releases the folder."""
@@ -57,16 +68,27 @@ def start(config: Any, folder: epath.Path) -> Run:
 
     ValueError for a config that cannot work, or a folder that is in use.
     """
+    resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
+    init_from.check("" if resumes else config.get("init_from"), config.get("model"))
+    check(config)
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
+    stored = checkpoint.read_description(folder)
+    if stored:
+        resuming.check_classes(stored, train_set)
+    config = build.with_steps(config, images=len(train_set))
     recipe = build.recipe(config, train_set.classes)
+    if recipe.epochs:
+        print(
+            f"{recipe.epochs:g} epochs of {len(train_set):,} images in batches of "
+            f"{recipe.data.batch_size} are {recipe.steps:,} steps; config.schedule.steps is unused",
+            flush=True,
+        )
+    check_trained_on(recipe, train_set)
     check_truth(recipe, eval_set)
-    resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
     variables = init_from.initial_variables(recipe, "" if resumes else recipe.init_from)
     freezing.frozen_mask(variables["params"], recipe.step.frozen)  # raises if a pattern is wrong
     mesh = parallel.mesh()
-    program = recipe.programs(mesh)
-    check_numbers(recipe, mesh)
 
     shapes = buckets.input_shapes(recipe)
     if len(shapes) > 1:
@@ -74,11 +96,15 @@ def start(config: Any, folder: epath.Path) -> Run:
     lock = workdir.lock(folder) if parallel.is_first() else None
     if parallel.is_first():
         workdir.claim(folder, recipe.config)
+        if not resumes:
+            origin.record(folder)
     iterator = train_batches(recipe, train_set)
     first = state.create(variables, recipe.optimiser, ema=recipe.step.ema_decay > 0)
     first = parallel.replicate(first, mesh)
     checkpoints = checkpoint.Checkpoints(folder, keep=recipe.every.keep)
     first = _restored(checkpoints, first, iterator, folder)
+    if stored:
+        _say_changes(stored, recipe, train_set, int(first.step))
     return Run(
         recipe=recipe,
         folder=folder,
@@ -86,12 +112,20 @@ def start(config: Any, folder: epath.Path) -> Run:
         train_set=train_set,
         eval_set=eval_set,
         iterator=iterator,
-        program=program,
-        predict=evaluate.predict_step(recipe.detector, mesh),
+        program=_announced(recipe.programs(mesh)),
+        predict=compilation.Announced(
+            evaluate.predict_step(recipe.detector, mesh), "the evaluation"
+        ),
         preview=preview(recipe),
         state=first,
         checkpoints=checkpoints,
-        log=logs.Log(folder, resumed_at=int(first.step), write=parallel.is_first()),
+        log=logs.Log(
+            folder,
+            resumed_at=int(first.step),
+            write=parallel.is_first(),
+            names=recipe.log,
+            config=recipe.config,
+        ),
         lock=lock,
     )
 
@@ -116,9 +150,36 @@ def _restored(
     return first
 
 
+def check(config: Any) -> None:
+    """Raises ValueError for a config that cannot work, as far as that can be said without its data.
+
+    It takes seconds, and comes before datasets are downloaded or prepared. ImportError if a tracker
+    is not installed.
+    """
+    build.check_keys(config)
+    # Neither the classes nor the number of images matter here.
+    recipe = build.recipe(build.with_steps(config, images=10**9), ("one", "two"))
+    trackers.check(recipe.log)
+    check_numbers(recipe, parallel.mesh())
+
+
+def _announced(program: Callable[[int], Callable]) -> Callable[[int], compilation.Announced]:
+    """The same programs, which say when they are compiled."""
+    announced = functools.cache(lambda step: compilation.Announced(step, "the training step"))
+    return lambda number: announced(program(number))
+
+
+def _say_changes(
+    stored: dict[str, Any], recipe: build.Recipe, train_set: data.Dataset, number: int
+) -> None:
+    lines = resuming.changed_data(stored, train_set), resuming.changed_steps(stored, recipe, number)
+    for line in filter(None, lines):
+        print(line, flush=True)
+
+
 def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
-    """Raises ValueError for a batch that does not divide among the devices, no checkpoints kept,
-    unfreezing with AdamW, or an input size that the network cannot take."""
+    """Raises ValueError for a batch that does not divide among the devices, unfreezing with AdamW,
+    or an input size that the network cannot take."""
     parallel.check_batch_size(
         recipe.data.batch_size,
         mesh,
@@ -129,11 +190,13 @@ def check_numbers(recipe: build.Recipe, mesh: Mesh) -> None:
         recipe.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
     buckets.check(recipe)
-    for size in recipe.step.sizes:
+    for size in (recipe.detector.size, *recipe.step.sizes):
         for shape in buckets.input_shapes(recipe, size):
-            init_from.anchor_count(recipe.detector, shape)
-    if recipe.every.keep < 1:
-        raise ValueError(f"config.every.keep is {recipe.every.keep}, expected at least 1")
+            try:
+                init_from.anchor_count(recipe.detector, shape)
+            except (ValueError, ZeroDivisionError) as error:  # the latter without any channels
+                pixels = "x".join(map(str, shape))
+                raise ValueError(f"config.model, with {pixels} pixels: {error}") from error
     if recipe.step.unfreeze_at and recipe.optimiser_name == "adamw":
         raise ValueError(
             "config.step.unfreeze_at needs config.optimiser.name='sgd': AdamW, whose moments would "
@@ -168,11 +231,22 @@ def open_datasets(config: Any) -> tuple[data.Dataset, data.Dataset]:
     return train_set, eval_set
 
 
+def check_trained_on(recipe: build.Recipe, dataset: data.Dataset) -> None:
+    """Raises ValueError for a training set without an object to train on."""
+    columns, keep = dataset.table, recipe.data.keep_difficult
+    if columns.trained_on(keep_difficult=keep).any():
+        return
+    left_out = (columns.difficult & ~columns.crowd).sum()
+    hint = ", which config.data.keep_difficult=True keeps" * bool(left_out and not keep)
+    raise ValueError(
+        f"no image of {dataset.name} has an object to train on: of {len(columns.labels):,} objects "
+        f"{columns.crowd.sum():,} are crowds and {left_out:,} difficult{hint}"
+    )
+
+
 def check_truth(recipe: build.Recipe, dataset: data.Dataset) -> None:
     """Raises ValueError, before training, for an evaluation set without objects to detect."""
-    ignored = dataset.table.crowd
-    if recipe.evaluation.metric_name != "coco":
-        ignored = ignored | dataset.table.difficult
+    ignored = dataset.table.crowd | dataset.table.difficult
     if recipe.every.evaluation and ignored.all():
         raise ValueError(
             f"config.data.eval: {dataset.name} has no object to detect in its {len(dataset):,} "

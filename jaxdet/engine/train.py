@@ -14,7 +14,14 @@ from tqdm import tqdm
 from jaxdet import visualize
 from jaxdet.engine import evaluate
 from jaxdet.engine.setup import Run, start
-from jaxdet.training import best_checkpoint, checkpoint, parallel, preemption
+from jaxdet.training import (
+    best_checkpoint,
+    checkpoint,
+    parallel,
+    patience,
+    preemption,
+    progress,
+)
 from jaxdet.training.step import step_keys
 from jaxdet.types import Batch
 
@@ -25,7 +32,8 @@ def train(config: Any, folder: epath.Path, *, until: int | None = None) -> Run:
     With `until` it saves and stops at that step; run again, it continues bit for bit. ValueError
     for a config that cannot work, or a folder in use; FloatingPointError, naming the images, if a
     loss is not finite; OSError if a checkpoint cannot be written or the disk is full;
-    `preemption.Preempted`, once saved, if told to stop.
+    `preemption.Preempted`, once saved, if told to stop. It ends earlier, saved too, if the
+    evaluations have not got better for `config.every.patience`.
     """
     with contextlib.ExitStack() as stack:
         notice = stack.enter_context(preemption.Notice())
@@ -33,7 +41,10 @@ def train(config: Any, folder: epath.Path, *, until: int | None = None) -> Run:
         run = stack.enter_context(contextlib.closing(start(config, folder)))
         last = run.recipe.steps if until is None else min(until, run.recipe.steps)
         stopped_at = loop(run, notice, last)
-    if stopped_at < last:
+        early = stopped_early(run)
+    if early:
+        print(early, flush=True)
+    elif stopped_at < last:
         raise preemption.Preempted(
             f"told to stop, saved at step {stopped_at} in {folder}; "
             "run the same command again to resume"
@@ -64,16 +75,21 @@ def loop(run: Run, notice: preemption.Notice, last: int) -> int:
     every = run.recipe.every.evaluation
     if number and due(every, number, last) and not run.log.has(number, "eval"):
         run_evaluation(run, number)  # a crash came between this checkpoint and its evaluation
+    early = stopped_early(run)
     with progress_bar(number, last) as bar:
-        while number < last and not notice.reached(number):
+        while number < last and not notice.reached(number) and not early:
             number += 1
             with meter.waiting():
                 batch = next(run.iterator)
             step = run.program(number)
             run.state, scalars = step(run.state, parallel.shard_batch(batch, run.mesh))
+            meter.leave_out(step.took)
+            progress.leave_out(bar, step.took)
             meter.add(number, batch.id, scalars)
             bar.update()
             report(run, meter, bar, batch, number, last)
+            if due(every, number, last):
+                early = stopped_early(run)
     run.checkpoints.wait()
     if number < last and number > (run.checkpoints.latest() or 0):
         save(run, meter, number)
@@ -83,8 +99,13 @@ def loop(run: Run, notice: preemption.Notice, last: int) -> int:
 
 def progress_bar(first: int, last: int) -> tqdm:
     """The progress bar of the first process; in the others it is not shown."""
-    shown = dict(desc="training", unit="step", dynamic_ncols=True)
-    return tqdm(total=last, initial=first, disable=not parallel.is_first(), **shown)
+    return progress.bar(total=last, initial=first, desc="training", unit="step")
+
+
+def stopped_early(run: Run) -> str | None:
+    """A line that says why the run ends before its last step, or None."""
+    recipe = run.recipe
+    return patience.spent(run.log.records, recipe.evaluation.main_name, recipe.every.patience)
 
 
 def due(every: int, number: int, last: int) -> bool:
@@ -102,7 +123,7 @@ def report(run: Run, meter: "Meter", bar: tqdm, batch: Batch, number: int, last:
     saves = due(every.checkpoint, number, last) or number == last
     evaluates = due(every.evaluation, number, last)
     if due(every.log, number, last) or saves or evaluates:
-        bar.set_postfix(meter.flush(number))
+        bar.set_postfix(meter.flush(number), refresh=False)  # with the next step
         run.checkpoints.check()
     reported = time.perf_counter()
     if due(every.picture, number, last) and parallel.is_first():
@@ -118,7 +139,7 @@ def save(run: Run, meter: "Meter", number: int) -> None:
     """Saves the state after step `number`; its scalars are checked and logged first."""
     meter.flush(number)
     run.log.flush()
-    run.checkpoints.save(run.state, run.iterator, run.recipe.description)
+    run.checkpoints.save(run.state, run.iterator, run.description)
 
 
 class Meter:
@@ -160,9 +181,16 @@ class Meter:
         elapsed, self._since = now - self._since, now
         waited, self._waited = self._waited, 0.0
         rate = len(window) * self._run.recipe.data.batch_size / elapsed
+        learning_rate = float(self._run.recipe.rate(number - 1))
         speed = {"images_per_second": rate, "share_waiting_for_input": waited / elapsed}
-        self._run.log.scalars(number, "train", {**mean, **speed})
-        return {"loss": f"{mean['loss']:.3f}", "images/s": f"{rate:.1f}"}
+        self._run.log.scalars(number, "train", {**mean, "learning_rate": learning_rate, **speed})
+        epochs = number * self._run.recipe.data.batch_size / len(self._run.train_set)
+        return {
+            "loss": f"{mean['loss']:.3f}",
+            "rate": f"{learning_rate:.2g}",
+            "epoch": f"{epochs:.2f}",
+            "images/s": f"{rate:.1f}",
+        }
 
     def _settle(self) -> None:
         if self._pending is None:
@@ -197,7 +225,7 @@ def run_evaluation(run: Run, number: int) -> None:
         measure=f"{name} on {run.recipe.data.eval}, {protocol}",
         state=run.state,
         iterator=run.iterator,
-        description=run.recipe.description,
+        description=run.description,
     )
     if kept:
         place = run.folder / best_checkpoint.FOLDER

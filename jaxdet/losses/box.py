@@ -10,7 +10,13 @@ import jax.numpy as jnp
 from optax import sigmoid_binary_cross_entropy
 
 from jaxdet.boxes.codecs import Codec
-from jaxdet.boxes.iou import paired_ciou, paired_diou, paired_giou, paired_smooth_iou
+from jaxdet.boxes.iou import (
+    paired_ciou,
+    paired_diou,
+    paired_giou,
+    paired_iou,
+    paired_smooth_iou,
+)
 from jaxdet.types import Anchors, Array
 
 BoxLoss = Callable[[Array, Array, Anchors, Codec], Array]
@@ -64,6 +70,11 @@ def iou(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
     There is no gradient for boxes that do not overlap.
     """
     return 1 - paired_smooth_iou(_decoded(outputs, anchors, codec), boxes)
+
+
+def yolox(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:
+    """1 - IoU^2, the IoU without an epsilon (YOLOX's code). No gradient if they do not overlap."""
+    return 1 - jnp.square(paired_iou(_decoded(outputs, anchors, codec), boxes))
 
 
 def giou(outputs: Array, boxes: Array, anchors: Anchors, codec: Codec) -> Array:

@@ -1,4 +1,4 @@
-"""The losses of YOLOv1 to v4: sums over a batch; the count is the number of images.
+"""The losses of YOLOv1 to v4 and YOLOX: sums over a batch; the count is the number of images.
 
 Each takes the raw predictions [B, A, ...], the targets [B, A, ...], the objects [B, N, ...] and the
 anchors [A, ...]. The loss of an object is multiplied by its weight (less than 1 under mixup).
@@ -16,8 +16,10 @@ from jaxdet.boxes import codecs
 from jaxdet.boxes.codecs import Codec
 from jaxdet.boxes.iou import area, paired_iou, to_cxcywh
 from jaxdet.boxes.matching import highest_iou
-from jaxdet.losses.box import BoxLoss
+from jaxdet.boxes.simota import Rule, simota
+from jaxdet.losses.box import BoxLoss, l1
 from jaxdet.losses.classes import ClassLoss
+from jaxdet.losses.scores import class_scores
 from jaxdet.types import Anchors, Array, Losses, Objects, Raw, Targets
 
 
@@ -114,6 +116,47 @@ def yolov3(
         objectness=_of_objectness(raw, targets, objects, anchors, ignore_iou, ignore_score),
         classes=weight * class_loss(raw.logits, _one_hot(targets, raw)),
     )
+
+
+def yolox(
+    raw: Raw,
+    targets: Targets,
+    objects: Objects,
+    anchors: Anchors,
+    *,
+    rule: Rule,
+    box_weight: float,
+    box_loss: BoxLoss,
+    class_loss: ClassLoss,
+) -> Losses:
+    """YOLOX's losses (section 2.1; as in its code), with SimOTA's assignment by `rule`.
+
+    The count is the number of positives in the batch. Objectness: the target is 1 for these and 0
+    for all others. Classes: the target is the IoU of the anchor's box with its object. Boxes:
+    `box_loss` times `box_weight`, and "l1", the absolute error of the codes, which YOLOX adds in
+    its last epochs (`step.late_losses`). `targets` know no predictions, and are not used.
+    """
+    del targets
+    raw = _full(raw)
+    seen = lax.stop_gradient(raw)
+    predicted = codecs.from_cell.decode(seen.boxes, anchors)
+    scores = jax.nn.sigmoid(seen.objectness), class_scores(seen.logits, class_loss)
+    assign = lambda *of_image: simota(*of_image[:-1], anchors, of_image[-1], rule=rule)
+    targets = jax.vmap(assign)(predicted, *scores, objects)
+    weight = jnp.where(targets.positive, targets.weight, 0.0)
+    iou = paired_iou(predicted, targets.boxes)
+    present, absent = (
+        binary_cross_entropy(raw.objectness, jnp.full_like(raw.objectness, target))
+        for target in (1.0, 0.0)
+    )
+    codec, count = codecs.from_cell, targets.positive.sum()
+    parts = {
+        "box": box_weight * weight * box_loss(raw.boxes, targets.boxes, anchors, codec),
+        "objectness": weight * present + jnp.where(targets.positive, 0.0, absent),
+        "class": weight * class_loss(raw.logits, iou[..., None] * _one_hot(targets, raw)),
+        "l1": weight * l1(raw.boxes, targets.boxes, anchors, codec),
+    }
+    return {name: (loss.sum(), count) for name, loss in parts.items()}
 
 
 def _of_objectness(raw, targets, objects, anchors, ignore_iou, ignore_score) -> Array:

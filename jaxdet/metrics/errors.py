@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pycocotools import mask
+from hotcoco import mask
 
 from jaxdet import types
 from jaxdet.metrics import voc

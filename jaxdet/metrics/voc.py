@@ -12,6 +12,7 @@ from jaxdet import types
 from jaxdet.metrics.align import align
 
 MAIN = "mAP11"  # the number that decides which checkpoint is best
+NUMBERS = ("mAP11", "mAP_area")  # those that a recipe can choose instead
 
 
 def evaluate(

@@ -14,6 +14,7 @@ from jaxdet import types
 from jaxdet.metrics import voc
 
 MAIN = "mAP11"  # the number that decides which checkpoint is best
+NUMBERS = voc.NUMBERS
 
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 

@@ -19,12 +19,14 @@ class YOLOFPN(nn.Module):
     result goes through a sixth to the output and, with fewer channels and upsampled by two, to the
     next finer level. `convs` is another number than five, or one for every level, fine to coarse:
     (0, 1) on two maps is YOLOv3-tiny's and YOLOv4-tiny's neck, (5, 5, 0) after the neck `spp`
-    YOLOv3-SPP's. `width` multiplies the channel counts. ValueError unless every map is twice as
-    large as the next, and has its number of convolutions.
+    YOLOv3-SPP's. Without the `last` convolution a level's output is what the next level gets, of
+    128, 256 and 512 channels: the neck of YOLOX-Darknet53. `width` multiplies the channel counts.
+    ValueError unless every map is twice as large as the next, and has its number of convolutions.
     """
 
     width: float = 1.0
     convs: int | tuple[int, ...] = 5
+    last: bool = True
     norm: Norm | None = batch_norm
     activation: Activation = leaky_relu
 
@@ -45,7 +47,9 @@ class YOLOFPN(nn.Module):
                 features, size = (channels, 1) if j % 2 else (2 * channels, 3)
                 x = conv(features, size, name=f"conv{i}_{j}")(x, train=train)
             coarse = x
-            levels.append(conv(2 * channels, 3, name=f"conv{i}_{count + 1}")(x, train=train))
+            if self.last:
+                x = conv(2 * channels, 3, name=f"conv{i}_{count + 1}")(x, train=train)
+            levels.append(x)
         return tuple(reversed(levels))
 
 

@@ -1,11 +1,17 @@
 """Show what a trained detector gets right and where it goes wrong, in one HTML file.
 
     python -m jaxdet.report --workdir=DIR [--output=report.html]
+    python -m jaxdet.report --workdir=runs/quickstart
+    python -m jaxdet.report --compare DIR_A DIR_B [--output=comparison.html]
 
 evaluates the newest checkpoint on the run's evaluation set (`config.data.eval`) and writes a page
 that needs no network access: metrics with their protocol, learning curves, AP by class and by size,
-precision-recall curves, a confusion matrix, error types and their cost (TIDE), calibration, and the
-images with the best and the worst detections. Without --output, the page goes into the workdir.
+precision-recall curves, precision and recall by score threshold, a confusion matrix, error types
+and their cost (TIDE), calibration, and the images with the best and the worst detections. Without
+--output, the page goes into the workdir.
+
+With --compare, two detectors see the evaluation set of the first: the page shows the objects that
+one finds and the other does not, as counts, by class, and in images.
 """
 
 import argparse
@@ -15,7 +21,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from jaxdet import cli
-from jaxdet.report import page
+from jaxdet.report import compare, page
 from jaxdet.report.evidence import gather
 
 
@@ -25,16 +31,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(args: argparse.Namespace) -> None:
-    output = args.output or args.workdir / "report.html"
-    text = page.render(gather(args.workdir, dir=args.dir, root=args.root))
+    where = dict(dir=args.dir, root=args.root)
+    if args.compare:
+        workdirs = [epath.Path(each).expanduser() for each in args.compare]
+        a = gather(workdirs[0], **where)
+        text = compare.render(a, gather(workdirs[1], **where, dataset=a.dataset))
+        output = args.output or epath.Path("comparison.html")
+    else:
+        folder = args.workdir.expanduser()
+        text, output = page.render(gather(folder, **where)), args.output or folder / "report.html"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(text.encode())
     print(f"{output}, {len(text.encode()) / 1e6:.1f} MB")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    folder, file = "folder of a trained detector", "HTML file, default report.html in the workdir"
-    parser.add_argument("--workdir", type=epath.Path, required=True, help=folder)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--workdir", type=epath.Path, help="folder of a trained detector")
+    what.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="folders of two, compared on A's images"
+    )
+    file = "HTML file, default report.html in the workdir, or comparison.html"
     parser.add_argument("--output", type=epath.Path, help=file)
     parser.add_argument("--dir", help="folder of prepared datasets, default config.data.dir")
     parser.add_argument("--root", help="folder of the original dataset, default config.data.root")

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 40  # margins in pixels
+from jaxdet import visualize
+
+_SERIES = 8  # colours --s0 to --s7 of the page
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 10, 40  # margins in pixels
+_SIZE = (480, 260)
 _MAX_POINTS = 300  # per line; more would not be visible
 
 
@@ -46,36 +49,45 @@ def lines(
     x: Axis,
     y: Axis,
     title: str = "",
-    size: tuple[int, int] = (440, 260),
+    size: tuple[int, int] = _SIZE,
     diagonal: bool = False,
+    mark: float | None = None,
+    colours: Sequence[str] = (),
 ) -> str:
-    """A line chart, one line (x, y) per name, with a legend if there are several."""
+    """A line chart, one line (x, y) per name, with a legend if there are several.
+
+    `mark` is an x with a vertical line. `colours` of the lines replace those of the page.
+    """
     frame = _Frame(x, y, size)
     parts = [frame.line("diagonal", [x.low, x.high], [y.low, y.high])] if diagonal else []
-    for index, (name, (xs, ys)) in enumerate(series.items()):
-        colour = COLOURS[index % len(COLOURS)]
+    if mark is not None:
+        parts.append(frame.line("diagonal", [mark, mark], [y.low, y.high]))
+    colours = colours or [f"var(--s{index % _SERIES})" for index in range(len(series))]
+    for colour, (name, (xs, ys)) in zip(colours, series.items(), strict=True):
         parts.append(frame.line("curve", *_thin(xs, ys), colour=colour, name=name))
         if len(xs) == 1:
             parts.append(frame.dot(xs[0], ys[0], name, colour=colour))
-    if len(series) > 1:
-        parts.append(frame.legend(list(series)))
-    return frame.svg(parts, title)
+    legend = dict(zip(series, colours, strict=True)) if len(series) > 1 else {}
+    return frame.figure(parts, title, legend)
 
 
 def scatter(
-    points: Sequence[tuple[str, float, float]],
+    points: Sequence[tuple[str, float, float, str]],
     *,
     x: Axis,
     y: Axis,
     title: str = "",
-    size: tuple[int, int] = (440, 260),
+    size: tuple[int, int] = _SIZE,
 ) -> str:
-    """A scatter plot of (name, x, y): names are tooltips, and labels too for up to 25 points."""
+    """A scatter plot of (name, x, y, colour).
+
+    Names are tooltips, and for up to 25 points also labels, which do not cover one another.
+    """
     frame = _Frame(x, y, size)
-    parts = [frame.dot(at_x, at_y, name) for name, at_x, at_y in points]
+    parts = [frame.dot(at_x, at_y, name, colour=colour) for name, at_x, at_y, colour in points]
     if len(points) <= 25:
-        parts += [frame.name(at_x, at_y, name) for name, at_x, at_y in points]
-    return frame.svg(parts, title)
+        parts += frame.names([point[:3] for point in points])
+    return frame.figure(parts, title, {})
 
 
 class _Frame:
@@ -85,49 +97,55 @@ class _Frame:
         self._x, self._y, self._size = x, y, size
         self._width, self._height = size[0] - _LEFT - _RIGHT, size[1] - _TOP - _BOTTOM
 
-    def svg(self, parts: Sequence[str], title: str) -> str:
+    def figure(self, parts: Sequence[str], title: str, legend: Mapping[str, str]) -> str:
+        """The chart below its title and the names of its lines, each with its colour."""
         (width, height), name = self._size, html.escape(title)
+        names = "".join(
+            f'<span style="--c:{colour}">{html.escape(text)}</span>'
+            for text, colour in legend.items()
+        )
         return "\n".join(
             [
-                f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" role="img" '
-                f'aria-label="{name}">',
-                f'<text class="title" x="{_LEFT}" y="16">{name}</text>',
+                f'<figure class="chart"><figcaption><b>{name}</b>{names}</figcaption>'
+                f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{name}">',
                 *self._grid(),
                 *parts,
-                "</svg>",
+                "</svg></figure>",
             ]
         )
 
-    def line(self, kind, xs, ys, *, colour: str = "#94a3b8", name: str = "") -> str:
+    def line(self, kind, xs, ys, *, colour: str = "var(--faint)", name: str = "") -> str:
         points = " ".join(self._at(*point) for point in zip(xs, ys, strict=True))
         return (
             f'<polyline class="{kind}" stroke="{colour}" points="{points}">'
             f"<title>{html.escape(name)}</title></polyline>"
         )
 
-    def dot(self, x: float, y: float, name: str, *, colour: str = COLOURS[0]) -> str:
+    def dot(self, x: float, y: float, name: str, *, colour: str) -> str:
         left, top = self._at(x, y).split(",")
         hint = html.escape(f"{name}: {x:.4g}, {y:.4g}")
         return (
             f'<circle cx="{left}" cy="{top}" r="3.5" fill="{colour}"><title>{hint}</title></circle>'
         )
 
-    def name(self, x: float, y: float, name: str) -> str:
-        left, top = (float(place) for place in self._at(x, y).split(","))
-        near_right = left > _LEFT + 0.7 * self._width  # on the right, the name would be cut off
-        anchor, by = ("end", -6) if near_right else ("start", 6)
-        return _text("name", left + by, top - 4, name, anchor)
-
-    def legend(self, names: Sequence[str]) -> str:
-        """The names, right-aligned on the line of the title."""
-        spans = (
-            f'<tspan fill="{COLOURS[index % len(COLOURS)]}" dx="10">{html.escape(name)}</tspan>'
-            for index, name in enumerate(names)
+    def names(self, points: Sequence[tuple[str, float, float]]) -> list[str]:
+        """The names of points, beside them and clear of one another."""
+        at = np.array([self._at(x, y).split(",") for _, x, y in points], float).reshape(-1, 2)
+        texts = [name for name, _, _ in points]
+        around = np.concatenate([at - 4, at + 4], axis=1)
+        places = visualize.place_labels(
+            around,
+            texts,
+            self._size,
+            text_height=11,
+            avoid=np.concatenate([at - 3, at + 3], axis=1),
         )
-        return (
-            f'<text class="legend" x="{_LEFT + self._width}" y="16" text-anchor="end">'
-            f"{''.join(spans)}</text>"
-        )
+        shown = ~np.isnan(places).any(axis=1)
+        return [
+            _text("name", (x1 + x2) / 2, y2 - 3, text, "middle")
+            for text, (x1, _, x2, y2), is_shown in zip(texts, places, shown, strict=True)
+            if is_shown
+        ]
 
     def _grid(self) -> list[str]:
         bottom, right = _TOP + self._height, _LEFT + self._width

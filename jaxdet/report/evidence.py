@@ -1,6 +1,7 @@
 """The data behind a report: detections on the evaluation set, matched with the ground truth."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +33,33 @@ class Evidence:
     curves: Curves
 
 
-def gather(workdir: Path, *, dir: str | None, root: str | None) -> Evidence:
+def gather(
+    workdir: Path, *, dir: str | None, root: str | None, dataset: data.Dataset | None = None
+) -> Evidence:
     """Evaluates the newest checkpoint in `workdir` on the evaluation set of its config.
 
-    `dir` and `root` replace the dataset folders of the config. ValueError if there is no
-    checkpoint, or if the dataset's classes are not the detector's.
+    `dir` and `root` replace the dataset folders of the config, `dataset` its whole evaluation set.
+    ValueError if there is no checkpoint, or if the dataset's classes are not the detector's.
     """
     model = inference.load(workdir)
     recipe = model.recipe
     names = dataclasses.replace(
         recipe.data, dir=dir or recipe.data.dir, root=root or recipe.data.root
     )
-    dataset = data.open(names.eval, **names.place)
+    if dataset is None:
+        dataset = data.open(names.eval, **names.place)
     if dataset.classes != model.classes:
+        pairs = itertools.zip_longest(model.classes, dataset.classes)
+        theirs, ours = next(pair for pair in pairs if pair[0] != pair[1])
         raise ValueError(
-            f"{workdir} was trained on the classes {model.classes}, "
-            f"{names.eval} has {dataset.classes}"
+            f"{workdir} was trained on {len(model.classes)} classes, the evaluation set "
+            f"({'+'.join(part.name for part in dataset.parts)}) has {len(dataset.classes)}; the "
+            f"first that differ are {theirs!r} and {ours!r}"
         )
     detections = _detect(model, dataset)
     metric = recipe.evaluation.metric
     result = metric.evaluate(detections, dataset.annotations(), dataset.classes)
+    recipe = dataclasses.replace(recipe, data=names)
     details = dict(workdir=workdir, recipe=recipe, step=model.step, result=result)
     return classify(detections, dataset, **details)
 

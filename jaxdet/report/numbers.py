@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,21 +26,31 @@ def ranked(images: Sequence[Image]) -> tuple[np.ndarray, np.ndarray]:
     return scores[order], correct[order]
 
 
+def over_threshold(images: Sequence[Image]) -> dict[str, np.ndarray]:
+    """`precision`, `recall` and `f1` when a threshold keeps the detections of at least `score`.
+
+    One entry for each score that occurs, the highest first; empty without detections.
+    """
+    scores, correct = ranked(images)
+    last = np.flatnonzero(np.diff(scores, append=-np.inf))  # equal scores are kept together
+    objects = sum(int((~truth.difficult).sum()) for _, truth, _ in images)
+    hits, kept = np.cumsum(correct)[last], last + 1
+    return {
+        "score": scores[last],
+        "precision": hits / kept,
+        "recall": hits / max(objects, 1),
+        "f1": 2 * hits / (kept + objects),
+        "detections": kept,
+    }
+
+
 def best_threshold(images: Sequence[Image]) -> dict[str, float]:
     """The score with the best F1 over all detections, and precision, recall and F1 there."""
-    scores, correct = ranked(images)
-    objects = sum(int((~truth.difficult).sum()) for _, truth, _ in images)
-    if not len(scores):
-        return {"score": 0.0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
-    hits, kept = np.cumsum(correct), np.arange(1, len(correct) + 1)
-    f1 = 2 * hits / (kept + objects)
-    best = int(f1.argmax())
-    return {
-        "score": float(scores[best]),
-        "precision": float(hits[best] / kept[best]),
-        "recall": float(hits[best] / objects),
-        "f1": float(f1[best]),
-    }
+    curves = over_threshold(images)
+    if not len(curves["score"]):
+        return dict.fromkeys(("score", "precision", "recall", "f1"), 0.0)
+    best = int(curves["f1"].argmax())
+    return {name: float(curves[name][best]) for name in ("score", "precision", "recall", "f1")}
 
 
 def above(image: Image, score: float) -> Image:
@@ -138,11 +149,24 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if len(values) else np.nan
 
 
-def correlation(x: np.ndarray, y: np.ndarray) -> float | None:
-    """Pearson's r of x [k] and y [k]; None for fewer than three points, or if one is constant."""
+def correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
+    """Pearson's r of x [k] and y [k], and its two-sided p-value by a permutation test.
+
+    The p-value is the share of permutations of y that correlate at least as strongly: of all for
+    up to 8 points, else of 20,000 drawn with a fixed seed, where the observed order counts as one
+    more. None for fewer than three points, or if x or y is constant.
+    """
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    return float(np.corrcoef(x, y)[0, 1])
+    x, y = ((v - v.mean()) / np.linalg.norm(v - v.mean()) for v in (x, y))
+    r = float(x @ y)
+    if len(x) <= 8:
+        orders, extra = np.array(list(itertools.permutations(range(len(x))))), 0
+    else:
+        orders = np.tile(np.arange(len(x)), (20_000, 1))
+        orders, extra = np.random.default_rng(0).permuted(orders, axis=1), 1
+    stronger = np.abs(y[orders] @ x) >= abs(r) - 1e-9
+    return r, float((stronger.sum() + extra) / (len(orders) + extra))
 
 
 def image_f1(image: Image) -> float:

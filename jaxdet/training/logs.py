@@ -1,21 +1,16 @@
-"""Logs the metrics and images of a run to `metrics.jsonl` and TensorBoard, in the workdir."""
+"""Logs the metrics of a run to `metrics.jsonl` in the workdir, and to its trackers."""
 
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 
-from jaxdet.training import workdir
+from jaxdet.training import trackers, workdir
 
 METRICS = "metrics.jsonl"
-TENSORBOARD = "tensorboard"
+TENSORBOARD = trackers.TENSORBOARD
 
 
 class Lines:
@@ -58,55 +53,54 @@ class Lines:
 class Log:
     """Writes the logs of a workdir; first removes what a resumed run will write again.
 
-    TensorBoard's files cannot be truncated; instead, a later file that marks a restart at a step
-    makes TensorBoard discard everything from there on. Events are written immediately, not by
-    SummaryWriter's thread, which loses pending events when the program is killed and hangs when the
-    disk is full. Without `write` records are only kept in memory: of many processes one writes.
+    `names` are the `trackers` that get everything too, with the recipe. Without `write` records are
+    only kept in memory: of many processes one writes.
     """
 
-    def __init__(self, folder: epath.Path, *, resumed_at: int, write: bool = True):
+    def __init__(
+        self,
+        folder: epath.Path,
+        *,
+        resumed_at: int,
+        write: bool = True,
+        names: Sequence[str] = trackers.DEFAULT,
+        config: Mapping[str, Any] | None = None,
+    ):
         self._lines = Lines(folder / METRICS, until=resumed_at, write=write)
-        self._flushes = workdir.is_local(folder)
-        self._events: EventsWriter | None = None
-        if not write:
-            return
-        (folder / TENSORBOARD).mkdir(parents=True, exist_ok=True)
-        self._events = EventsWriter(str(folder / TENSORBOARD / "events"))
-        self._add(resumed_at + 1, session_log=SessionLog(status=SessionLog.START))
+        self._trackers = [
+            trackers.TRACKERS[name](folder, config or {}, resumed_at=resumed_at)
+            for name in (names if write else ())
+        ]
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl, in order."""
+        return self._lines.records
 
     def has(self, step: int, kind: str) -> bool:
         """Whether there is a record of this kind for `step`."""
-        return any(r["step"] == step and r["kind"] == kind for r in self._lines.records)
+        return any(r["step"] == step and r["kind"] == kind for r in self.records)
 
     def scalars(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """Writes a line of metrics.jsonl, and a TensorBoard scalar under `kind/` for each value."""
+        """Writes a line of metrics.jsonl, and passes the values to the trackers."""
         values = {name: float(value) for name, value in values.items()}
-        tagged = [Summary.Value(tag=f"{kind}/{n}", simple_value=v) for n, v in values.items()]
-        self._add(step, summary=Summary(value=tagged))
+        for tracker in self._trackers:
+            tracker.scalars(step, kind, values)
         if kind == "eval":  # once its line is written, a resumed run does not evaluate again
             self.flush()
         self._lines.append({"step": step, "kind": kind, **values})
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes an image, uint8 RGB [H, W, 3], to TensorBoard."""
-        self._add(step, summary=summary.image(name, image, dataformats="HWC"))
+        """Passes an image, uint8 RGB [H, W, 3], to the trackers."""
+        for tracker in self._trackers:
+            tracker.image(step, name, image)
 
     def flush(self) -> None:
-        """Sends pending events to an object store; called before a checkpoint or an eval line.
-
-        It accepts a TensorBoard file only whole, with all its images: too much for every line.
-        """
-        if self._events:
-            self._events.flush()
+        """Makes what was logged safe; called before a checkpoint or an eval line."""
+        for tracker in self._trackers:
+            tracker.flush()
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        if self._events:
-            self._events.close()
-
-    def _add(self, step: int, **content: Any) -> None:
-        if not self._events:
-            return
-        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
-        if self._flushes:
-            self._events.flush()
+        for tracker in self._trackers:
+            tracker.close()

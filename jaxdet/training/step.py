@@ -27,6 +27,9 @@ def train_step(
     frozen: Sequence[str] = (),
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    ema_ramp: int = 0,
+    late_losses: Sequence[str] = (),
+    late_from: int = 0,
     norm_groups: int = 1,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The step as a function (state, batch) -> (state, scalars).
@@ -38,15 +41,19 @@ def train_step(
       accumulate: micro-batches per update; their gradients add up to that of the whole batch
         (BatchNorm sees one micro-batch at a time).
       ema_decay: decay of the moving average in `state.ema`; 0 for none.
+      ema_ramp: the decay of update n is (1 - exp(-n / ema_ramp)) times that; 0 for all of it.
+      late_losses: names of losses that count only from step `late_from` on, counted from 1; before,
+        they are 0.
       norm_groups: equal parts of the batch that BatchNorm normalises separately.
     """
 
-    def losses_of(params, batch_stats, key, pixels, objects, inside):
-        variables = {"params": params, "batch_stats": batch_stats}
-        with freezing.freeze_statistics(frozen), parallel.norm_in_groups(norm_groups):
-            return detector.loss(variables, pixels, objects, key=key, inside=inside)
-
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        def losses_of(params, batch_stats, key, pixels, objects, inside):
+            variables = {"params": params, "batch_stats": batch_stats}
+            with freezing.freeze_statistics(frozen), parallel.norm_in_groups(norm_groups):
+                losses, stats = detector.loss(variables, pixels, objects, key=key, inside=inside)
+            return _without(losses, late_losses, unless=state.step + 1 >= late_from), stats
+
         view_key, loss_key = step_keys(seed, state.step)
         whole = (loss_key, *view(view_key, batch))
         params, batch_stats = state.variables["params"], state.variables["batch_stats"]
@@ -60,7 +67,8 @@ def train_step(
         variables = {"params": optax.apply_updates(params, updates), "batch_stats": batch_stats}
         ema = state.ema
         if ema is not None:
-            ema = jax.tree.map(lambda e, v: e + (1 - ema_decay) * (v - e), ema, variables)
+            decay = ema_decay * (1 - jnp.exp(-(state.step + 1) / ema_ramp) if ema_ramp else 1)
+            ema = jax.tree.map(lambda e, v: e + (1 - decay) * (v - e), ema, variables)
         scalars["gradient_norm"] = optax.tree.norm(gradients)
         return TrainState(state.step + 1, variables, optimiser, ema), scalars
 
@@ -82,6 +90,9 @@ def programs(
     seed: int,
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    ema_ramp: int = 0,
+    late_losses: tuple[str, ...] = (),
+    late_from: int = 0,
     synchronised: bool = True,
     frozen: tuple[str, ...] = (),
     unfreeze_at: int = 0,
@@ -100,8 +111,9 @@ def programs(
     """
     if resize_every < 1:
         raise ValueError(f"step.resize_every is {resize_every}, expected at least 1")
-    groups = 1 if synchronised else mesh.size
-    options = dict(seed=seed, accumulate=accumulate, ema_decay=ema_decay, norm_groups=groups)
+    options = dict(seed=seed, accumulate=accumulate, ema_decay=ema_decay, ema_ramp=ema_ramp)
+    options.update(late_losses=late_losses, late_from=late_from)
+    options["norm_groups"] = 1 if synchronised else mesh.size
 
     @functools.cache
     def compiled(view: View, frozen: tuple[str, ...]) -> Callable:
@@ -124,6 +136,21 @@ def size_at(number: int, sizes: tuple[int, ...], *, every: int, seed: int) -> in
     """
     block = (number - 1) // every
     return int(np.random.default_rng([seed, block]).choice(sizes)) if sizes else None
+
+
+def _without(losses: Losses, late: Sequence[str], *, unless: jax.Array) -> Losses:
+    """The losses, with zeros for those that are `late`, `unless` these count already.
+
+    ValueError if there is no loss of such a name.
+    """
+    unknown = [name for name in late if name not in losses]
+    if unknown:
+        raise ValueError(
+            f"config.step.late_losses: there is no loss {unknown[0]!r}; this detector has "
+            f"{', '.join(losses)}"
+        )
+    at = lambda name, total: jnp.where(unless, total, 0) if name in late else total
+    return {name: (at(name, total), count) for name, (total, count) in losses.items()}
 
 
 def divide(losses: Losses, counts: dict[str, jax.Array]) -> dict[str, jax.Array]:

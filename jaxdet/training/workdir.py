@@ -13,12 +13,13 @@ from typing import IO, Any
 
 from etils import epath
 
-from jaxdet.training import old_recipes
+from jaxdet.training import old_recipes, schedules
 
 CONFIG, LOCK = "config.json", "lock"
 
 # What may change when a run is resumed: where files are, and what is reported when.
-FREE = ("purpose", "data.dir", "data.root", "data.eval", "evaluation", "every", "schedule.steps")
+FREE = ("purpose", "log", "data.dir", "data.root", "data.eval", "evaluation", "every")
+FREE += ("schedule.steps", "schedule.epochs")
 
 
 def is_local(path: epath.Path) -> bool:
@@ -84,14 +85,23 @@ def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         old = path.read_text() if path.exists() else None
     if old is not None:
-        changed = differences(old_recipes.translated(json.loads(old)), config)
-        refused = [line for key, line in changed.items() if not _is_free(key)]
+        before = old_recipes.translated(json.loads(old))
+        changed = differences(before, config)
+        same = changed.keys() - differences(_in_steps(before), _in_steps(config)).keys()
+        refused = [line for key, line in changed.items() if not _is_free(key) and key not in same]
         if refused:
             raise ValueError(
                 f"{workdir} was created with another config; use another --workdir, or undo: "
                 + "; ".join(refused)
             )
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _in_steps(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose schedule has no shares: 0.5 of 1,000 steps is the same as 500."""
+    if "schedule" not in config:
+        return dict(config)
+    return {**config, "schedule": schedules.all_in_steps(config["schedule"])}
 
 
 def stored_config(workdir: epath.Path) -> dict[str, Any]:

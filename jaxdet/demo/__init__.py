@@ -1,0 +1,1 @@
+"""A web page to try a detector on: `python -m jaxdet.demo --workdir=DIR`."""
