@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxdet.types import Array, Detector, Shape, Variables
-from jaxdet.version import __version__
 
 INPUT = "images"
 DETECTIONS = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")

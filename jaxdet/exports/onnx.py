@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxdet import backend
 from jaxdet.exports import contract, onnx_tidy
@@ -22,7 +21,9 @@ from jaxdet.exports.onnx_nms import append_nms
 OPSET = 17
 
 
-def write(subject: contract.Subject, file: Path, *, batch: int | None, nms: str, dtype: str) -> None:
+def write(
+    subject: contract.Subject, file: Path, *, batch: int | None, nms: str, dtype: str
+) -> None:
     """Writes a detector; `batch` None is any number of images."""
     import onnx
 
@@ -56,11 +57,11 @@ def _network(subject: contract.Subject, batch: int | None) -> Any:
     def run(images: jax.Array) -> tuple[jax.Array, ...]:
         return contract.candidates(subject.detector, subject.variables, images)
 
-    shape = jax.ShapeDtypeStruct(("B" if batch is None else batch, *subject.shape, 3), jnp.float32)
+    shape = ("B" if batch is None else batch, *subject.shape, 3)
     with backend.lowering_for("portable"), _quiet():
         return jax2onnx.to_onnx(
             run,
-            inputs=[(*shape.shape,)],
+            inputs=[shape],
             opset=OPSET,
             input_names=[contract.INPUT],
             output_names=list(contract.CANDIDATES),

@@ -44,7 +44,7 @@ def leaky(graph: Any) -> None:
 
 
 def pool_maps(graph: Any) -> None:
-    """Makes each maximum over windows [1, k, k, 1] of a map, which runtimes refuse, one over [k, k].
+    """Makes each maximum over windows [1, k, k, 1], which runtimes refuse, one over [k, k].
 
     jax2onnx writes Unsqueeze, Unsqueeze, MaxPool, Squeeze.
     """

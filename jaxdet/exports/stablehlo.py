@@ -1,9 +1,9 @@
-"""StableHLO: the compiled program's source for CPU, GPU and TPU, from a machine without any.
+"""StableHLO: a program each for CPU, GPU and TPU, from a machine that needs none of them.
 
 A file is a zip with the weights, once, a program for each kind of device, in that device's forms,
-and `about.json`. It needs JAX to run, but neither the recipe nor the network's code. On a CPU, where
-the forms of convolutions depend on the number of images, a program for any number takes one image
-after the other.
+and `about.json`. It needs JAX to run, but neither the recipe nor the network's code. On a CPU,
+where the forms of convolutions depend on the number of images, a program for any number takes one
+image after the other.
 """
 
 import functools
@@ -26,7 +26,9 @@ PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}  # JAX's name -> `backen
 ABOUT, WEIGHTS = "about.json", "weights.npz"
 
 
-def write(subject: contract.Subject, file: Path, *, batch: int | None, nms: str, dtype: str) -> None:
+def write(
+    subject: contract.Subject, file: Path, *, batch: int | None, nms: str, dtype: str
+) -> None:
     """Writes a detector; `batch` None is any number of images."""
     leaves, tree = jax.tree.flatten(subject.variables)
     program, _ = contract.programs(nms)
@@ -74,7 +76,7 @@ def read(file: Path, platform: str) -> tuple[jax_export.Exported, list[np.ndarra
 
 def runner(file: Path) -> tuple[Any, Mapping[str, Any]]:
     """A compiled function from images to what the file returns, and what it knows about itself."""
-    platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+    (platform,) = [name for name, kind in PLATFORMS.items() if kind == backend.target()]
     program, leaves, about = read(file, platform)
     leaves = jax.device_put(leaves)
     return lambda images: jax.jit(program.call)(leaves, images), about

@@ -14,6 +14,7 @@ from jaxdet.engine import evaluate
 from jaxdet.engine.inference import Pretrained
 from jaxdet.exports import contract, stablehlo
 from jaxdet.types import Shape
+from jaxdet.version import __version__
 
 FORMATS = ("stablehlo", "onnx")
 _NEEDS = {"stablehlo": ("flatbuffers",), "onnx": ("jax2onnx", "onnx", "onnxsim", "onnxruntime")}
@@ -65,13 +66,17 @@ def export(
     return file
 
 
+def input_shape(pretrained: Pretrained, size: int | Shape | None) -> Shape:
+    """Height and width of the input: the recipe's, or `size`, a side or both."""
+    side = pretrained.detector.size if size is None else size
+    return (side, side) if isinstance(side, int) else side
+
+
 def subject(
     pretrained: Pretrained, size: int | Shape | None, *, nms: str, dtype: str
 ) -> contract.Subject:
     """What is exported; ValueError for a size that the network cannot take."""
-    recipe = pretrained.recipe
-    side = recipe.detector.size if size is None else size
-    shape = (side, side) if isinstance(side, int) else side
+    recipe, shape = pretrained.recipe, input_shape(pretrained, size)
     pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
     jax.eval_shape(recipe.detector.forward, pretrained.variables, pixels)
     evaluation = recipe.evaluation
@@ -91,7 +96,7 @@ def _about(pretrained: Pretrained, shape: Shape, *, nms: str, dtype: str) -> dic
     (family,) = build.names_of(recipe.config["model"]["detector"])
     (fit,) = build.names_of(recipe.config["model"]["fit"])
     return {
-        "jaxdet": contract.__version__,
+        "jaxdet": __version__,
         "purpose": recipe.purpose,
         "family": family,
         "step": pretrained.step,
