@@ -74,7 +74,7 @@ def compare(
         raise ValueError(f"--check={folder} has no image")
     detector, total = pretrained.detector, Difference()
     live = jax.jit(partial(contract.detections, detector))
-    place = jax.jit(partial(_placed, fit=detector.fit, fill=detector.fill, output=shape))
+    place = jax.jit(partial(_placed, fit=detector.fit, fill=detector.fill, output=min(shape)))
     for pixels in _batches(images, place, shape, batch_size, dtype):
         ours = jax.device_get(live(pretrained.variables, pixels))
         theirs = run(pixels)
@@ -93,13 +93,12 @@ def _batches(
     images: list[Path], place: Callable, shape: Shape, batch_size: int, dtype: str
 ) -> Iterator[np.ndarray]:
     """Inputs of the network; the last batch is filled up with copies of its last image."""
-    side = max(shape)
+    canvas = (2 * shape[0], 2 * shape[1])
     for start in tqdm(range(0, len(images), batch_size), unit="batch", desc="checking"):
         batch = []
         for path in images[start : start + batch_size]:
-            canvas = np.zeros((side, side, 3), np.uint8)
-            canvas[:], *size = data.to_canvas(data.read_image(path), (side, side))
-            batch.append(np.asarray(place(canvas, jnp.array(size).ravel())))
+            image, *size = data.to_canvas(data.read_image(path), canvas)
+            batch.append(np.asarray(place(image, np.array(size, np.int32).ravel())))
         batch += [batch[-1]] * (batch_size - len(batch))
         pixels = np.stack(batch)
         yield pixels.round().astype(np.uint8) if dtype == "uint8" else pixels

@@ -61,7 +61,8 @@ def programs(nms: str) -> tuple[Callable[..., tuple[jax.Array, ...]], tuple[str,
 
 def _to_pixels(boxes: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     height, width = shape[1:3]
-    return boxes * jnp.array([width, height, width, height], jnp.float32)
+    sides = jnp.array([width, height, width, height], jnp.float32)
+    return boxes * sides.reshape((1,) * (boxes.ndim - 1) + (4,))
 
 
 def check_nms(name: str, known: tuple[str, ...], format: str) -> None:

@@ -51,28 +51,42 @@ def pool_maps(graph: Any) -> None:
     import onnx
 
     maker = {name: node for node in graph.node for name in node.output}
-    for pool in [node for node in graph.node if node.op_type == "MaxPool"]:
-        settings = {each.name: each for each in pool.attribute}
-        if len(settings["kernel_shape"].ints) != 4:
+    pools = {node.output[0]: node for node in graph.node if _pools_four_axes(node)}
+    turned, nodes = {}, []  # a list of its own, as inserting would move the graph's nodes
+    for node in graph.node:
+        if node.op_type == "Squeeze" and node.input[0] in pools:
+            back = dict(inputs=[node.input[0]], outputs=[node.output[0]], perm=[0, 2, 3, 1])
+            nodes.append(onnx.helper.make_node("Transpose", **back))
             continue
-        first = maker[pool.input[0]]
-        while maker[first.input[0]].op_type == "Unsqueeze":
-            first = maker[first.input[0]]
-        (last,) = _users(graph, pool.output[0])
-        assert first.op_type == "Unsqueeze" and last.op_type == "Squeeze", "another form of pooling"
-        x, y = first.input[0], last.output[0]
-        turn = onnx.helper.make_node("Transpose", [x], [f"{y}_turned"], perm=[0, 3, 1, 2])
-        back = onnx.helper.make_node("Transpose", [pool.output[0]], [y], perm=[0, 2, 3, 1])
-        pool.input[0] = turn.output[0]
-        for name in ("kernel_shape", "strides"):
-            settings[name].ints[:] = settings[name].ints[1:3]
-        if "pads" in settings:
-            pads = settings["pads"].ints
-            pads[:] = [*pads[1:3], *pads[5:7]]
-        at = list(graph.node).index(pool)
-        graph.node.insert(at + 1, back)
-        graph.node.insert(at, turn)
-        graph.node.remove(last)
+        if node.op_type == "MaxPool" and node.output[0] in pools:
+            if node.input[0] not in pools:  # else it has channels first already
+                before = maker[node.input[0]]
+                while before.op_type == "Unsqueeze":
+                    x, before = before.input[0], maker[before.input[0]]
+                if x not in turned:
+                    turned[x] = f"{x}_channels_first"
+                    turn = dict(inputs=[x], outputs=[turned[x]], perm=[0, 3, 1, 2])
+                    nodes.append(onnx.helper.make_node("Transpose", **turn))
+                node.input[0] = turned[x]
+            _pool_two_axes(node)
+        nodes.append(node)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _pools_four_axes(node: Any) -> bool:
+    sides = [each.ints for each in node.attribute if each.name == "kernel_shape"]
+    return node.op_type == "MaxPool" and len(sides[0]) == 4
+
+
+def _pool_two_axes(node: Any) -> None:
+    """Leaves the rows and columns of the settings [B, H, W, C] of a pool."""
+    for each in node.attribute:
+        if each.name in ("kernel_shape", "strides"):
+            each.ints[:] = each.ints[1:3]
+        elif each.name == "pads":
+            each.ints[:] = [*each.ints[1:3], *each.ints[5:7]]
 
 
 def _users(graph: Any, name: str) -> list[Any]:
