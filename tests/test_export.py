@@ -30,7 +30,7 @@ def pretrained(name="quickstart", *, spread=5, score_threshold=0.01):
     recipe = build.recipe(config, CLASSES)
     variables = recipe.detector.init(jax.random.key(0))
     params = dict(variables["params"])
-    params["head"] = jax.tree.map(lambda x: spread * x, params["head"])
+    params["head"] = jax.tree.map(lambda x: spread * x if x.ndim > 1 else x, params["head"])
     return Pretrained(recipe, {**variables, "params": params}, step=3)
 
 
@@ -127,18 +127,17 @@ def onnx_session(detector, file, **options):
 )
 def test_onnx_finds_every_detection(tmp_path, name):
     """Any number of images; the numbers of detections, boxes, scores and classes."""
-    spread = 5 if name == "quickstart" else 1  # its scores are all alike at first
+    spread = {"quickstart": 5, "quickstart_yolox": 4}.get(name, 1)  # scores are alike at first
     detector = pretrained(name, spread=spread, score_threshold=0.0)
     session = onnx_session(detector, tmp_path / "x.onnx")
     for count in 1, 3:
         given = images(detector, count)
         found = session.run(None, {"images": given})
         ours = live(detector, given)
-        total = check.Difference()
-        for one, other in zip(check._each(ours), check._each(found), strict=True):
-            check._add(total, one, other)
-        assert total.live > 0 and total.equal, total
-        assert [x.dtype for x in found] == [x.dtype for x in ours]
+        assert ours[0].min() > 0
+        for one, other, exact in zip(found, ours, (0, 1e-2, 1e-5, 0), strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_allclose(one, other, atol=exact, rtol=exact)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == list(CLASSES) and about["fit"] in (
         "stretch",

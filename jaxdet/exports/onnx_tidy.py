@@ -73,6 +73,7 @@ def pool_maps(graph: Any) -> None:
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(nodes)
+    del graph.value_info[:]  # of shapes with the axes that pooling had
 
 
 def _pools_four_axes(node: Any) -> bool:
