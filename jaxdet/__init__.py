@@ -1,14 +1,16 @@
 """jaxdet: SSD and YOLO detectors, and their training, in JAX and Flax."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxdet.version import __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jaxdet.engine.inference import Pretrained
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "export", "load"]
 
 
 def load(workdir: str | os.PathLike[str]) -> "Pretrained":
@@ -19,3 +21,15 @@ def load(workdir: str | os.PathLike[str]) -> "Pretrained":
     from jaxdet.engine import inference
 
     return inference.load(workdir)
+
+
+def export(
+    detector: "Pretrained", file: str | os.PathLike[str], *, format: str, **options: Any
+) -> "Path":
+    """Writes a detector that `load` returned to a file that runs without jaxdet.
+
+    `format` is "stablehlo" or "onnx"; see `exports.write.export` and docs/export.md.
+    """
+    from jaxdet.exports import write
+
+    return write.export(detector, file, format=format, **options)

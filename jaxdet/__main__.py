@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": ("doctor", "Check a recipe before training: data, memory, time, disk."),
     "demo": ("demo", "Try a detector on your own images in a local web page."),
     "anchors": ("anchors", "Find dimension priors for a recipe from its boxes."),
+    "export": ("export", "Write a detector to a file that runs without jaxdet."),
     "convert": ("convert", "Convert weights that were trained elsewhere."),
 }
 

@@ -45,8 +45,8 @@ class FastRCNNHead(nn.Module):
         )
         logits = linear(self.num_classes + 1, 0.01, "logits")(x)
         boxes = linear(4 * self.num_classes, 0.001, "boxes")(x)
-        boxes = boxes.reshape(len(x), 4, self.num_classes).swapaxes(1, 2)
-        return boxes, logits.reshape(len(x), -1)
+        boxes = boxes.reshape(x.shape[0], 4, self.num_classes).swapaxes(1, 2)
+        return boxes, logits.reshape(x.shape[0], -1)
 
 
 fast_rcnn = FastRCNNHead

@@ -74,7 +74,7 @@ def same_count(maps: tuple[jax.Array, ...], num_anchors: tuple[int, ...]) -> int
 
 def flatten_levels(maps: list[jax.Array], fields: int) -> jax.Array:
     """Maps [B, H, W, anchors x fields] as one [B, A, fields]."""
-    return jnp.concatenate([x.reshape(len(x), -1, fields) for x in maps], axis=1)
+    return jnp.concatenate([x.reshape(x.shape[0], -1, fields) for x in maps], axis=1)
 
 
 def class_bias(probability: float, num_classes: int, *, before: int) -> Initializer:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdet import backend
 from jaxdet.layers.precision import full
 
 
@@ -24,7 +25,10 @@ def relu(x: jax.Array) -> jax.Array:
 
 def relu6(x: jax.Array) -> jax.Array:
     """x between 0 and 6; the gradient at both ends is zero, as in PyTorch."""
-    return jax.lax.clamp(jnp.zeros((), x.dtype), x, jnp.full((), 6, x.dtype))
+    low, high = jnp.zeros((), x.dtype), jnp.full((), 6, x.dtype)
+    if backend.target() == "portable":  # jax2onnx cannot clamp in a batch of any size
+        return jax.lax.min(jax.lax.max(x, low), high)
+    return jax.lax.clamp(low, x, high)
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:

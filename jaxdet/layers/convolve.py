@@ -37,7 +37,7 @@ def conv(
     size = kernel.shape[:2]
     if size == x.shape[1:3] and size != (1, 1) and padding == 0 and dilation == 1:
         # A fully connected layer: all of x is one product of matrices.
-        return (x.reshape(len(x), -1) @ kernel.reshape(-1, kernel.shape[3]))[:, None, None]
+        return (x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[3]))[:, None, None]
     if backend.target() != "cpu":
         return conv_lax(x, kernel, stride, padding, dilation)
     if size == (1, 1) and stride == 1 and padding == 0:

@@ -46,7 +46,7 @@ class Bins(NamedTuple):
 
 def table(maps: Sequence[jax.Array]) -> jax.Array:
     """All cells of the maps, [B, sum H W, C]."""
-    return jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in maps], 1)
+    return jnp.concatenate([x.reshape(x.shape[0], -1, x.shape[-1]) for x in maps], 1)
 
 
 def places(maps: Sequence[jax.Array], level: jax.Array) -> Places:

@@ -129,9 +129,9 @@ def _views(x, count, tiles, padding, dilation):
     below = rows * dilation - padding - x.shape[1]  # negative if the last tiles need less
     edges = ((0, 0, 0), (padding, below, 0), (padding, padding, 0), (0, 0, 0))
     x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    x = x.reshape(len(x), rows, dilation, *x.shape[2:])
+    x = x.reshape(x.shape[0], rows, dilation, *x.shape[2:])
     views = [x[:, i : i + 4 * tiles - 3 : 4] for i in range(count)]
-    return [view.reshape(len(x), -1, *x.shape[3:]) for view in views]
+    return [view.reshape(x.shape[0], -1, *x.shape[3:]) for view in views]
 
 
 def _combine(weights, terms):

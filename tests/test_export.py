@@ -1,0 +1,215 @@
+"""Exported files give what the live detector gives, run without it, and refuse what they cannot."""
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+import thin_recipe
+from conftest import ROOT
+from PIL import Image
+
+import jaxdet
+from jaxdet import build
+from jaxdet.engine.inference import Pretrained
+from jaxdet.exports import check, contract, stablehlo, write
+
+pytest.importorskip("flatbuffers")
+CLASSES = ("cat", "dog", "bird")
+PACKAGES = ("jax2onnx", "onnxsim", "onnxruntime")
+
+
+def pretrained(name="quickstart", *, spread=5, score_threshold=0.01):
+    """A small detector with random weights, whose scores differ by `spread` times as usual."""
+    config = thin_recipe.get_config(name)
+    config.evaluation.update(score_threshold=score_threshold, max_kept=20)
+    recipe = build.recipe(config, CLASSES)
+    variables = recipe.detector.init(jax.random.key(0))
+    params = dict(variables["params"])
+    params["head"] = jax.tree.map(lambda x: spread * x if x.ndim > 1 else x, params["head"])
+    return Pretrained(recipe, {**variables, "params": params}, step=3)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return pretrained()
+
+
+def images(detector, count, dtype="uint8"):
+    shape = (count, *write.input_shape(detector, None), 3)
+    return np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+
+
+def live(detector, given):
+    run = jax.jit(lambda variables, x: contract.detections(detector.detector, variables, x))
+    return jax.device_get(run(detector.variables, given))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_stablehlo_gives_the_bits_of_the_live_detector(detector, tmp_path, dtype):
+    for batch in 2, None:
+        file = jaxdet.export(
+            detector, tmp_path / "x.jaxdet", format="stablehlo", batch=batch, dtype=dtype
+        )
+        run, about = stablehlo.runner(file)
+        given = images(detector, 2, dtype)
+        expected = live(detector, given)
+        if batch is None:  # one image after the other
+            each = [live(detector, given[i : i + 1]) for i in range(2)]
+            expected = [np.concatenate(parts) for parts in zip(*each, strict=True)]
+        found = jax.device_get(run(given))
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+        assert found[0].min() > 5 and about["classes"] == list(CLASSES)
+        assert about["input"]["dtype"] == dtype and about["step"] == 3
+
+
+def test_every_platform_gets_its_own_forms(detector, tmp_path):
+    """Off the CPU a convolution is one convolution; on it, images of any number come in turn."""
+    file = jaxdet.export(detector, tmp_path / "x.jaxdet", format="stablehlo")
+    texts = {name: stablehlo.read(file, name)[0].mlir_module() for name in stablehlo.PLATFORMS}
+    assert {name: stablehlo.read(file, name)[0].platforms for name in texts} == {
+        name: (name,) for name in texts
+    }
+    convolutions = {name: text.count("stablehlo.convolution") for name, text in texts.items()}
+    layers = sum("kernel" in str(path) for path, _ in jax.tree.leaves_with_path(detector.variables))
+    assert convolutions["tpu"] == convolutions["cuda"] == layers
+
+
+def test_a_file_needs_neither_the_recipe_nor_jaxdet(detector, tmp_path):
+    """The program of docs/export.md, which imports neither."""
+    file = jaxdet.export(detector, tmp_path / "x.jaxdet", format="stablehlo")
+    said = run_example(0, file)
+    assert said.startswith("[") and ("cat" in said or "dog" in said or "bird" in said)
+
+
+def run_example(number, *arguments):
+    """Runs a Python program of docs/export.md from an unrelated folder; what it printed."""
+    text = (ROOT / "docs" / "export.md").read_text()
+    program = re.findall(r"```python\n(.*?)```", text, re.S)[number]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_candidates_without_nms(detector, tmp_path):
+    file = jaxdet.export(detector, tmp_path / "x.jaxdet", format="stablehlo", nms="none")
+    boxes, scores = jax.device_get(stablehlo.runner(file)[0](images(detector, 3)))
+    assert boxes.shape == (3, scores.shape[1], 4) and scores.shape[2] == len(CLASSES)
+
+
+def onnx_session(detector, file, **options):
+    for name in PACKAGES:
+        pytest.importorskip(name)
+    import onnxruntime
+
+    jaxdet.export(detector, file, format="onnx", **options)
+    return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quickstart",
+        "quickstart_yolov1",
+        "quickstart_yolov2",
+        "quickstart_yolov3",
+        "quickstart_yolox",
+    ],
+)
+def test_onnx_finds_every_detection(tmp_path, name):
+    """Any number of images; the numbers of detections, boxes, scores and classes."""
+    spread = {"quickstart": 5, "quickstart_yolox": 4}.get(name, 1)  # scores are alike at first
+    detector = pretrained(name, spread=spread, score_threshold=0.0)
+    session = onnx_session(detector, tmp_path / "x.onnx")
+    for count in 1, 3:
+        given = images(detector, count)
+        found = session.run(None, {"images": given})
+        ours = live(detector, given)
+        assert ours[0].min() > 0
+        for one, other, exact in zip(found, ours, (0, 1e-2, 1e-5, 0), strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_allclose(one, other, atol=exact, rtol=exact)
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == list(CLASSES) and about["fit"] in (
+        "stretch",
+        "letterbox",
+        "top_left",
+    )
+
+
+@pytest.mark.slow
+def test_the_program_of_the_docs(detector, tmp_path):
+    onnx_session(detector, tmp_path / "x.onnx")
+    Image.fromarray(images(detector, 1)[0]).resize((90, 70)).save(tmp_path / "x.png")
+    said = run_example(1, tmp_path / "x.onnx", tmp_path / "x.png")
+    assert re.search(r"^(cat|dog|bird) 0\.\d{3} \[", said, re.M)
+
+
+def test_what_cannot_be_exported_is_one_line(detector, tmp_path):
+    cases = {
+        "format is 'onxn'; did you mean 'onnx'": dict(format="onxn"),
+        "batch is 0, expected at least 1": dict(format="stablehlo", batch=0),
+        "nms is 'insde'": dict(format="stablehlo", nms="insde"),
+        "dtype is 'int8'": dict(format="stablehlo", dtype="int8"),
+    }
+    for message, options in cases.items():
+        with pytest.raises(ValueError) as caught:
+            jaxdet.export(detector, tmp_path / "x", **options)
+        assert message.split(";")[0].split(" is ")[0] in str(caught.value), str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="there is no folder"):
+        jaxdet.export(detector, tmp_path / "missing" / "x", format="stablehlo")
+    (tmp_path / "text.jaxdet").write_text("no zip")
+    with pytest.raises(ValueError, match="is no file of `jaxdet export"):
+        stablehlo.read(tmp_path / "text.jaxdet", "cpu")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("a.txt", "another zip")
+    with pytest.raises(ValueError, match="is no file of `jaxdet export"):
+        stablehlo.read(tmp_path / "other.zip", "cpu")
+
+
+def test_a_missing_extra_is_named(detector, tmp_path, monkeypatch):
+    monkeypatch.setattr(write.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"needs jax2onnx, .*pip install 'jaxdet\[export\]'"):
+        jaxdet.export(detector, tmp_path / "x.onnx", format="onnx")
+
+
+def test_rules_without_an_operator_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match="no operator for nms='soft', only for greedy and agnostic"
+    ):
+        contract.check_nms("soft", ("greedy", "agnostic"), "ONNX")
+
+
+def test_the_command_checks_what_it_wrote(detector, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jaxdet, "load", lambda workdir: detector)
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        Image.fromarray(images(detector, 1)[0]).resize((50 + i, 40)).save(
+            tmp_path / "photos" / f"{i}.png"
+        )
+    common = ["--workdir=W", "--format=stablehlo", f"--output={tmp_path / 'x.jaxdet'}", "--batch=2"]
+    assert export_command([*common, f"--check={tmp_path / 'photos'}"]) == 0
+    said = capsys.readouterr().out
+    assert "batch 2: 3 images" in said
+    assert "largest difference of scores 0.0e+00" in said
+    monkeypatch.setattr(check, "MOST_SCORE", -1.0)  # nothing is near enough
+    assert export_command([*common, f"--check={tmp_path / 'photos'}"]) == 1
+    with pytest.raises(SystemExit, match="has no image"):
+        (tmp_path / "empty").mkdir()
+        export_command([*common, f"--check={tmp_path / 'empty'}"])
+
+
+def export_command(arguments):
+    import importlib
+
+    return importlib.import_module("jaxdet.export").main(arguments)
