@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxdet.configs import ssd300_coco
 
-EPOCH = 1_849  # steps: 118,287 images in batches of 64
+EPOCH, LAST = 1_849, 284 * 1_849  # steps: 118,287 images in batches of 64; the last that mixes
 
 
 def get_config() -> ConfigDict:
@@ -23,17 +23,16 @@ def get_config() -> ConfigDict:
     config.model.head = dict(name="yolox", width=0.5, depthwise=False)
     config.model.detector = dict(name="yolox", assignment="released", box_weight=5.0)
     config.model.detector.update(box_loss="yolox", class_loss="bce")
-    config.data.batch_size = 64
+    config.data.batch_size, config.step.sizes = 64, tuple(range(480, 801, 32))
     mixes = (dict(name="mosaic_yolox", scale=(0.1, 2.0)), dict(name="mixup_yolox"))
-    config.augment.mix = tuple(dict(mix, probability=1.0, until=284 * EPOCH) for mix in mixes)
+    config.augment.mix = tuple(dict(mix, probability=1.0, until=LAST) for mix in mixes)
     config.augment.window.update(expand_probability=0.0, crop_min_ious=())
     config.augment.colour.update(brightness=0.0, hue=5.4, swap_probability=0.0)
     config.augment.colour.update(contrast=(0.6, 1.4), saturation=(0.3, 1.7))
     config.schedule = dict(name="yolox", steps=300 * EPOCH, epochs=0.0, peak=0.01, end=0.05)
     config.schedule.update(warmup=5 / 300, flat=15 / 300)
     config.optimiser.update(nesterov=True, decay_kernels_only=True)
-    config.step.update(ema_decay=0.9998, ema_ramp=2_000, sizes=tuple(range(480, 801, 32)))
-    config.step.update(late_losses=("l1",), late_from=284 * EPOCH + 1)
+    config.step.update(ema_decay=0.9998, ema_ramp=2_000, late_losses=("l1",), late_from=LAST + 1)
     nms = dict(nms=dict(name="greedy", best_class=True), iou_threshold=0.65, max_kept=300)
     config.evaluation = dict(metric="coco", batch_size=32, score_threshold=0.001, **nms)
     return config
