@@ -113,7 +113,9 @@ def test_a_run_with_another_backbone_is_refused(trained):
     config = thin(YOLO)
     config.model.backbone.norm = "none"
     recipe = build.recipe(config, CLASSES)
-    with pytest.raises(ValueError, match="left over: batch_stats/backbone/.*missing: params/backbone/"):
+    with pytest.raises(
+        ValueError, match="left over: batch_stats/backbone/.*missing: params/backbone/"
+    ):
         init_from.initial_variables(recipe, str(trained[0]))
 
 
