@@ -368,10 +368,9 @@ def check_step(shared, its, case, dtype, *, loss, gradients, statistics):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", TRAINED)
-def test_a_training_step(shared, known, case):
-    its = known(TRAINED[case][0])
-    check_step(shared, its, case, np.float32, loss=1e-4, gradients=0.01, statistics=1e-5)
+def test_a_training_step(shared, known):
+    its = known(TRAINED["s"][0])
+    check_step(shared, its, "s", np.float32, loss=1e-4, gradients=0.01, statistics=1e-5)
 
 
 @pytest.mark.slow

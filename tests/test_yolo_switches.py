@@ -81,7 +81,7 @@ def test_freebies_are_keys():
     config = recipe("yolov3_darknet53_416_voc").get_config()
     # Targets are 1 - 1/40 and 1/40, as GluonCV's min(1 / 40, 1 / K).
     assert config.model.detector.class_loss.to_dict() == dict(name="bce", label_smoothing=2 / 40)
-    assert config.schedule.name == "cosine" and config.schedule.warmup == 1_000
+    assert config.schedule.name == "cosine" and config.schedule.warmup == 1_000 / 51_800
     (mix,) = config.augment.mix
     assert mix == dict(name="mixup", alpha=1.5)
     assert (
