@@ -16,7 +16,7 @@ from PIL import Image
 import jaxdet
 from jaxdet import build
 from jaxdet.engine.inference import Pretrained
-from jaxdet.exports import check, contract, stablehlo, write
+from jaxdet.exports import check, contract, onnx, stablehlo, write
 
 pytest.importorskip("flatbuffers")
 CLASSES = ("cat", "dog", "bird")
@@ -30,7 +30,8 @@ def pretrained(name="quickstart", *, spread=5, score_threshold=0.01):
     recipe = build.recipe(config, CLASSES)
     variables = recipe.detector.init(jax.random.key(0))
     params = dict(variables["params"])
-    params["head"] = jax.tree.map(lambda x: spread * x if x.ndim > 1 else x, params["head"])
+    for head in {"head", "roi_head"} & {*params}:
+        params[head] = jax.tree.map(lambda x: spread * x if x.ndim > 1 else x, params[head])
     return Pretrained(recipe, {**variables, "params": params}, step=3)
 
 
@@ -188,6 +189,12 @@ def test_rules_without_an_operator_are_refused(tmp_path):
         ValueError, match="no operator for nms='soft', only for greedy and agnostic"
     ):
         contract.check_nms("soft", ("greedy", "agnostic"), "ONNX")
+
+
+def test_two_stages_are_refused_by_onnx():
+    given = write.subject(pretrained("quickstart_faster_rcnn"), None, nms="none", dtype="uint8")
+    with pytest.raises(ValueError, match="two stages .*--format=stablehlo can"):
+        onnx.model(given, batch=1, nms="none", dtype="uint8")
 
 
 def test_the_command_checks_what_it_wrote(detector, tmp_path, monkeypatch, capsys):

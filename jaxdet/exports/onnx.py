@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from jaxdet import backend
+from jaxdet.detectors.two_stage import TwoStage
 from jaxdet.exports import contract, onnx_tidy
 from jaxdet.exports.onnx_nms import append_nms
 
@@ -36,6 +37,11 @@ def model(subject: contract.Subject, *, batch: int | None, nms: str, dtype: str)
 
     ValueError for a detector that cannot be exported in this way.
     """
+    if isinstance(subject.detector, TwoStage):
+        raise ValueError(
+            "a detector with two stages chooses its proposals by NMS, a loop that jax2onnx cannot "
+            "write; --format=stablehlo can"
+        )
     if nms == "inside":
         contract.check_nms(subject.limits.nms, ("greedy", "agnostic"), "ONNX")
     found = _tidy(_network(subject, batch))
