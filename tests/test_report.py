@@ -16,7 +16,18 @@ from configs import quickstart_classifier
 from jaxdet import build, data, types
 from jaxdet.engine import evaluate
 from jaxdet.metrics import coco, errors, voc_classification
-from jaxdet.report import __main__, chart, compare, evidence, facts, gallery, numbers, page, tables
+from jaxdet.report import (
+    __main__,
+    chart,
+    compare,
+    evidence,
+    facts,
+    gallery,
+    markup,
+    numbers,
+    page,
+    tables,
+)
 from jaxdet.training import origin
 from jaxdet.training.curves import read_curves
 
@@ -191,6 +202,12 @@ def test_names_in_a_chart_keep_apart_and_off_the_dots():
     assert len(at) >= 4  # where there is no room a name is only a tooltip
     gaps = np.abs(at[:, None] - at[None])
     assert ((gaps[..., 0] > 35) | (gaps[..., 1] > 10) | np.eye(len(at), dtype=bool)).all()
+
+
+def test_a_table_has_empty_cells_and_knows_numbers():
+    """Of recipes, some values are empty."""
+    made = markup.table(["key", "one", "two"], [["init_from", "1", ""], ["every.log", "2", "a"]])
+    assert made.count('class="number"') == 3 and made.count('class="text"') == 6
 
 
 def test_axes_of_one_value_have_an_extent():

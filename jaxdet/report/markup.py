@@ -64,7 +64,7 @@ def table(
     With the class "sortable", a click on a header sorts by that column.
     """
     is_number = [
-        all(c[-1] in f"{NOTHING}0123456789" for c in cells) for cells in zip(*rows, strict=True)
+        all(c[-1:] in f"{NOTHING}0123456789" for c in cells) for cells in zip(*rows, strict=True)
     ]
     side = ["number" if is_ else "text" for is_ in is_number] or ["text"] * len(header)
     label = lambda text: f"<button>{html.escape(text)}</button>"
