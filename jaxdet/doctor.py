@@ -25,7 +25,7 @@ from absl import flags
 
 from jaxdet import build, cli, data
 from jaxdet.convert.files import few
-from jaxdet.engine import buckets, dataset_fit, init_from, setup, step_cost
+from jaxdet.engine import buckets, dataset_fit, setup, step_cost
 from jaxdet.training import parallel
 from jaxdet.types import Shape
 
@@ -76,7 +76,6 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     `device_bytes` is the memory available on a device; with `steps`, two steps are run and timed.
     """
     yield from device_rows(device_bytes)
-    init_from.check(config.init_from, config.model)
     setup.check(config)  # before the data, which may have to be downloaded
     train_set, eval_set = setup.open_datasets(config)
     config = build.with_steps(config, images=len(train_set))

@@ -206,11 +206,6 @@ def place(folders: Sequence[str]) -> Place:
     return tuple(name for name in lower if name not in _ROLES and name not in ("", ".", "..", "/"))
 
 
-def says_only_role(name: str) -> bool:
-    """Return whether a folder name only says what the folder holds, such as `images`."""
-    return not place([name])
-
-
 def parts(stated: str) -> list[str]:
     """Split a path of any operating system into its parts, the file name last."""
     return [part for part in re.split(r"[\\/]+", stated.strip().strip("\"'")) if part]

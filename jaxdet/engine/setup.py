@@ -69,8 +69,7 @@ def start(config: Any, folder: epath.Path) -> Run:
     ValueError for a config that cannot work, or a folder that is in use.
     """
     resumes = bool(checkpoint.steps(folder))  # then the file of init_from may be gone
-    init_from.check("" if resumes else config.get("init_from"), config.get("model"))
-    check(config)
+    check(config, resumes=resumes)
     train_set, eval_set = open_datasets(config)
     print(train_set.summary(), flush=True)
     stored = checkpoint.read_description(folder)
@@ -150,13 +149,14 @@ def _restored(
     return first
 
 
-def check(config: Any) -> None:
+def check(config: Any, *, resumes: bool = False) -> None:
     """Raises ValueError for a config that cannot work, as far as that can be said without its data.
 
     It takes seconds, and comes before datasets are downloaded or prepared. ImportError if a tracker
-    is not installed.
+    is not installed. A run that `resumes` does not need what it began from.
     """
     build.check_keys(config)
+    init_from.check("" if resumes else config.get("init_from"), config.get("model"))
     # Neither the classes nor the number of images matter here.
     recipe = build.recipe(build.with_steps(config, images=10**9), ("one", "two"))
     trackers.check(recipe.log)

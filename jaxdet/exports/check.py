@@ -7,12 +7,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from jaxdet import data
 from jaxdet.augment import views
 from jaxdet.engine.inference import Pretrained
 from jaxdet.exports import contract, stablehlo
+from jaxdet.metrics.voc import pairwise_iou
+from jaxdet.training import progress
 from jaxdet.types import Shape
 
 LEAST_IOU, MOST_SCORE = 0.999, 1e-4  # with which a detection counts as found
@@ -92,7 +93,7 @@ def _batches(
 ) -> Iterator[np.ndarray]:
     """Inputs of the network; the last batch is filled up with copies of its last image."""
     canvas = (2 * shape[0], 2 * shape[1])
-    for start in tqdm(range(0, len(images), batch_size), unit="batch", desc="checking"):
+    for start in progress.bar(range(0, len(images), batch_size), unit="batch", desc="checking"):
         batch = []
         for path in images[start : start + batch_size]:
             image, *size = data.to_canvas(data.read_image(path), canvas)
@@ -115,7 +116,8 @@ def _add(total: Difference, live: tuple[np.ndarray, ...], other: tuple[np.ndarra
     total.exported += len(theirs)
     if not len(boxes) or not len(theirs):
         return
-    ious = _ious(boxes.astype(np.float64), theirs.astype(np.float64))
+    ious = pairwise_iou(boxes.astype(np.float64), theirs.astype(np.float64))
+    ious = np.where((boxes[:, None] == theirs[None]).all(-1), 1.0, ious)  # also without an area
     apart = np.abs(scores[:, None] - their_scores[None])
     same = (classes[:, None] == their_classes[None]) & (ious > LEAST_IOU) & (apart < MOST_SCORE)
     total.found += int(same.any(1).sum())
@@ -124,12 +126,3 @@ def _add(total: Difference, live: tuple[np.ndarray, ...], other: tuple[np.ndarra
         total.iou = min(total.iou, float(best.min()))
         closest = np.where(same, apart, 1).min(1)[same.any(1)]
         total.score = max(total.score, float(closest.max()))
-
-
-def _ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The IoU of boxes [n, 4] and [m, 4]: [n, m], 1 for two equal ones without an area."""
-    a, b = first[:, None], second[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    both = np.clip(sides, 0, None).prod(-1)
-    union = sum((x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b)) - both
-    return np.where((a == b).all(-1), 1.0, both / np.maximum(union, 1e-12))

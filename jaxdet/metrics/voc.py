@@ -81,13 +81,13 @@ def _best_truth(
     if not len(detections.labels) or not len(truth.labels):
         return np.full(len(detections.labels), -1.0), np.zeros(len(detections.labels), np.int64)
     size = np.array([truth.width, truth.height] * 2, np.float64)
-    ious = _pairwise_iou(detections.boxes.astype(np.float64), truth.boxes * size)  # [m, n]
+    ious = pairwise_iou(detections.boxes.astype(np.float64), truth.boxes * size)  # [m, n]
     ious = np.where(detections.labels[:, None] == truth.labels[None, :], ious, -1.0)
     best = ious.argmax(axis=1)
     return ious[np.arange(len(best)), best], best
 
 
-def _pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU of a [m, 4] and b [n, 4]: [m, n]. In NumPy: JAX would compile for every new m and n."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
