@@ -74,10 +74,10 @@ def compare(
     detector, total = pretrained.detector, Difference()
     live = jax.jit(partial(contract.detections, detector))
     place = jax.jit(partial(_placed, fit=detector.fit, fill=detector.fill, output=min(shape)))
-    for pixels in _batches(images, place, shape, batch_size, dtype):
+    for pixels, count in _batches(images, place, shape, batch_size, dtype):
         ours = jax.device_get(live(pretrained.variables, pixels))
         theirs = run(pixels)
-        for one, other in zip(_each(ours), _each(theirs), strict=True):
+        for one, other in list(zip(_each(ours), _each(theirs), strict=True))[:count]:
             _add(total, one, other)
     total.images = len(images)
     return total
@@ -90,17 +90,17 @@ def _placed(canvas: jax.Array, size: jax.Array, *, fit, fill, output) -> jax.Arr
 
 def _batches(
     images: list[Path], place: Callable, shape: Shape, batch_size: int, dtype: str
-) -> Iterator[np.ndarray]:
-    """Inputs of the network; the last batch is filled up with copies of its last image."""
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Inputs of the network, and how many count: the last batch is filled up with copies."""
     canvas = (2 * shape[0], 2 * shape[1])
     for start in progress.bar(range(0, len(images), batch_size), unit="batch", desc="checking"):
         batch = []
         for path in images[start : start + batch_size]:
             image, *size = data.to_canvas(data.read_image(path), canvas)
             batch.append(np.asarray(place(image, np.array(size, np.int32).ravel())))
-        batch += [batch[-1]] * (batch_size - len(batch))
-        pixels = np.stack(batch)
-        yield pixels.round().astype(np.uint8) if dtype == "uint8" else pixels
+        count = len(batch)
+        pixels = np.stack(batch + batch[-1:] * (batch_size - count))
+        yield (pixels.round().astype(np.uint8) if dtype == "uint8" else pixels), count
 
 
 def _each(found: tuple[np.ndarray, ...]) -> Iterator[tuple[np.ndarray, ...]]:
