@@ -282,22 +282,25 @@ def detector_with(recipe: Recipe, evaluation: Mapping[str, Any]) -> Detector:
 
 
 def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
-    evaluation = config.evaluation
-    limits = {key: evaluation[key] for key in ("score_threshold", "iou_threshold", "max_kept")}
-    nms = choose("nms", evaluation.get("nms", "greedy"), "evaluation.nms", given=limits)
     given = dict(
         net=functools.partial(_net, config, classes),
         size=config.model.size,
         classes=classes,
         fit=choose("fit", config.model.fit, "model.fit"),
-        nms=_limited(functools.partial(nms, **limits), evaluation),
+        nms=suppression(config.evaluation),
     )
     return choose("detector", config.model.detector, "model.detector", given=given)(**given)
 
 
-def _limited(nms: Callable, evaluation: Any) -> Callable:
-    """The same NMS; it gets the best `candidates` of each class, or all without that key or 0."""
-    candidates, floor = evaluation.get("candidates", 0), evaluation.score_threshold
+def suppression(evaluation: Any) -> Callable:
+    """The NMS of a block `evaluation`: boxes [A, 4], scores [A, K] -> `Detections`.
+
+    It gets the best `candidates` of each class, or all without that key or with 0.
+    """
+    limits = {key: evaluation[key] for key in ("score_threshold", "iou_threshold", "max_kept")}
+    nms = choose("nms", evaluation.get("nms", "greedy"), "evaluation.nms", given=limits)
+    nms = functools.partial(nms, **limits)
+    candidates, floor = evaluation.get("candidates", 0), limits["score_threshold"]
     if not candidates:
         return nms
     return lambda boxes, scores: nms(boxes, best_of_each_class(scores, candidates, floor=floor))

@@ -19,7 +19,8 @@ from pathlib import Path
 import jaxdet
 from jaxdet import cli
 from jaxdet.exports import check
-from jaxdet.exports.write import FORMATS, export, input_shape
+from jaxdet.exports.predictor import Exported
+from jaxdet.exports.write import FORMATS, export
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,18 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    if args.check and args.nms == "none":
-        raise ValueError("--check compares detections, and --nms=none exports none")
     detector = jaxdet.load(args.workdir)
     options = dict(batch=args.batch, nms=args.nms, size=args.size, dtype=args.dtype)
     export(detector, args.output, format=args.format, **options)
     print(f"{args.format:9}  {args.output} ({args.output.stat().st_size / 2**20:.1f} MiB)")
     if args.check is None:
         return 0
-    run, worst = check.runner(args.output, args.format), 0
-    given = dict(shape=input_shape(detector, args.size), dtype=args.dtype)
+    exported, worst = Exported(args.output), 0
     for batch_size in [args.batch] if args.batch else [1, 8]:
-        found = check.compare(detector, run, args.check, batch_size=batch_size, **given)
+        found = check.compare(detector, exported, args.check, batch_size=batch_size)
         print(f"batch {batch_size}: {found}")
         worst |= not found.equal
     return worst
@@ -49,6 +47,13 @@ def _batch(text: str) -> int | None:
     return None if text == "any" else cli.positive(text)
 
 
+def _size(text: str) -> int | tuple[int, int]:
+    sides = [cli.positive(side) for side in text.split("x")]
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError(f"{text!r} has {len(sides)} sides, expected S or HxW")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--workdir", required=True, help="folder of a trained detector")
@@ -56,8 +61,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, type=Path, help="the file")
     add("--batch", type=_batch, default=None, help="number of images, or any (default)")
     add("--nms", choices=("inside", "none"), default="inside", help="default inside")
-    add("--size", type=cli.positive, help="side of the input, default the recipe's")
-    add("--dtype", choices=("uint8", "float32"), default="uint8", help="of images, default uint8")
+    add("--size", type=_size, help="of the input, S or HxW, default the recipe's")
+    kinds = "default uint8, for stablehlo float32"
+    add("--dtype", choices=("uint8", "float32"), help=f"of the images, {kinds}")
     add("--check", type=Path, metavar="FOLDER", help="compare with the live detector")
 
 

@@ -23,10 +23,12 @@ CLASSES = ("cat", "dog", "bird")
 PACKAGES = ("jax2onnx", "onnxsim", "onnxruntime")
 
 
-def pretrained(name="quickstart", *, spread=5, score_threshold=0.01):
+def pretrained(name="quickstart", *, spread=5, fit=None, **evaluation):
     """A small detector with random weights, whose scores differ by `spread` times as usual."""
     config = thin_recipe.get_config(name)
-    config.evaluation.update(score_threshold=score_threshold, max_kept=20)
+    with config.ignore_type():
+        config.evaluation.update(**dict(dict(score_threshold=0.01, max_kept=20), **evaluation))
+        config.model.fit = fit or config.model.fit
     recipe = build.recipe(config, CLASSES)
     variables = recipe.detector.init(jax.random.key(0))
     params = dict(variables["params"])
@@ -100,9 +102,57 @@ def run_example(number, *arguments):
     return done.stdout
 
 
+@pytest.mark.parametrize("options", [{}, dict(nms="none"), dict(batch=3)])
+def test_a_file_is_loaded_like_a_workdir(detector, tmp_path, options):
+    """One image gets the bits of the live detector; several, whose forms differ, the same boxes."""
+    file = jaxdet.export(detector, tmp_path / "x.jaxdet", format="stablehlo", **options)
+    loaded = jaxdet.load(file)
+    assert loaded.classes == detector.classes
+    photos = [photo(70, 90), photo(400, 333), photo(5, 8)]
+    ours, found = detector(photos[1]), loaded(photos[1])
+    exact = options == {}
+    assert len(found) == len(ours) > 5
+    np.testing.assert_array_equal(found.labels, ours.labels)
+    np.testing.assert_allclose(found.scores, ours.scores, rtol=0 if exact else 1e-5)
+    np.testing.assert_allclose(found.boxes, ours.boxes, atol=1e-4)
+    for one, other in zip(loaded(photos), detector(photos), strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+
+
+def photo(height, width):
+    return np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_settings_of_a_file_with_and_without_nms(detector, tmp_path):
+    inside = jaxdet.load(jaxdet.export(detector, tmp_path / "a", format="stablehlo"))
+    none = jaxdet.load(jaxdet.export(detector, tmp_path / "b", format="stablehlo", nms="none"))
+    image, changed = photo(70, 90), dict(iou=0.2, agnostic=True, score=0.001, max=30)
+    for settings in changed, dict(score=0.4, max=3, classes=["dog"]):
+        ours, found = detector(image, **settings), none(image, **settings)
+        np.testing.assert_array_equal(found.labels, ours.labels)
+        np.testing.assert_allclose(found.scores, ours.scores, rtol=1e-5)
+    assert len(inside(image, max=3)) == 3 and len(inside(image, score=0.9999)) == 0
+    for key, value in changed.items():
+        with pytest.raises(ValueError, match="NMS is inside .* export the model again with"):
+            inside(image, **{key: value})
+    with pytest.raises(ValueError, match="is exported already; export a workdir"):
+        jaxdet.export(inside, tmp_path / "c", format="stablehlo")
+
+
+def test_an_image_that_a_file_cannot_hold(tmp_path):
+    """Where the input's longer side depends on the image, a file has one shape."""
+    given = pretrained("quickstart_faster_rcnn", fit=dict(name="shorter_side", longest=300))
+    file = jaxdet.export(given, tmp_path / "x", format="stablehlo", size=(160, 224))
+    loaded = jaxdet.load(file)
+    assert len(loaded(photo(80, 110))) > 0
+    with pytest.raises(ValueError, match="needs an input of 220x160, and .* has 160x224"):
+        loaded(photo(110, 80))
+
+
 def test_candidates_without_nms(detector, tmp_path):
     file = jaxdet.export(detector, tmp_path / "x.jaxdet", format="stablehlo", nms="none")
-    boxes, scores = jax.device_get(stablehlo.runner(file)[0](images(detector, 3)))
+    boxes, scores = jax.device_get(stablehlo.runner(file)[0](images(detector, 3, "float32")))
     assert boxes.shape == (3, scores.shape[1], 4) and scores.shape[2] == len(CLASSES)
 
 
@@ -145,6 +195,20 @@ def test_onnx_finds_every_detection(tmp_path, name):
         "letterbox",
         "top_left",
     )
+
+
+@pytest.mark.slow
+def test_an_onnx_file_is_loaded_like_a_workdir(tmp_path):
+    """With the rules that choose candidates before NMS."""
+    rules = dict(nms=dict(name="greedy", best_class=True), candidates=9)
+    detector = pretrained(score_threshold=0.0, **rules)
+    onnx_session(detector, tmp_path / "x.onnx", dtype="float32")
+    loaded, images = jaxdet.load(tmp_path / "x.onnx"), [photo(70, 90), photo(400, 333)]
+    for one, other in zip(loaded(images), detector(images), strict=True):
+        assert 0 < len(one) <= 20
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
 
 
 @pytest.mark.slow
@@ -192,7 +256,9 @@ def test_rules_without_an_operator_are_refused(tmp_path):
 
 
 def test_two_stages_are_refused_by_onnx():
-    given = write.subject(pretrained("quickstart_faster_rcnn"), None, nms="none", dtype="uint8")
+    given = write.subject(
+        pretrained("quickstart_faster_rcnn"), None, batch=1, nms="none", dtype="uint8"
+    )
     with pytest.raises(ValueError, match="two stages .*--format=stablehlo can"):
         onnx.model(given, batch=1, nms="none", dtype="uint8")
 

@@ -6,13 +6,13 @@ import numpy as np
 import PIL.Image
 
 import jaxdet
-from jaxdet.engine.inference import Pretrained
+from jaxdet.engine.inference import Predictor
 from jaxdet.engine.result import Result
 
 
 def use(image: np.ndarray, photo: PIL.Image.Image) -> None:
     detector = jaxdet.load("runs/quickstart")
-    assert_type(detector, Pretrained)
+    assert_type(detector, Predictor)
     found = detector("photo.jpg", score=0.5, iou=0.5, classes=["cat"], tile=640, overlap=0.2)
     assert_type(found, Result)
     assert_type(detector([image, photo, "photo.jpg"], batch_size=4), list[Result])

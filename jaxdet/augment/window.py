@@ -34,8 +34,13 @@ def input_shape(size: int, fit: Fit, canvas: Shape) -> Shape:
 
     `size` is the longer side, or the shorter one if images are placed by `shorter_side`.
     """
-    side = (min if getattr(fit, "func", fit) is shorter_side else max)(canvas)
+    side = input_size(canvas, fit)
     return canvas[0] * size // side, canvas[1] * size // side
+
+
+def input_size(shape: Shape, fit: Fit) -> int:
+    """The size of an input of some shape, as `input_shape` takes it."""
+    return (min if getattr(fit, "func", fit) is shorter_side else max)(shape)
 
 
 def move_objects(objects: Objects, window: Window) -> Objects:

@@ -1,6 +1,7 @@
 """Try a detector on your own images in a local web page.
 
     python -m jaxdet.demo --workdir=DIR [--port=8000]
+    python -m jaxdet.demo --model=FILE.onnx       a file of `jaxdet export`
     python -m jaxdet.demo --workdir=runs/quickstart
 
 serves a page to this machine only: drop images or use the camera, see the detections, move the
@@ -25,14 +26,21 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+import jaxdet
 from jaxdet import build, cli
 from jaxdet.demo.server import HOST, Server
 from jaxdet.engine import evaluate, inference
+from jaxdet.exports.predictor import Exported
 from jaxdet.training import curves
 
 
-def about(workdir: epath.Path, detector: inference.Pretrained) -> list[str]:
+def about(workdir: epath.Path, detector: inference.Predictor) -> list[str]:
     """Sentences on a detector: its name, its model, what it was trained on, how good it is."""
+    if isinstance(detector, Exported):
+        facts = detector.about
+        trained = f"exported at step {facts['step']:,}" if facts["step"] else "exported"
+        return [workdir.name, facts["family"], trained, facts["protocol"]]
+    assert isinstance(detector, inference.Pretrained)
     recipe, step = detector.recipe, detector.step
     (family,) = build.names_of(recipe.config["model"]["detector"])
     backbone = recipe.config["model"].get("backbone")
@@ -69,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _demo(args: argparse.Namespace) -> None:
     with Server(port=args.port, host=args.host) as server:  # first: a busy port is said at once
         workdir = epath.Path(args.workdir).expanduser()
-        server.detector = inference.load(workdir)
+        server.detector = jaxdet.load(workdir)
         server.about = about(workdir, server.detector)
         print("compiling ...", flush=True)
         server.detector.detect([np.zeros((8, 8, 3), np.uint8)])  # or the first visitor would wait
@@ -83,7 +91,8 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, help="folder of a trained detector")
+    where = "folder of a trained detector, or exported file"
+    parser.add_argument("--workdir", "--model", required=True, help=where)
     parser.add_argument("--port", type=cli.port, default=8000, help="0 for any free one")
     parser.add_argument("--host", default=HOST, help=f"default {HOST}, for this machine alone")
 

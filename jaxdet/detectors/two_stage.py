@@ -172,7 +172,7 @@ class TwoStage:
     ) -> tuple[jax.Array, jax.Array]:
         """Boxes [B, R, K, 4] and scores [B, R, K] of what the second stage predicts."""
         boxes = self.second.codec.decode(found.boxes, as_anchors(regions.boxes[:, :, None]))
-        low, high = jnp.split(_inside(inside, len(boxes))[:, None, None], 2, axis=-1)
+        low, high = jnp.split(_inside(inside, boxes.shape[0])[:, None, None], 2, axis=-1)
         boxes = jnp.clip(boxes, jnp.tile(low, 2), jnp.tile(high, 2))
         sides = (boxes[..., 2:] - boxes[..., :2]) * jnp.array(shape[::-1]).reshape(1, 1, 1, 2)
         large = (sides >= SMALLEST_SIDE).all(axis=-1)  # [B, R, K]
@@ -213,13 +213,13 @@ class TwoStage:
 
         raw = jax.lax.stop_gradient(raw)
         boxes = self.first.codec.decode(raw.boxes, anchors)
-        of_batch = boxes, raw.logits[..., 0], _inside(inside, len(boxes))
+        of_batch = boxes, raw.logits[..., 0], _inside(inside, boxes.shape[0])
         return Regions(*backend.per_image(of_image, *of_batch))
 
 
 def _inside(inside: Array | None, count: int) -> Array:
     """The part of each input that is image, [B, 4]; all of it, if that is None."""
-    whole = jnp.tile(jnp.array([[0.0, 0.0, 1.0, 1.0]]), (count, 1))
+    whole = jnp.broadcast_to(jnp.array([[0.0, 0.0, 1.0, 1.0]]), (count, 4))
     return whole if inside is None else inside
 
 

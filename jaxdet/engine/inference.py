@@ -20,40 +20,51 @@ from jaxdet.engine.images import Image, as_rgb
 from jaxdet.engine.result import Result
 from jaxdet.engine.settings import Settings
 from jaxdet.training import checkpoint
-from jaxdet.types import Detector, ImageDetections, Shape, Variables
+from jaxdet.types import Detections, Detector, ImageDetections, Shape, Variables
 
 _CHUNK = 4  # batches of images that are in memory at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class _Limits:
-    """What is compiled into a program."""
+class Limits:
+    """How detections are chosen: what is compiled into a program."""
 
     score_threshold: float
     iou_threshold: float
     max_kept: int
     agnostic: bool = False
 
-
-class Pretrained:
-    """A detector with its weights; call it with one image or a list of them."""
-
-    def __init__(self, recipe: build.Recipe, variables: Variables, *, step: int):
-        self.recipe, self.step = recipe, step
-        self.variables = jax.device_put(variables)
-        own = {key.name: getattr(recipe.evaluation, key.name) for key in _KEYS}
-        self._own = _Limits(**own)
-        self._program = functools.lru_cache(maxsize=8)(self._compile)
-
     @property
-    def detector(self) -> Detector:
-        """The detector itself, which holds no weights."""
-        return self.recipe.detector
+    def evaluation(self) -> dict[str, Any]:
+        """The keys of a recipe's block `evaluation` that they stand for."""
+        keys = dataclasses.asdict(self)
+        return keys | {"nms": "agnostic"} if keys.pop("agnostic") else keys
+
+
+# (images on canvases [B, H, W, 3] uint8, their sizes [B, 2]) -> detections, in 0..1 of the image
+Program = Callable[[np.ndarray, np.ndarray], Detections]
+
+
+class Predictor:
+    """A detector that is called with one image or a list of them, of any size."""
+
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        own: Limits,
+        *,
+        canvases: Callable[[np.ndarray], data.Canvases],
+        program: Callable[[Limits], Program],
+    ):
+        """`own` are the limits it was made with; `canvases` says which images of sizes [n, 2] get,
+        `program` compiles for some limits."""
+        self._classes, self._own = classes, own
+        self._canvases, self._program = canvases, functools.lru_cache(maxsize=8)(program)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The K class names; label i is classes[i]."""
-        return self.detector.classes
+        return self._classes
 
     @overload
     def __call__(self, image: Image, **settings: Unpack[Settings]) -> Result: ...
@@ -95,31 +106,22 @@ class Pretrained:
             results += [self._chosen(each, given) for each in found]
         return results
 
-    def _limits(self, settings: dict[str, Any]) -> _Limits:
-        """The recipe's limits, or wider ones where the settings need them."""
+    def _limits(self, settings: dict[str, Any]) -> Limits:
+        """Its own limits, or wider ones where the settings need them."""
         own = self._own
-        return _Limits(
+        return Limits(
             score_threshold=min(settings.get("score", own.score_threshold), own.score_threshold),
             iou_threshold=settings.get("iou", own.iou_threshold),
             max_kept=max(settings.get("max", own.max_kept), own.max_kept),
             agnostic=bool(settings.get("agnostic", False)),
         )
 
-    def _compile(self, limits: _Limits) -> Callable:
-        detector = self.detector
-        if limits != self._own:
-            changed = dataclasses.asdict(limits)
-            if changed.pop("agnostic"):
-                changed["nms"] = "agnostic"
-            detector = build.detector_with(self.recipe, changed)
-        return jax.jit(functools.partial(view_and_predict, detector))
-
     def _detect(
-        self, images: Sequence[np.ndarray], limits: _Limits, batch_size: int
+        self, images: Sequence[np.ndarray], limits: Limits, batch_size: int
     ) -> list[ImageDetections]:
         """The detections in RGB uint8 images, in their order, batch by batch of one canvas."""
         found: dict[int, ImageDetections] = {}
-        on = buckets.canvases(self.recipe, np.array([image.shape[:2] for image in images]))
+        on = self._canvases(np.array([image.shape[:2] for image in images]))
         for i, canvas in enumerate(on.shapes):
             ids = np.flatnonzero(on.of_image == i)
             for start in range(0, len(ids), batch_size):
@@ -129,7 +131,7 @@ class Pretrained:
         return [found[i] for i in range(len(images))]
 
     def _detect_batch(
-        self, images: Sequence[np.ndarray], canvas: Shape, limits: _Limits, batch_size: int
+        self, images: Sequence[np.ndarray], canvas: Shape, limits: Limits, batch_size: int
     ) -> Iterator[ImageDetections]:
         # A single image gets a program of its own; all other batches on a canvas share one.
         rows = 1 if len(images) == 1 else batch_size
@@ -137,7 +139,7 @@ class Pretrained:
         sizes = np.ones((rows, 2), np.int32)
         for i, image in enumerate(images):
             pixels[i], *sizes[i] = data.to_canvas(image, canvas)
-        detections = jax.device_get(self._program(limits)(self.variables, pixels, sizes))
+        detections = jax.device_get(self._program(limits)(pixels, sizes))
         for i, image in enumerate(images):
             one = jax.tree.map(lambda x, i=i: x[i], detections)
             yield _clip(to_pixels(one, *image.shape[1::-1]), image)
@@ -145,7 +147,7 @@ class Pretrained:
     def _detect_tiled(
         self,
         images: Sequence[np.ndarray],
-        limits: _Limits,
+        limits: Limits,
         batch_size: int,
         settings: dict[str, Any],
     ) -> Iterator[ImageDetections]:
@@ -167,7 +169,32 @@ class Pretrained:
         return Result(found.boxes[best], found.scores[best], found.labels[best], self.classes)
 
 
-_KEYS = [field for field in dataclasses.fields(_Limits) if field.name != "agnostic"]
+class Pretrained(Predictor):
+    """A detector with its weights and its recipe."""
+
+    def __init__(self, recipe: build.Recipe, variables: Variables, *, step: int):
+        self.recipe, self.step = recipe, step
+        self.variables = jax.device_put(variables)
+        keys = ("score_threshold", "iou_threshold", "max_kept")
+        super().__init__(
+            recipe.detector.classes,
+            Limits(**{key: getattr(recipe.evaluation, key) for key in keys}),
+            canvases=functools.partial(buckets.canvases, recipe),
+            program=self._compile,
+        )
+
+    @property
+    def detector(self) -> Detector:
+        """The detector itself, which holds no weights."""
+        return self.recipe.detector
+
+    def _compile(self, limits: Limits) -> Program:
+        detector = self.detector
+        if limits != self._own:
+            detector = build.detector_with(self.recipe, limits.evaluation)
+        return functools.partial(
+            jax.jit(functools.partial(view_and_predict, detector)), self.variables
+        )
 
 
 def load(workdir: str | os.PathLike[str]) -> Pretrained:

@@ -1,7 +1,7 @@
 """Compares an exported file with the detector that it was made from, on a folder of images."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -9,12 +9,11 @@ import jax
 import numpy as np
 
 from jaxdet import data
-from jaxdet.augment import views
 from jaxdet.engine.inference import Pretrained
-from jaxdet.exports import contract, stablehlo
+from jaxdet.exports import contract
+from jaxdet.exports.predictor import Exported
 from jaxdet.metrics.voc import pairwise_iou
 from jaxdet.training import progress
-from jaxdet.types import Shape
 
 LEAST_IOU, MOST_SCORE = 0.999, 1e-4  # with which a detection counts as found
 
@@ -44,25 +43,8 @@ class Difference:
         )
 
 
-def runner(file: Path, format: str) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
-    """A function from images [B, H, W, 3] to what a file returns."""
-    if format == "stablehlo":
-        run, _ = stablehlo.runner(file)
-        return lambda images: jax.device_get(run(images))
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {contract.INPUT: images})
-
-
 def compare(
-    pretrained: Pretrained,
-    run: Callable[[np.ndarray], tuple[np.ndarray, ...]],
-    folder: Path,
-    *,
-    shape: Shape,
-    batch_size: int,
-    dtype: str,
+    pretrained: Pretrained, exported: Exported, folder: Path, *, batch_size: int
 ) -> Difference:
     """Runs both on the images of a folder, placed in the input as the model's `fit` says.
 
@@ -71,36 +53,24 @@ def compare(
     images, _ = data.images_in(folder)
     if not images:
         raise ValueError(f"--check={folder} has no image")
-    detector, total = pretrained.detector, Difference()
-    live = jax.jit(partial(contract.detections, detector))
-    place = jax.jit(partial(_placed, fit=detector.fit, fill=detector.fill, output=min(shape)))
-    for pixels, count in _batches(images, place, shape, batch_size, dtype):
+    live, total = jax.jit(partial(contract.detections, pretrained.detector)), Difference()
+    for pixels, count in _batches(images, exported, batch_size):
         ours = jax.device_get(live(pretrained.variables, pixels))
-        theirs = run(pixels)
+        theirs = jax.device_get(exported.detections(pixels))
         for one, other in list(zip(_each(ours), _each(theirs), strict=True))[:count]:
             _add(total, one, other)
     total.images = len(images)
     return total
 
 
-def _placed(canvas: jax.Array, size: jax.Array, *, fit, fill, output) -> jax.Array:
-    pixels, _ = views.eval_view(canvas, size, output=output, fit=fit, fill=fill)
-    return pixels
-
-
 def _batches(
-    images: list[Path], place: Callable, shape: Shape, batch_size: int, dtype: str
+    images: list[Path], exported: Exported, batch_size: int
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Inputs of the network, and how many count: the last batch is filled up with copies."""
-    canvas = (2 * shape[0], 2 * shape[1])
     for start in progress.bar(range(0, len(images), batch_size), unit="batch", desc="checking"):
-        batch = []
-        for path in images[start : start + batch_size]:
-            image, *size = data.to_canvas(data.read_image(path), canvas)
-            batch.append(np.asarray(place(image, np.array(size, np.int32).ravel())))
+        batch = [data.read_image(path) for path in images[start : start + batch_size]]
         count = len(batch)
-        pixels = np.stack(batch + batch[-1:] * (batch_size - count))
-        yield (pixels.round().astype(np.uint8) if dtype == "uint8" else pixels), count
+        yield exported.placed(batch + batch[-1:] * (batch_size - count)), count
 
 
 def _each(found: tuple[np.ndarray, ...]) -> Iterator[tuple[np.ndarray, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdet.types import Array, Detector, Shape, Variables
+from jaxdet.types import Array, Detections, Detector, Shape, Variables
 
 INPUT = "images"
 DETECTIONS = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
@@ -15,10 +15,12 @@ CANDIDATES = ("boxes", "scores")  # without NMS
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
-    """How detections are chosen from the candidates: the arguments of the recipe's NMS."""
+class Rule:
+    """How detections are chosen from the candidates: the block `evaluation` of a recipe."""
 
-    nms: str  # a function of boxes/nms.py
+    name: str  # a function of boxes/nms.py
+    options: Mapping[str, Any]  # its own
+    candidates: int  # the best so many of each class take part, 0 for all
     score_threshold: float
     iou_threshold: float
     max_kept: int
@@ -31,7 +33,7 @@ class Subject:
     detector: Detector
     variables: Variables
     shape: Shape  # of the input, height and width
-    limits: Limits
+    rule: Rule
     about: Mapping[str, Any]  # for people and programs that find the file: plain JSON values
 
 
@@ -42,9 +44,14 @@ def detections(detector: Detector, variables: Variables, images: Array) -> tuple
     scores [B, M] float32 and classes [B, M] int32, by falling score, and zeros beyond the number.
     """
     found = detector.predict(variables, images.astype(jnp.float32))
+    return as_outputs(found.replace(boxes=_to_pixels(found.boxes, images.shape)))
+
+
+def as_outputs(found: Detections) -> tuple[jax.Array, ...]:
+    """The `DETECTIONS` as detections [B, M] whose boxes are in pixels say them."""
     count = found.valid.sum(1, keepdims=True, dtype=jnp.int32)
     scores, classes = (jnp.where(found.valid, x, 0) for x in (found.scores, found.labels))
-    return count, _to_pixels(found.boxes, images.shape), scores, classes.astype(jnp.int32)
+    return count, found.boxes, scores, classes.astype(jnp.int32)
 
 
 def candidates(detector: Detector, variables: Variables, images: Array) -> tuple[jax.Array, ...]:
@@ -68,7 +75,7 @@ def _to_pixels(boxes: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 def check_nms(name: str, known: tuple[str, ...], format: str) -> None:
     """Raises ValueError for a rule that a format cannot express."""
     if name not in known:
+        only = f", only for {' and '.join(known)}" if known else ""
         raise ValueError(
-            f"{format} has no operator for nms={name!r}, only for {' and '.join(known)}; "
-            "--nms=none exports the candidates"
+            f"{format} has no operator for nms={name!r}{only}; --nms=none exports the candidates"
         )

@@ -43,11 +43,11 @@ def model(subject: contract.Subject, *, batch: int | None, nms: str, dtype: str)
             "write; --format=stablehlo can"
         )
     if nms == "inside":
-        contract.check_nms(subject.limits.nms, ("greedy", "agnostic"), "ONNX")
+        contract.check_nms(subject.rule.name, ("greedy", "agnostic"), "ONNX")
     found = _tidy(_network(subject, batch))
     _take(found, dtype)
     if nms == "inside":
-        append_nms(found.graph, subject.limits)
+        append_nms(found.graph, subject.rule)
     found = _without_transposes(found)
     for key, value in subject.about.items():
         entry = found.metadata_props.add()

@@ -7,7 +7,7 @@ import numpy as np
 from jaxdet.exports import contract
 
 
-def append_nms(graph: Any, limits: contract.Limits) -> None:
+def append_nms(graph: Any, rule: contract.Rule) -> None:
     """Replaces the outputs `CANDIDATES` of an ONNX graph by `DETECTIONS`, for any batch.
 
     Scores that NMS does not keep become zero, in a table [B, A x K] whose `max_kept` highest are
@@ -15,23 +15,30 @@ def append_nms(graph: Any, limits: contract.Limits) -> None:
     """
     nodes = _Nodes(graph)
     scores, boxes = "scores", "boxes"
-    if limits.nms == "agnostic":
+    if rule.options.get("best_class"):
+        best = nodes("ArgMax", scores, axis=2, keepdims=1)  # [B, A, 1], the first of equal ones
+        scores = _only(nodes, scores, best, axis=2)
+    if rule.candidates:
+        most = nodes("Min", nodes.of_shape(scores, 1), nodes.constant(np.int64([rule.candidates])))
+        _, best = nodes.two("TopK", scores, most, axis=1)  # [B, candidates, K]
+        scores = _only(nodes, scores, best, axis=1)
+    if rule.name == "agnostic":
         labels = nodes("ArgMax", scores, axis=2, keepdims=0)  # [B, A]
         scores = nodes("ReduceMax", scores, axes=[2], keepdims=1)  # [B, A, 1]
     kept = nodes(
         "NonMaxSuppression",
         boxes,
         nodes("Transpose", scores, perm=[0, 2, 1]),
-        nodes.constant(np.int64(limits.max_kept).reshape(1)),
-        nodes.constant(np.float32(limits.iou_threshold).reshape(1)),
-        nodes.constant(np.float32(limits.score_threshold).reshape(1)),
+        nodes.constant(np.int64(rule.max_kept).reshape(1)),
+        nodes.constant(np.float32(rule.iou_threshold).reshape(1)),
+        nodes.constant(np.float32(rule.score_threshold).reshape(1)),
     )  # [n, 3] image, class, anchor
     at = nodes("Gather", kept, nodes.constant(np.int64([0, 2, 1])), axis=1)  # image, anchor, class
     shape = nodes("Shape", scores)
     nothing = nodes("Expand", nodes.constant(np.float32(0)), shape)
     table = nodes("ScatterND", nothing, at, nodes("GatherND", scores, at))  # [B, A, K]
     table = nodes("Flatten", table, axis=1)
-    short = nodes("Sub", nodes.constant(np.int64([limits.max_kept])), nodes.last_of(table))
+    short = nodes("Sub", nodes.constant(np.int64([rule.max_kept])), nodes.last_of(table))
     pads = nodes(
         "Concat",
         nodes.constant(np.int64([0, 0, 0])),
@@ -39,17 +46,24 @@ def append_nms(graph: Any, limits: contract.Limits) -> None:
         axis=0,
     )
     table = nodes("Pad", table, pads)  # never fewer than max_kept
-    best, place = nodes.two("TopK", table, nodes.constant(np.int64([limits.max_kept])), axis=1)
+    best, place = nodes.two("TopK", table, nodes.constant(np.int64([rule.max_kept])), axis=1)
     classes = nodes.last_of(scores)
     anchor = nodes("Div", place, classes)
     valid = nodes("Greater", best, nodes.constant(np.float32(0)))
     last = nodes("Sub", nodes.of_shape(boxes, 1), nodes.constant(np.int64([1])))
     anchor = nodes("Min", anchor, last)  # padding's place is beyond them
-    if limits.nms == "agnostic":
+    if rule.name == "agnostic":
         label = nodes("GatherElements", labels, anchor, axis=1)
     else:
         label = nodes("Mod", place, classes)
-    _outputs(nodes, boxes, best, anchor, label, valid, limits.max_kept)
+    _outputs(nodes, boxes, best, anchor, label, valid, rule.max_kept)
+
+
+def _only(nodes: "_Nodes", scores: str, at: str, *, axis: int) -> str:
+    """The scores with all but those at some indices of an axis at zero."""
+    nothing = nodes("Mul", scores, nodes.constant(np.float32(0)))
+    chosen = nodes("GatherElements", scores, at, axis=axis)
+    return nodes("ScatterElements", nothing, at, chosen, axis=axis)
 
 
 def _outputs(

@@ -1,6 +1,7 @@
 """Detect objects in images, videos and streams, and draw them.
 
     python -m jaxdet.predict --workdir=DIR --input=FILE_OR_FOLDER --output=DIR
+    python -m jaxdet.predict --model=FILE.onnx --input=...      a file of `jaxdet export`
 
 writes to the output folder every image and video with boxes, under the same relative path, and
 
@@ -83,7 +84,9 @@ def _listed(text: str) -> list[str]:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     user = os.path.expanduser  # the shell does not expand --output=~/out
     add = parser.add_argument
-    add("--workdir", required=True, help="folder of a trained detector")
+    add(
+        "--workdir", "--model", required=True, help="folder of a trained detector, or exported file"
+    )
     add(
         "--input",
         type=user,
