@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     detector = jaxdet.load(args.workdir)
-    options = dict(batch=args.batch, nms=args.nms, size=args.size, dtype=args.dtype)
+    keys = ("batch", "nms", "size", "dtype", "int8")
+    options = {key: getattr(args, key) for key in keys}
     export(detector, args.output, format=args.format, **options)
     print(f"{args.format:9}  {args.output} ({args.output.stat().st_size / 2**20:.1f} MiB)")
     if args.check is None:
@@ -60,10 +61,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", required=True, choices=FORMATS, help="what to write")
     add("--output", required=True, type=Path, help="the file")
     add("--batch", type=_batch, default=None, help="number of images, or any (default)")
-    add("--nms", choices=("inside", "none"), default="inside", help="default inside")
+    add("--nms", choices=("inside", "none"), help="default inside, for tflite none")
     add("--size", type=_size, help="of the input, S or HxW, default the recipe's")
     kinds = "default uint8, for stablehlo float32"
     add("--dtype", choices=("uint8", "float32"), help=f"of the images, {kinds}")
+    add("--int8", type=Path, metavar="FOLDER", help="tflite in 8 bits, by a folder's images")
     add("--check", type=Path, metavar="FOLDER", help="compare with the live detector")
 
 

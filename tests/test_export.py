@@ -211,6 +211,69 @@ def test_an_onnx_file_is_loaded_like_a_workdir(tmp_path):
         np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
 
 
+@pytest.fixture(scope="module")
+def tflite_file(detector, tmp_path_factory):
+    for name in write._NEEDS["tflite"]:
+        pytest.importorskip(name)
+    return jaxdet.export(detector, tmp_path_factory.mktemp("t") / "x.tflite", format="tflite")
+
+
+@pytest.mark.slow
+def test_tflite_has_the_candidates(detector, tflite_file):
+    """Loaded, with NMS by us, it finds what the live detector finds."""
+    exact = jaxdet.export(
+        detector, tflite_file.with_name("float"), format="tflite", dtype="float32"
+    )
+    loaded, image = jaxdet.load(exact), photo(70, 90)
+    assert loaded.about["batch"] == 1 and loaded.about["outputs"] == ["boxes", "scores"]
+    for settings in {}, dict(iou=0.2, agnostic=True):
+        ours, found = detector(image, **settings), loaded(image, **settings)
+        matched = check.Difference()
+        check._add(matched, *((x.boxes, x.scores, x.labels) for x in (ours, found)))
+        assert matched.live > 5 and matched.equal, str(matched)
+    assert [len(each) for each in loaded([image] * 3)] == [len(loaded(image))] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["quickstart_yolov3", "quickstart_yolox"])
+def test_tflite_of_other_families(tmp_path, tflite_file, name):
+    spread = {"quickstart_yolox": 4}.get(name, 1)
+    detector = pretrained(name, spread=spread, score_threshold=0.0)
+    file = jaxdet.export(detector, tmp_path / "x.tflite", format="tflite", batch=2)
+    exported, given = jaxdet.load(file), images(detector, 2)
+    live = jax.jit(lambda variables, x: contract.candidates(detector.detector, variables, x))
+    expected = jax.device_get(live(detector.variables, given))
+    for one, other, exact in zip(exported._run(given), expected, (1e-2, 1e-5), strict=True):
+        np.testing.assert_allclose(one, other, atol=exact, rtol=1e-3)  # sides are exponentials
+
+
+@pytest.mark.slow
+def test_tflite_in_8_bits(detector, tflite_file, tmp_path):
+    for i in range(3):
+        Image.fromarray(photo(60 + i, 80)).save(tmp_path / f"{i}.png")
+    small = jaxdet.export(detector, tmp_path / "x.tflite", format="tflite", int8=tmp_path)
+    assert small.stat().st_size < 0.5 * tflite_file.stat().st_size
+    loaded, given = jaxdet.load(small), images(detector, 1)
+    assert loaded.about["int8"] == 3
+    (boxes, scores), (exact, their_scores) = (
+        loaded._run(given),
+        jaxdet.load(tflite_file)._run(given),
+    )
+    assert 0 < np.abs(scores - their_scores).mean() < 0.05
+    assert 0 < np.abs(boxes - exact).mean() < 2
+
+
+@pytest.mark.slow
+def test_the_program_of_the_docs_for_tflite(detector, tflite_file, tmp_path):
+    """Its NMS, in NumPy, keeps what ours keeps."""
+    Image.fromarray(images(detector, 1)[0]).save(tmp_path / "x.png")
+    said = run_example(2, tflite_file, tmp_path / "x.png")
+    found = detector(tmp_path / "x.png", score=0.3)
+    assert len(said.splitlines()) == len(found) > 0
+    for line, name, score in zip(said.splitlines(), found.names, found.scores, strict=True):
+        assert line.startswith(name) and abs(float(line.split()[1]) - score) < 2e-3
+
+
 @pytest.mark.slow
 def test_the_program_of_the_docs(detector, tmp_path):
     onnx_session(detector, tmp_path / "x.onnx")
@@ -225,6 +288,7 @@ def test_what_cannot_be_exported_is_one_line(detector, tmp_path):
         "batch is 0, expected at least 1": dict(format="stablehlo", batch=0),
         "nms is 'insde'": dict(format="stablehlo", nms="insde"),
         "dtype is 'int8'": dict(format="stablehlo", dtype="int8"),
+        "int8 is for format='tflite', not for 'stablehlo'": dict(format="stablehlo", int8="photos"),
     }
     for message, options in cases.items():
         with pytest.raises(ValueError) as caught:

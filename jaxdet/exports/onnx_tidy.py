@@ -18,29 +18,23 @@ def clip(graph: Any) -> None:
 
 
 def leaky(graph: Any) -> None:
-    """Makes each choice between x and a share of x, where x is positive, a LeakyRelu."""
+    """Makes each maximum of x and a share of x a LeakyRelu."""
     import onnx
 
     maker = {name: node for node in graph.node for name in node.output}
     values = {each.name: each for each in graph.initializer}
-    for where in [node for node in graph.node if node.op_type == "Where"]:
-        greater, x, scaled = (maker.get(where.input[0]), where.input[1], maker.get(where.input[2]))
-        if not greater or not scaled or (greater.op_type, scaled.op_type) != ("Greater", "Mul"):
+    for most in [node for node in graph.node if node.op_type == "Max" and len(node.input) == 2]:
+        x, scaled = most.input[0], maker.get(most.input[1])
+        if not scaled or scaled.op_type != "Mul" or x not in scaled.input:
             continue
-        share = [name for name in scaled.input if name != x]
-        if greater.input[0] != x or len(share) != 1 or share[0] not in values:
+        share = [name for name in scaled.input if name in values]
+        alpha = onnx.numpy_helper.to_array(values[share[0]]).ravel() if len(share) == 1 else ()
+        if len(alpha) != 1 or not 0 < alpha[0] < 1:
             continue
-        zero, alpha = (
-            onnx.numpy_helper.to_array(values[name]).ravel()
-            for name in (greater.input[1], share[0])
-        )
-        if len(alpha) != 1 or zero.any():
-            continue
-        where.op_type, where.input[:] = "LeakyRelu", [x]
-        where.attribute.append(onnx.helper.make_attribute("alpha", float(alpha[0])))
-        for node in (greater, scaled):
-            if not _users(graph, node.output[0]):
-                graph.node.remove(node)
+        most.op_type, most.input[:] = "LeakyRelu", [x]
+        most.attribute.append(onnx.helper.make_attribute("alpha", float(alpha[0])))
+        if not _users(graph, scaled.output[0]):
+            graph.node.remove(scaled)
 
 
 def pool_maps(graph: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdet.exports import contract, stablehlo
+from jaxdet.exports import contract, stablehlo, tflite
 
 Outputs = tuple[np.ndarray, ...]  # in the order of `contract.DETECTIONS` or `CANDIDATES`
 
@@ -31,6 +31,9 @@ def open_file(file: str | os.PathLike[str]) -> Runner:
     ValueError if it is none; ImportError, naming the extra, if the package that runs it is missing.
     """
     file = Path(file)
+    if tflite.is_tflite(file):
+        _check_package("ai_edge_litert", file)
+        return Runner(*tflite.runner(file))
     if zipfile.is_zipfile(file):
         run, about = stablehlo.runner(file)
         return Runner(lambda images: tuple(jax.device_get(run(images))), about)
@@ -38,8 +41,7 @@ def open_file(file: str | os.PathLike[str]) -> Runner:
 
 
 def _onnx(file: Path) -> Runner:
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise ImportError(f"{file} needs onnxruntime: pip install 'jaxdet[export]'")
+    _check_package("onnxruntime", file)
     import onnxruntime
 
     try:
@@ -54,6 +56,11 @@ def _onnx(file: Path) -> Runner:
         lambda images: tuple(session.run(names, {contract.INPUT: images})),
         {key: _value(text) for key, text in about.items()},
     )
+
+
+def _check_package(name: str, file: Path) -> None:
+    if importlib.util.find_spec(name) is None:
+        raise ImportError(f"{file} needs {name}: pip install 'jaxdet[export]'")
 
 
 def _value(text: str) -> Any:

@@ -8,17 +8,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdet import build
+from jaxdet import build, data
 from jaxdet.choices import check_name
 from jaxdet.engine import buckets, evaluate
 from jaxdet.engine.inference import Predictor, Pretrained
-from jaxdet.exports import contract, stablehlo
+from jaxdet.exports import contract, tflite
+from jaxdet.exports.predictor import Exported
 from jaxdet.types import Shape
 from jaxdet.version import __version__
 
-FORMATS = ("stablehlo", "onnx")
+FORMATS = ("stablehlo", "onnx", "tflite")
 LIMITS = ("score_threshold", "iou_threshold", "max_kept")
-_NEEDS = {"stablehlo": ("flatbuffers",), "onnx": ("jax2onnx", "onnx", "onnxsim", "onnxruntime")}
+_NEEDS = {
+    "stablehlo": ("flatbuffers",),
+    "onnx": ("jax2onnx", "onnx", "onnxsim", "onnxruntime"),
+    "tflite": ("litert_converter", "ai_edge_litert", "ai_edge_quantizer"),
+}
+_MOST_PHOTOS = 100  # of which the ranges of maps are taken
 
 
 def export(
@@ -27,20 +33,23 @@ def export(
     *,
     format: str,
     batch: int | None = None,
-    nms: str = "inside",
+    nms: str | None = None,
     size: int | Shape | None = None,
     dtype: str | None = None,
+    int8: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Writes a detector to `file`; docs/export.md says what every format takes and returns.
 
     Args:
       pretrained: what `jaxdet.load` returns.
       format: one of `FORMATS`.
-      batch: the number of images, None for any.
-      nms: "inside", or "none" for the boxes and scores before it.
+      batch: the number of images, None for any; TFLite's, which is fixed, is then 1.
+      nms: "inside", the default, or "none" for the boxes and scores before it, which is all that
+        TFLite has.
       size: of the input, a side or (height, width); None is the recipe's.
       dtype: of the images, "uint8" or "float32", in 0..255; None is "float32" for StableHLO, which
         then gives the live detector's bits for images of any size, and else "uint8".
+      int8: TFLite only: a folder of images like those to come, to write a file in 8 bits.
 
     ValueError for a format or size that the detector cannot have; ImportError, naming the extra, if
     the packages of a format are missing.
@@ -48,9 +57,13 @@ def export(
     if not isinstance(pretrained, Pretrained):
         raise ValueError(f"{pretrained} is exported already; export a workdir")
     check_name(format, FORMATS, "format")
+    if int8 is not None and format != "tflite":
+        raise ValueError(f"int8 is for format='tflite', not for {format!r}")
+    nms = nms or ("none" if format == "tflite" else "inside")
     check_name(nms, ("inside", "none"), "nms")
     dtype = dtype or ("float32" if format == "stablehlo" else "uint8")
     check_name(dtype, ("uint8", "float32"), "dtype")
+    batch = 1 if batch is None and format == "tflite" else batch
     if batch is not None and batch < 1:
         raise ValueError(f"batch is {batch}, expected at least 1, or None for any")
     missing = [name for name in _NEEDS[format] if importlib.util.find_spec(name) is None]
@@ -61,14 +74,22 @@ def export(
     file = Path(file)
     if not file.parent.is_dir():
         raise ValueError(f"there is no folder {file.parent} for {file.name}")
+    photos = _photos(Path(int8)) if int8 is not None else []
     given = subject(pretrained, size, batch=batch, nms=nms, dtype=dtype)
-    if format == "stablehlo":
-        stablehlo.write(given, file, batch=batch, nms=nms, dtype=dtype)
-    else:
-        from jaxdet.exports import onnx  # its packages are an extra
-
-        onnx.write(given, file, batch=batch, nms=nms, dtype=dtype)
+    writer = importlib.import_module(f"jaxdet.exports.{format}")  # its packages may be an extra
+    writer.write(given, file, batch=batch, nms=nms, dtype=dtype)
+    if photos:
+        like = Exported(file)
+        tflite.make_int8(file, [like.placed([data.read_image(path)] * batch) for path in photos])
     return file
+
+
+def _photos(folder: Path) -> list[Path]:
+    """At most `_MOST_PHOTOS` images of a folder, from all of it; ValueError if there is none."""
+    images, _ = data.images_in(folder)
+    if not images:
+        raise ValueError(f"int8={folder} has no image")
+    return images[:: -(-len(images) // _MOST_PHOTOS)]
 
 
 def input_shape(pretrained: Pretrained, size: int | Shape | None) -> Shape:

@@ -33,6 +33,8 @@ def relu6(x: jax.Array) -> jax.Array:
 
 def leaky_relu(x: jax.Array) -> jax.Array:
     """x where positive, else a tenth of it (YOLO, arXiv:1506.02640, equation 2)."""
+    if backend.target() == "portable":  # what exporters know as one operation
+        return jnp.maximum(x, 0.1 * x)
     return jnp.where(x > 0, x, 0.1 * x)  # at 0 the slope is a tenth, as in Darknet and PyTorch
 
 
