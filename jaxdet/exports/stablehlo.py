@@ -78,5 +78,5 @@ def runner(file: Path) -> tuple[Any, Mapping[str, Any]]:
     """A compiled function from images to what the file returns, and what it knows about itself."""
     (platform,) = [name for name, kind in PLATFORMS.items() if kind == backend.target()]
     program, leaves, about = read(file, platform)
-    leaves = jax.device_put(leaves)
-    return lambda images: jax.jit(program.call)(leaves, images), about
+    leaves, call = jax.device_put(leaves), jax.jit(program.call)
+    return lambda images: call(leaves, images), about
