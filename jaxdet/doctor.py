@@ -112,8 +112,9 @@ def device_rows(device_bytes: float) -> Iterator[Row]:
 
 
 def image_rows(dataset: data.Dataset, canvas: Shape) -> Iterator[Row]:
-    """Whether the images of a dataset can be decoded and its boxes are valid."""
-    reasons, rate = dataset_fit.undecodable(dataset, canvas=canvas)
+    """What `data.check` says of a prepared dataset, and what it said when it was prepared."""
+    checked = dataset_fit.examine(dataset)
+    reasons, rate = checked.undecodable, dataset_fit.decoding_rate(dataset, canvas=canvas)
     number, speed = f"{len(dataset):,} in {dataset.name}", f"{rate:,.0f} images/s on this host"
     found = f"{number}, {speed}"
     if reasons:
@@ -130,6 +131,12 @@ def image_rows(dataset: data.Dataset, canvas: Shape) -> Iterator[Row]:
     if (below := (sides < 0.99).any(axis=1)).any():
         found = f"{below.sum():,} of {len(below):,} in {dataset.name}: numbers in another unit?"
         yield Row("boxes below a pixel", found, WARN)
+    if checked.unit:
+        level = FAIL if checked.is_other_unit else WARN
+        yield Row("unit of boxes", f"{dataset.name}: {checked.unit}", level)
+    for reason, entry in checked.problems.items():
+        first = ", ".join(entry["files"])
+        yield Row("to repair", f"{entry['count']:,} in {dataset.name}: {reason}: {first}", WARN)
     for part in dataset.parts:
         for reason, entry in part.problems.items():
             yield Row("skipped or repaired", f"{entry['count']:,} in {part.name}: {reason}", WARN)

@@ -6,6 +6,7 @@ import runpy
 import shutil
 import types
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -278,6 +279,29 @@ def test_boxes_below_a_pixel_are_warned_of():
     set_.parts[0].records.append({"image": b"no picture"})
     *_, row = doctor.image_rows(set_, 64)
     assert row == ("boxes below a pixel", "1 of 2 in some: numbers in another unit?", "warn")
+
+
+def stored(image):
+    return {"image": cv2.imencode(".png", image)[1].tobytes()}
+
+
+def test_what_prepare_would_say_is_said_of_a_set_that_is_there_already():
+    """Sets that another program prepared: their boxes may be in percent, their images turned."""
+    percent = [[[x, 0.05, x + 0.05, 0.1] for x in (0.05, 0.1)]] * 3
+    sizes = [(300, 400), (300, 400), (400, 300)]  # the last image is 300x400
+    names = zip("abc", percent, sizes, strict=True)
+    set_ = dataset_of(*(annotation(n, boxes, [0, 0], size=size) for n, boxes, size in names))
+    set_.parts[0].records.extend([stored(np.zeros((300, 400, 3), np.uint8))] * 3)
+    rows = {row.check: row for row in doctor.image_rows(set_, 64)}
+    assert "are they in percent?" in rows["unit of boxes"].found
+    assert rows["unit of boxes"].level == "warn" and rows["images decode"].level == "ok"
+    differs = "1 in some: image size differs from the one in its annotation"
+    assert differs in rows["to repair"].found and rows["to repair"].found.endswith(": c")
+    tiny = np.array(percent) / 400
+    set_ = dataset_of(*(annotation(n, tiny[0], [0, 0], size=(300, 400)) for n in "abc"))
+    set_.parts[0].records.extend([stored(np.zeros((300, 400, 3), np.uint8))] * 3)
+    rows = {row.check: row for row in doctor.image_rows(set_, 64)}
+    assert rows["unit of boxes"].fails and "look like fractions" in rows["unit of boxes"].found
 
 
 def test_memory_of_a_step_counts_what_is_donated_once():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxdet.data import builder, coco, part, shapes, table, voc
+from jaxdet.data import builder, check, coco, part, shapes, table, voc
 from jaxdet.data.decode import decode_full
 from jaxdet.data.source import Source
 from jaxdet.types import Annotation
@@ -46,6 +46,24 @@ class Dataset:
     def encoded(self, i: int) -> bytes:
         """Return the original encoded file of image i."""
         return self.parts[self.part_of[i]].records[int(self.table.rows[i])]["image"]
+
+    def checked(self, i: int, keep: np.ndarray) -> check.Checked:
+        """Return image i and those of its boxes to `keep` [n], as `check` judges what is stored."""
+        stored = self.annotation(i)
+        size = (stored.height, stored.width)
+        example = check.Example(
+            id=stored.id,
+            file=stored.id,
+            encoded=self.encoded(i),
+            size=size,
+            boxes=stored.boxes[keep] * np.array([size[1], size[0]] * 2),
+            names=[self.classes[label] for label in stored.labels[keep]],
+            difficult=stored.difficult[keep],
+            crowd=stored.crowd[keep],
+            area=stored.area[keep],
+            pixels=True,
+        )
+        return check.check(example, self.classes)
 
     def image(self, i: int) -> np.ndarray:
         """Return image i at its own size, [H, W, 3] uint8 RGB."""

@@ -1,5 +1,6 @@
 """How well a detector fits a dataset: decodable images, valid boxes, matching anchors."""
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from jaxdet import data
 from jaxdet.augment import window as window_
 from jaxdet.boxes.iou import from_cxcywh, pairwise_iou
+from jaxdet.training import progress
 from jaxdet.types import Anchors, Array, Detector, Objects, Shape, Targets
 
 _IMAGES = 64  # matched together
@@ -28,22 +30,58 @@ class Fit:
     assigned: np.ndarray  # [T] bool, whether any anchor is assigned to the object
 
 
-def undecodable(dataset: data.Dataset, *, canvas: Shape) -> tuple[dict[str, str], float]:
-    """Decodes every image, on all cores: the failures {image id: reason}, and images per second."""
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """What `data.check` finds in a prepared dataset."""
 
-    def reason(i: int) -> str | None:
-        try:
-            data.decode(dataset.encoded(i), canvas)
-        except ValueError as error:
-            return str(error)
-        return None
+    undecodable: dict[str, str]  # id of an image -> why
+    problems: data.Problems
+    unit: str | None  # a sentence, if the boxes may be in another unit
+    is_other_unit: bool  # whether they are
 
-    began, text = time.perf_counter(), f"decoding {dataset.name}"
+
+def examine(dataset: data.Dataset) -> Examined:
+    """Checks every image with its valid boxes, on all cores, as when a dataset is prepared."""
+    legal = ~illegal_boxes(dataset)
+    unreadable: dict[str, str] = {}
+    problems: data.Problems = {}
+    seen = []
+
+    def look(i: int) -> data.Checked:
+        boxes = slice(*dataset.table.starts[i : i + 2])
+        found = dataset.checked(i, keep=legal[boxes])
+        bare = dataclasses.replace(found.example, encoded=None)  # or all files would be kept
+        return dataclasses.replace(found, example=bare)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = pool.map(reason, range(len(dataset)))
-        bar = tqdm(reasons, desc=text, total=len(dataset), unit=" images", leave=False)
-        found = {str(dataset.ids[i]): why for i, why in enumerate(bar) if why}
-    return found, len(dataset) / (time.perf_counter() - began)
+        each = pool.map(look, range(len(dataset)))
+        for checked in progress.bar(
+            each, desc=f"checking {dataset.name}", total=len(dataset), unit="image", leave=False
+        ):
+            if checked.annotation is None:
+                unreadable[checked.example.id] = checked.problems[0]
+            else:
+                data.note(problems, checked)
+                seen.append(checked)
+    try:
+        unit, wrong = data.look([each.example for each in seen], seen, "coco"), False
+    except ValueError as error:
+        unit, wrong = str(error), True
+    return Examined(unreadable, problems, unit, wrong)
+
+
+def decoding_rate(dataset: data.Dataset, *, canvas: Shape) -> float:
+    """Images per second that are decoded onto a canvas, on all cores, of at most 500."""
+    some = range(0, len(dataset), -(-len(dataset) // 500))
+
+    def decode(i: int) -> None:
+        with contextlib.suppress(ValueError):  # which `examine` reports
+            data.decode(dataset.encoded(i), canvas)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(decode, some))
+    return len(some) / (time.perf_counter() - began)
 
 
 def illegal_boxes(dataset: data.Dataset) -> np.ndarray:
