@@ -15,7 +15,7 @@ from conftest import ROOT, run
 from test_convert import whole
 
 import jaxdet
-from jaxdet import build
+from jaxdet import build, cache
 from jaxdet.backbones.mobilenet_v2 import mobilenet_v2
 from jaxdet.convert import download, published, weights
 from jaxdet.engine import init_from
@@ -64,7 +64,7 @@ def entry(address, *, file="a-b.pth", sha256=RIGHT):
 @pytest.mark.parametrize("sha256", [RIGHT, RIGHT[:8], ""])
 def test_a_file_is_downloaded_once_verified_and_announced(address, capfd, sha256):
     file = download.fetch(entry(address, sha256=sha256))
-    assert file.read_bytes() == CONTENT and file.parent == download.folder()
+    assert file.read_bytes() == CONTENT and file.parent == cache.folder("weights")
     assert not list(file.parent.glob("*.part"))
     said = capfd.readouterr().out
     assert f"some:net from {address}/a-b.pth" in said and "licence MIT" in said
@@ -93,8 +93,8 @@ def test_what_breaks_off_again_and_again_is_kept_for_the_next_time(address):
 def test_another_checksum_is_refused_and_nothing_is_kept(address):
     with pytest.raises(ValueError, match=f"SHA-256 begins with {RIGHT[:8]}, expected 00000000"):
         download.fetch(entry(address, sha256="0" * 64))
-    assert not [file for file in download.folder().iterdir() if file.name != ".lock"]
-    (download.folder() / "a-b.pth").write_bytes(CONTENT[:-1])  # put there by hand
+    assert not [file for file in cache.folder("weights").iterdir() if file.name != ".lock"]
+    (cache.folder("weights") / "a-b.pth").write_bytes(CONTENT[:-1])  # put there by hand
     with pytest.raises(ValueError, match="remove it to download it again"):
         download.fetch(entry(address))
 
@@ -117,9 +117,9 @@ def test_without_the_file_or_a_network_one_line_says_where_to_put_it(address, mo
 def test_the_cache_can_be_elsewhere(monkeypatch, tmp_path):
     monkeypatch.delenv("JAXDET_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert download.folder() == tmp_path / "jaxdet" / "weights"
+    assert cache.folder("weights") == tmp_path / "jaxdet" / "weights"
     monkeypatch.setenv("JAXDET_CACHE", str(tmp_path / "own"))
-    assert download.folder() == tmp_path / "own" / "weights"
+    assert cache.folder("weights") == tmp_path / "own" / "weights"
 
 
 def recipe_of(name):
@@ -187,7 +187,7 @@ def test_a_run_starts_from_a_name(monkeypatch, tmp_path):
     monkeypatch.setenv("JAXDET_CACHE", str(tmp_path))
     table = [dataclasses.replace(each, sha256="") for each in published.CLASSIFIERS]
     monkeypatch.setattr(published, "CLASSIFIERS", table)
-    file = download.folder() / published.classifier("imagenet", config.model).file
+    file = cache.folder("weights") / published.classifier("imagenet", config.model).file
     file.parent.mkdir()
     rng = np.random.default_rng(0)
     where = weights.backbone_table("mobilenet_v2")

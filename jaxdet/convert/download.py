@@ -1,29 +1,20 @@
 """Downloads published weights once, into a cache, and verifies them."""
 
-import contextlib
-import fcntl
 import hashlib
 import http.client
-import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 from tqdm import tqdm
 
+from jaxdet import cache
 from jaxdet.convert.published import Published
 
 SECONDS = 10  # without an answer, after which it gives up
 TRIES = 3  # each goes on where the last one broke off
 _BLOCK = 2**20
-
-
-def folder() -> Path:
-    """Where weights are kept: in $JAXDET_CACHE, else $XDG_CACHE_HOME/jaxdet or ~/.cache/jaxdet."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    own = os.environ.get("JAXDET_CACHE") or f"{cache}/jaxdet"
-    return Path(own).expanduser() / "weights"
 
 
 def fetch(published: Published) -> Path:
@@ -32,10 +23,10 @@ def fetch(published: Published) -> Path:
     Prints the address, the licence and the checksum. ValueError in one line, which says where to
     put the file by hand, if it cannot be downloaded; if the checksum is another one.
     """
-    file = folder() / published.file
+    file = cache.folder("weights") / published.file
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(file.parent):
+        with filelock.FileLock(file.parent / ".lock"):
             if not file.exists():
                 _download(published, file)
     except (OSError, http.client.HTTPException) as error:
@@ -106,11 +97,3 @@ def _reason(error: Exception) -> str:
         return f"the connection broke off {error.expected:,} bytes before the end"
     reason = str(getattr(error, "reason", "") or error)
     return (reason.splitlines() or [type(error).__name__])[0]
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Holds a lock, so that several processes download a file once."""
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -1,13 +1,13 @@
 """Writes checked examples to `array_record` files, with one feature spec for every source."""
 
 import contextlib
-import fcntl
 import io
 import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import filelock
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
@@ -102,7 +102,8 @@ def prepare_all(sources: Sequence[Source], *, dir: pathlib.Path) -> None:
     """
     if not _missing(sources, dir):
         return
-    with _locked(dir):
+    dir.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(dir / ".lock"):  # one process at a time downloads and prepares
         staging = dir / _STAGING
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
         try:
@@ -219,12 +220,3 @@ def _quiet_tfds() -> Iterator[None]:
             yield
     finally:
         tfds.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _locked(dir: pathlib.Path) -> Iterator[None]:
-    """Hold a lock so that only one process at a time downloads and prepares in a folder."""
-    dir.mkdir(parents=True, exist_ok=True)
-    with (dir / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

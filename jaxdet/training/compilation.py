@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from jaxdet import cache
 from jaxdet.training import parallel
 
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
@@ -49,17 +50,16 @@ def keep() -> None:
 
 
 def _folder() -> Path:
-    """The user's cache directory; a folder in it for each kind of CPU.
+    """A folder in the cache for each kind of CPU.
 
     XLA's programs for one CPU can use instructions that another, which shares the home directory,
     does not have.
     """
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else [platform.processor()]
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
     kind = hashlib.sha256(f"{platform.machine()} {flags}".encode()).hexdigest()[:8]
-    return Path(cache) / "jaxdet" / "xla" / f"{platform.machine()}-{kind}"
+    return cache.folder("xla") / f"{platform.machine()}-{kind}"
 
 
 class Announced:
