@@ -18,5 +18,5 @@ def get_config() -> ConfigDict:
     config.model.backbone.width = config.model.head.width = 3 / 16
     config.schedule.update(steps=1000, peak=3e-3)
     config.optimiser.clip_norm = 10.0
-    config.step.update(ema_decay=0.995, ema_ramp=100, late_losses=("l1",), late_from=667)
+    config.step.update(ema_decay=0.995, ema_ramp=100, late_losses=("l1",), late_from=2 / 3)
     return config

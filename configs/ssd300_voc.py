@@ -53,7 +53,7 @@ def get_config() -> ConfigDict:
     config.optimiser = dict(name="sgd", momentum=0.9, weight_decay=5e-4, clip_norm=0.0)
     config.step = dict(accumulate=1, ema_decay=0.0, frozen=(), unfreeze_at=0)
     config.step.update(synchronised=True, sizes=(), resize_every=10)
-    config.step.update(ema_ramp=0, late_losses=(), late_from=0)
+    config.step.update(ema_ramp=0, late_losses=(), late_from=0.0)
     config.evaluation = dict(metric="voc", batch_size=32, nms="greedy")
     config.evaluation.update(score_threshold=0.01, iou_threshold=0.45, max_kept=100, main="")
     config.every = dict(log=50, picture=2_000, checkpoint=2_000, evaluation=10_000, keep=2)

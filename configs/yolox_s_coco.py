@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxdet.configs import ssd300_coco
 
-EPOCH, LAST = 1_849, 284 * 1_849  # steps: 118,287 images in batches of 64; the last that mixes
+EPOCH, LAST = 1_849, 284 / 300  # steps; the share of them that mixes (118,287 images, 64 a step)
 
 
 def get_config() -> ConfigDict:
@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     config.schedule = dict(name="yolox", steps=300 * EPOCH, epochs=0.0, peak=0.01, end=0.05)
     config.schedule.update(warmup=5 / 300, flat=15 / 300)
     config.optimiser.update(nesterov=True, decay_kernels_only=True)
-    config.step.update(ema_decay=0.9998, ema_ramp=2_000, late_losses=("l1",), late_from=LAST + 1)
+    config.step.update(ema_decay=0.9998, ema_ramp=2_000, late_losses=("l1",), late_from=LAST)
     nms = dict(nms=dict(name="greedy", best_class=True), iou_threshold=0.65, max_kept=300)
     config.evaluation = dict(metric="coco", batch_size=32, score_threshold=0.001, **nms)
     return config

@@ -19,8 +19,6 @@ def get_config() -> ConfigDict:
     config = yolox_s_coco.get_config()
     voc = ssd300_voc.get_config()
     config.data.update(train=voc.data.train, eval=voc.data.eval, canvas=512, max_objects=64)
-    config.augment.mix = tuple(dict(mix, until=284 * EPOCH) for mix in config.augment.mix)
     config.schedule.update(steps=300 * EPOCH, warmup=1 / 300)
-    config.step.late_from = 284 * EPOCH + 1
     config.evaluation.metric = "voc"
     return config

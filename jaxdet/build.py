@@ -76,6 +76,18 @@ class Step:
     late_losses: tuple[str, ...] = ()
     late_from: int = 0
 
+    @classmethod
+    def of(cls, config: Any) -> "Step":
+        """The block of a config, where `unfreeze_at` and `late_from` can be shares of the steps.
+
+        With a share, what is late begins with the step after it.
+        """
+        given, steps = dict(config.step), config.schedule.steps
+        for key in {"unfreeze_at", "late_from"} & given.keys():
+            number = schedules.in_steps(given[key], steps, key=f"step.{key}")
+            given[key] = number + (key == "late_from" and 0 < given[key] < 1)
+        return cls(**arguments(cls, given, "step"))
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -189,7 +201,7 @@ def recipe(config: Any, classes: tuple[str, ...]) -> Recipe:
         optimiser=optimiser(rate(config)),
         optimiser_name=names_of(config.optimiser)[0],
         view_at=_view_at(config, detector),
-        step=Step(**arguments(Step, config.step, "step")),
+        step=Step.of(config),
         evaluation=evaluation,
         every=Every(**arguments(Every, config.every, "every")),
     )
@@ -370,7 +382,7 @@ def _view_at(config: Any, detector: Detector) -> Callable[..., View]:
     """The views by input size and step; the same one while nothing changes, to compile it once."""
     augment = config.augment
     blocks = augment.mix if isinstance(augment.mix, list | tuple) else (augment.mix,)
-    mixes = tuple(_mixing(block, fill=detector.fill) for block in blocks)
+    mixes = tuple(_mixing(block, config.schedule.steps, fill=detector.fill) for block in blocks)
     if mixes and any(height != width for height, width in data(config).canvases):
         raise ValueError("config.augment.mix is for square inputs: config.data.canvas has others")
     options = dict(
@@ -387,11 +399,13 @@ def _view_at(config: Any, detector: Detector) -> Callable[..., View]:
     return lambda size, number=1: view(size, tuple(m for m in mixes if m.active(number)))
 
 
-def _mixing(block: Any, **known: Any) -> views.Mixing:
-    """A mix with what it takes of `known`, and when it is done."""
+def _mixing(block: Any, steps: int, **known: Any) -> views.Mixing:
+    """A mix with what it takes of `known`, and when it is done; `until` can be a share of steps."""
     mix = choose("mix", block, "augment.mix", given=known, also=_WHEN)
     given = {key: known[key] for key in known if key in inspect.signature(mix).parameters}
     when = {} if isinstance(block, str) else {key: block[key] for key in _WHEN if key in block}
+    if "until" in when:
+        when["until"] = schedules.in_steps(when["until"], steps, key="augment.mix.until")
     return views.Mixing(
         functools.partial(mix, **given) if given else mix,
         **arguments(views.Mixing, when, "augment.mix", given=("mix",)),

@@ -251,7 +251,10 @@ def test_a_step_has_the_view_of_its_mixes():
     ("block", "message"),
     [
         (dict(name="mosaic", untill=5), "there is no 'untill'; did you mean 'until'"),
-        (dict(name="mosaic", until=0.5), "config.augment.mix.until is 0.5, expected int"),
+        (
+            dict(name="mosaic", until=1.5),
+            "config.augment.mix.until is 1.5, expected a share of the",
+        ),
         (dict(name="mosaic", fill=(1.0, 1.0, 1.0)), "there is no 'fill'"),
         (dict(name="mosaik"), "there is no 'mosaik'; did you mean 'mosaic'"),
     ],

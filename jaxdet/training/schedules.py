@@ -27,7 +27,7 @@ def in_steps(value: float, steps: int, *, key: str) -> int:
         return round(value * steps)
     if value != int(value):
         raise ValueError(
-            f"config.schedule.{key} is {value:g}, expected a share of the steps, below 1, or a "
+            f"config.{key} is {value:g}, expected a share of the steps, below 1, or a "
             "whole number of steps"
         )
     return int(value)
@@ -39,7 +39,7 @@ def all_in_steps(schedule: Mapping[str, Any]) -> dict[str, Any]:
     def converted(key: str, value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [converted(key, each) for each in value]
-        return in_steps(value, schedule["steps"], key=key)
+        return in_steps(value, schedule["steps"], key=f"schedule.{key}")
 
     return {k: converted(k, v) if k in SHARES else v for k, v in schedule.items()}
 
@@ -62,8 +62,8 @@ def step_decay(
 
     ValueError unless the boundaries rise and lie between the warm-up and the end.
     """
-    warmup_steps = in_steps(warmup, steps, key="warmup")
-    at = [in_steps(boundary, steps, key="boundaries") for boundary in boundaries]
+    warmup_steps = in_steps(warmup, steps, key="schedule.warmup")
+    at = [in_steps(boundary, steps, key="schedule.boundaries") for boundary in boundaries]
     late = [b for b in at if not warmup_steps <= b <= steps]
     if late:
         raise ValueError(
@@ -83,7 +83,7 @@ def cosine(
     *, steps: int, peak: float, end: float = 0.0, warmup: float = 0, warmup_start: float = 1 / 3
 ) -> optax.Schedule:
     """Half a cosine from the peak to `end * peak` (Loshchilov and Hutter 2017, section 3)."""
-    warmup = in_steps(warmup, steps, key="warmup")
+    warmup = in_steps(warmup, steps, key="schedule.warmup")
     decay = optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=end)
     return _warm_up(decay, steps, peak=peak, warmup=warmup, warmup_start=warmup_start)
 
@@ -97,7 +97,8 @@ def yolox(
     ValueError unless the warm-up and the flat part leave a step.
     """
     warmup, flat = (
-        in_steps(value, steps, key=key) for key, value in (("warmup", warmup), ("flat", flat))
+        in_steps(value, steps, key=f"schedule.{key}")
+        for key, value in (("warmup", warmup), ("flat", flat))
     )
     if warmup + flat >= steps:
         raise ValueError(
@@ -113,7 +114,7 @@ def constant(
 ) -> optax.Schedule:
     """The peak rate until the end."""
     decay = optax.constant_schedule(peak)
-    warmup = in_steps(warmup, steps, key="warmup")
+    warmup = in_steps(warmup, steps, key="schedule.warmup")
     return _warm_up(decay, steps, peak=peak, warmup=warmup, warmup_start=warmup_start)
 
 
