@@ -51,7 +51,7 @@ def get_config() -> ConfigDict:
     config.schedule.update(peak=1e-3, factor=0.1, warmup=500 / 120_000, warmup_start=1 / 3)
     config.schedule.epochs = 0.0  # if not 0, these count instead of the steps
     config.optimiser = dict(name="sgd", momentum=0.9, weight_decay=5e-4, clip_norm=0.0)
-    config.step = dict(accumulate=1, ema_decay=0.0, frozen=(), unfreeze_at=0)
+    config.step = dict(accumulate=1, ema_decay=0.0, frozen=(), unfreeze_at=0.0)
     config.step.update(synchronised=True, sizes=(), resize_every=10)
     config.step.update(ema_ramp=0, late_losses=(), late_from=0.0)
     config.evaluation = dict(metric="voc", batch_size=32, nms="greedy")
