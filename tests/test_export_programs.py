@@ -87,7 +87,8 @@ def test_the_page(tmp_path, name):
     web = folder_with("ONNXRUNTIME_WEB", *WEB)
     for file in WEB:
         shutil.copy(web / file, tmp_path)
-    detector = pretrained(name, spread={"quickstart": 5, "quickstart_yolox": 4}.get(name, 1))
+    spread = {"quickstart": 5, "quickstart_yolox": 4}.get(name, 1)
+    detector = pretrained(name, spread=spread, score_threshold=0.0)
     session = onnx_session(detector, tmp_path / "model.onnx")
     pixels = images(detector, 1)
     height, width = pixels.shape[1:3]
