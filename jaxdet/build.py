@@ -286,11 +286,11 @@ def _require(keys: Iterable[str], block: Any, where: str) -> None:
         raise ValueError(f"{where} lacks {missing[0]!r}")
 
 
-def detector_with(recipe: Recipe, evaluation: Mapping[str, Any]) -> Detector:
-    """The recipe's detector with other values in the block `evaluation`."""
-    config = ConfigDict(recipe.config)
-    config.evaluation.update(evaluation)
-    return _detector(config, recipe.detector.classes)
+def with_evaluation(recipe: Recipe, evaluation: Mapping[str, Any]) -> Recipe:
+    """The recipe, and so its detector, with other values in the block `evaluation`."""
+    changed = {**recipe.config, "evaluation": {**recipe.config["evaluation"], **evaluation}}
+    detector = _detector(ConfigDict(changed), recipe.detector.classes)
+    return dataclasses.replace(recipe, config=changed, detector=detector)
 
 
 def _detector(config: Any, classes: tuple[str, ...]) -> Detector:

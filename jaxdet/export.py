@@ -6,7 +6,8 @@
 
 The file takes `images` [B, H, W, 3], RGB in 0..255, normalises them itself, and returns
 `num_detections`, `detection_boxes` (x1 y1 x2 y2 in pixels of the input), `detection_scores` and
-`detection_classes`; with --nms=none `boxes` and `scores` before NMS. It knows its class names, its
+`detection_classes`; with --nms=none `boxes` and `scores` before NMS, with --nms=greedy those of
+class-wise NMS whatever the recipe's rule is. It knows its class names, its
 input, and how detections are chosen. --check runs the file and the live detector on the images of a
 folder, prints the largest differences, and ends with exit status 1 if they find different things.
 """
@@ -20,7 +21,7 @@ import jaxdet
 from jaxdet import cli
 from jaxdet.exports import check
 from jaxdet.exports.predictor import Exported
-from jaxdet.exports.write import FORMATS, export
+from jaxdet.exports.write import FORMATS, NMS, export
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +62,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", required=True, choices=FORMATS, help="what to write")
     add("--output", required=True, type=Path, help="the file")
     add("--batch", type=_batch, default=None, help="number of images, or any (default)")
-    add("--nms", choices=("inside", "none"), help="default inside, for tflite none")
+    add("--nms", choices=NMS, help="default inside, for tflite none")
     add("--size", type=_size, help="of the input, S or HxW, default the recipe's")
     kinds = "default uint8, for stablehlo float32"
     add("--dtype", choices=("uint8", "float32"), help=f"of the images, {kinds}")

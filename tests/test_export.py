@@ -197,6 +197,18 @@ def test_onnx_finds_every_detection(tmp_path, name):
     )
 
 
+def test_another_rule_by_name(tmp_path):
+    """Soft-NMS has no operator in ONNX; a file can have class-wise NMS instead, and says so."""
+    detector = pretrained(nms=dict(name="soft", sigma=0.1), iou_threshold=0.2)
+    file = jaxdet.export(detector, tmp_path / "x", format="stablehlo", nms="greedy")
+    loaded, image = jaxdet.load(file), photo(70, 90)
+    greedy = pretrained(nms="greedy", iou_threshold=0.2)
+    assert "class-wise NMS" in loaded.about["protocol"] and loaded.about["nms"] == "greedy"
+    np.testing.assert_array_equal(loaded(image).scores, greedy(image).scores)
+    assert not np.array_equal(loaded(image).scores, detector(image).scores)
+    assert len(detector(image, agnostic=True)) > 0
+
+
 @pytest.mark.slow
 def test_an_onnx_file_is_loaded_like_a_workdir(tmp_path):
     """With the rules that choose candidates before NMS."""

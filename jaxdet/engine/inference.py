@@ -191,7 +191,7 @@ class Pretrained(Predictor):
     def _compile(self, limits: Limits) -> Program:
         detector = self.detector
         if limits != self._own:
-            detector = build.detector_with(self.recipe, limits.evaluation)
+            detector = build.with_evaluation(self.recipe, limits.evaluation).detector
         return functools.partial(
             jax.jit(functools.partial(view_and_predict, detector)), self.variables
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxdet import data
+from jaxdet import build, data
 from jaxdet.engine.inference import Pretrained
 from jaxdet.exports import contract
 from jaxdet.exports.predictor import Exported
@@ -53,7 +53,8 @@ def compare(
     images, _ = data.images_in(folder)
     if not images:
         raise ValueError(f"--check={folder} has no image")
-    live, total = jax.jit(partial(contract.detections, pretrained.detector)), Difference()
+    recipe = build.with_evaluation(pretrained.recipe, {"nms": exported.about["nms"]})
+    live, total = jax.jit(partial(contract.detections, recipe.detector)), Difference()
     for pixels, count in _batches(images, exported, batch_size):
         ours = jax.device_get(live(pretrained.variables, pixels))
         theirs = jax.device_get(exported.detections(pixels))

@@ -61,9 +61,9 @@ def candidates(detector: Detector, variables: Variables, images: Array) -> tuple
     return _to_pixels(boxes, images.shape), scores
 
 
-def programs(nms: str) -> tuple[Callable[..., tuple[jax.Array, ...]], tuple[str, ...]]:
-    """The program for `--nms=inside` or `--nms=none`, and the names of what it returns."""
-    return {"inside": (detections, DETECTIONS), "none": (candidates, CANDIDATES)}[nms]
+def program(nms: str) -> Callable[..., tuple[jax.Array, ...]]:
+    """The program of a file without NMS, "none", or with it."""
+    return candidates if nms == "none" else detections
 
 
 def _to_pixels(boxes: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -78,4 +78,5 @@ def check_nms(name: str, known: tuple[str, ...], format: str) -> None:
         only = f", only for {' and '.join(known)}" if known else ""
         raise ValueError(
             f"{format} has no operator for nms={name!r}{only}; --nms=none exports the candidates"
+            + ("; --nms=greedy changes the rule" if known else "")
         )

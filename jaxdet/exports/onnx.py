@@ -42,13 +42,14 @@ def model(subject: contract.Subject, *, batch: int | None, nms: str, dtype: str)
             "a detector with two stages chooses its proposals by NMS, a loop that jax2onnx cannot "
             "write; --format=stablehlo can"
         )
-    if nms == "inside":
+    if nms != "none":
         contract.check_nms(subject.rule.name, ("greedy", "agnostic"), "ONNX")
     found = _tidy(_network(subject, batch))
     _take(found, dtype)
-    if nms == "inside":
+    if nms != "none":
         append_nms(found.graph, subject.rule)
     found = _without_transposes(found)
+    del found.metadata_props[:]  # onnxsim writes what it removed, which can be long
     for key, value in subject.about.items():
         entry = found.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)

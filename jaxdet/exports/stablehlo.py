@@ -31,7 +31,7 @@ def write(
 ) -> None:
     """Writes a detector; `batch` None is any number of images."""
     leaves, tree = jax.tree.flatten(subject.variables)
-    program, _ = contract.programs(nms)
+    program = contract.program(nms)
     rows = jax_export.symbolic_shape("b")[0] if batch is None else batch
     images = jax.ShapeDtypeStruct((rows, *subject.shape, 3), jnp.dtype(dtype))
     given = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]

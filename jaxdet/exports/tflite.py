@@ -37,8 +37,8 @@ def write(subject: contract.Subject, file: Path, *, batch: int, nms: str, dtype:
 
     ValueError for a detector that cannot be exported in this way.
     """
-    if nms == "inside":
-        contract.check_nms("inside", (), "TFLite")
+    if nms != "none":
+        contract.check_nms(subject.rule.name, (), "TFLite")
     if isinstance(subject.detector, TwoStage):
         raise ValueError(
             "a detector with two stages chooses its proposals by NMS, which TFLite has no operator "

@@ -18,6 +18,7 @@ from jaxdet.types import Shape
 from jaxdet.version import __version__
 
 FORMATS = ("stablehlo", "onnx", "tflite")
+NMS = ("inside", "greedy", "none")
 LIMITS = ("score_threshold", "iou_threshold", "max_kept")
 _NEEDS = {
     "stablehlo": ("flatbuffers",),
@@ -44,8 +45,8 @@ def export(
       pretrained: what `jaxdet.load` returns.
       format: one of `FORMATS`.
       batch: the number of images, None for any; TFLite's, which is fixed, is then 1.
-      nms: "inside", the default, or "none" for the boxes and scores before it, which is all that
-        TFLite has.
+      nms: "inside", the default; "greedy", also inside, class-wise instead of the recipe's rule; or
+        "none" for the boxes and scores before it, which is all that TFLite has.
       size: of the input, a side or (height, width); None is the recipe's.
       dtype: of the images, "uint8" or "float32", in 0..255; None is "float32" for StableHLO, which
         then gives the live detector's bits for images of any size, and else "uint8".
@@ -60,7 +61,7 @@ def export(
     if int8 is not None and format != "tflite":
         raise ValueError(f"int8 is for format='tflite', not for {format!r}")
     nms = nms or ("none" if format == "tflite" else "inside")
-    check_name(nms, ("inside", "none"), "nms")
+    check_name(nms, NMS, "nms")
     dtype = dtype or ("float32" if format == "stablehlo" else "uint8")
     check_name(dtype, ("uint8", "float32"), "dtype")
     batch = 1 if batch is None and format == "tflite" else batch
@@ -107,7 +108,9 @@ def subject(
     recipe, shape = pretrained.recipe, input_shape(pretrained, size)
     pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
     jax.eval_shape(recipe.detector.forward, pretrained.variables, pixels)
-    about = _about(pretrained, shape, batch=batch, nms=nms, dtype=dtype)
+    if nms == "greedy":
+        recipe = build.with_evaluation(recipe, {"nms": "greedy"})
+    about = _about(recipe, pretrained.step, shape, batch=batch, nms=nms, dtype=dtype)
     rule = about["nms"] if isinstance(about["nms"], dict) else {"name": about["nms"]}
     rule = contract.Rule(
         name=rule["name"],
@@ -120,24 +123,23 @@ def subject(
 
 
 def _about(
-    pretrained: Pretrained, shape: Shape, *, batch: int | None, nms: str, dtype: str
+    recipe: build.Recipe, step: int, shape: Shape, *, batch: int | None, nms: str, dtype: str
 ) -> dict[str, Any]:
     """What travels inside the file: class names, input, thresholds, protocol, version."""
-    recipe = pretrained.recipe
     evaluation = recipe.config["evaluation"]
     (family,) = build.names_of(recipe.config["model"]["detector"])
     return {
         "jaxdet": __version__,
         "purpose": recipe.purpose,
         "family": family,
-        "step": pretrained.step,
+        "step": step,
         "classes": list(recipe.detector.classes),
         "input": {"height": shape[0], "width": shape[1], "dtype": dtype, "layout": "BHWC RGB"},
         "batch": batch,
         "canvas": _canvas(recipe, shape),
         "fit": recipe.config["model"]["fit"],
         "fill": list(recipe.detector.fill),
-        "outputs": contract.programs(nms)[1],
+        "outputs": contract.CANDIDATES if nms == "none" else contract.DETECTIONS,
         "nms": evaluation.get("nms", "greedy"),
         "candidates": evaluation.get("candidates", 0),
         **{key: getattr(recipe.evaluation, key) for key in LIMITS},
