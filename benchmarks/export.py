@@ -58,7 +58,7 @@ def compare(name: str, batch_size: int, folder: Path, options: argparse.Namespac
     file = export(found, folder / "ours.onnx", format="onnx", batch=batch_size, nms=nms)
     side = recipe.detector.size
     images = np.random.default_rng(0).integers(0, 256, (batch_size, side, side, 3), np.uint8)
-    live = jax.jit(partial(contract.programs(nms)[0], recipe.detector))
+    live = jax.jit(partial(contract.program(nms), recipe.detector))
     programs = {
         "live": repeated(lambda: jax.block_until_ready(live(found.variables, images))),
         "onnxruntime": repeated(partial(session(file).run, None, {contract.INPUT: images})),

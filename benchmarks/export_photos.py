@@ -25,7 +25,10 @@ import jaxdet
 from jaxdet import backend, build, data, recipes
 from jaxdet.engine.inference import Pretrained
 from jaxdet.exports import check, contract
+from jaxdet.exports.predictor import place
+from jaxdet.exports.runners import open_file
 from jaxdet.exports.write import export
+from jaxdet.training import progress
 
 CANDIDATES = 150  # of an image
 MOST_KEPT = 200
@@ -70,7 +73,7 @@ def compare(name: str, detector: Pretrained, photos: Path, plain: bool) -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             file = export(detector, Path(folder) / "x.onnx", format="onnx")
-            run = check.runner(file, "onnx")
+            run = open_file(file).run
     totals = {1: check.Difference(images=len(paths)), 8: check.Difference(images=len(paths))}
     for pixels, count in inputs(detector, paths, shape):
         ours = list(check._each(jax.device_get(live(detector.variables, pixels))))[:count]
@@ -98,8 +101,14 @@ def plain_forms(found: Pretrained):
 
 def inputs(detector: Pretrained, paths: list[Path], shape: tuple[int, int]):
     """Batches of 8 inputs uint8, and how many of each count."""
-    fixed = dict(fit=detector.detector.fit, fill=detector.detector.fill, output=min(shape))
-    return check._batches(paths, jax.jit(partial(check._placed, **fixed)), shape, 8, "uint8")
+    fixed = dict(shape=shape, fit=detector.detector.fit, fill=detector.detector.fill)
+    placed = jax.jit(partial(place, **fixed, dtype="uint8"))
+    for start in progress.bar(range(0, len(paths), 8), unit="batch", leave=False):
+        batch = [data.read_image(path) for path in paths[start : start + 8]]
+        canvas = (2 * shape[0], 2 * shape[1])
+        images = [data.to_canvas(image, canvas) for image in batch + batch[-1:] * (8 - len(batch))]
+        pixels, *sizes = map(np.stack, zip(*images, strict=True))
+        yield np.asarray(placed(pixels, np.stack(sizes, 1).astype(np.int32))[0]), len(batch)
 
 
 def random(name: str, photos: Path, size: int) -> Pretrained:

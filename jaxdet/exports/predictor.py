@@ -35,7 +35,7 @@ class Exported(Predictor):
         self._fit = choose("fit", self.about["fit"], "model.fit")
         keys = [field.name for field in dataclasses.fields(Limits) if field.name != "agnostic"]
         how = dict(fit=self._fit, fill=self.about["fill"], dtype=self.about["input"]["dtype"])
-        self._place = jax.jit(functools.partial(_place, shape=self._input, **how))
+        self._place = jax.jit(functools.partial(place, shape=self._input, **how))
         own = Limits(**{key: self.about[key] for key in keys})
         self._detections = jax.jit(functools.partial(_detections, own, self.about))
         super().__init__(
@@ -120,7 +120,7 @@ def _detections(
     return contract.as_outputs(backend.per_image(nms, *map(jnp.asarray, outputs)))
 
 
-def _place(
+def place(
     canvas: Array, size: Array, *, shape: Shape, fit: Fit, fill: tuple[float, ...], dtype: str
 ) -> tuple[jax.Array, window.Window]:
     """Images on canvases [B, ...] as a file takes them [B, H, W, 3], and what each shows."""
