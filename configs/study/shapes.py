@@ -131,4 +131,67 @@ BACKBONES = {
     "cspdarknet53_tiny": _backbone("r", name="cspdarknet53_tiny", width=0.5),
     "csp_darknet": _backbone("r", name="csp_darknet", width=0.25, depth=0.34),
 }
-CHANGES = {**NECKS, **BACKBONES}
+LOSSES = {
+    "l1": _box_loss("absolute error of the codes", "l1"),
+    "mse": _box_loss("squared error of the codes", "mse"),
+    "smooth_l1_ninth": _box_loss("smooth L1 with a beta of 1/9", dict(name="smooth_l1", beta=1 / 9)),
+    "iou": _box_loss("1 - IoU", "iou", f"51.01, {_DIOU_SSD}"),
+    "giou": _box_loss("generalised IoU", "giou", f"38.0 -> 39.4, {_YOLOV4}"),
+    "diou": _box_loss("distance IoU", "diou", f"38.0 -> 39.1, {_YOLOV4}"),
+    "ciou": _box_loss("complete IoU", "ciou", f"38.0 -> 39.6, {_YOLOV4}"),
+    "yolox_iou": _box_loss("1 - IoU^2", "yolox"),
+    "bce": Change("a sigmoid per class", {"model.detector.class_loss": "bce"}),
+    "focal": Change("focal loss on all anchors, no mining", {
+        "model.detector.class_loss": "focal",
+        "model.detector.negative_ratio": 0,
+        "model.head.initial_probability": 0.01,
+    }),
+    "label_smoothing": Change("a tenth of each target spread over all classes", {
+        "model.detector.class_loss": dict(name="cross_entropy", label_smoothing=0.1),
+    }, f"38.0 -> 33.0, {_YOLOV4}"),
+}
+LAYERS = {
+    **{name: _everywhere(f"{name} for ReLU", "activation", name) for name in (
+        "relu6", "leaky_relu", "sigmoid", "hard_sigmoid", "swish", "hard_swish", "gelu", "maxout",
+    )},
+    "mish": _everywhere("mish for ReLU", "activation", "mish", "ImageNet top-1 77.9 -> 78.9, YOLOv4"),
+    "slow_batch_norm": _everywhere("running statistics over 33 batches, not 10", "norm", "slow_batch_norm"),
+    "no_norm": _everywhere("biases instead of BatchNorm", "norm", "none"),
+    "squeeze_excite": _attention("a factor for each channel", "squeeze_excite"),
+    "sam": _attention("a factor for each pixel of each channel", "sam", "42.4 -> 42.7, COCO AP, YOLOv4, Table 5"),
+    "cbam": _attention("factors for channels, then pixels", "cbam"),
+    "cbam_spatial": _attention("a factor for each pixel", "cbam_spatial"),
+    "ssdlite": Change("separable head", {"model.head": dict(name="ssdlite")}),
+    "ssdlite_separable": Change("separable head, on the last map too", {"model.head": dict(name="ssdlite_separable")}),
+}
+TRAINING = {
+    "mosaic": _mix("four images in one", f"38.0 -> 39.1, {_YOLOV4}", name="mosaic"),
+    "mosaic_yolox": _mix("four images in one, seen through an affine map", name="mosaic_yolox"),
+    "cutmix": _mix("a rectangle of another image", "ImageNet top-1 77.9 -> 78.0, YOLOv4", name="cutmix"),
+    "mixup": _mix("two images blended", name="mixup"),
+    "mixup_yolox": _mix("half and half with another, resized", name="mixup_yolox"),
+    "affine": _mix("turned, scaled, sheared, shifted", name="affine"),
+    "crops": Change("SSD's random crops", {"augment.window.crop_min_ious": (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)}),
+    "no_zoom_out": Change("no zooming out", {"augment.window.expand_probability": 0.0}),
+    "no_flip": Change("no flips", {"augment.window.mirror_probability": 0.0}),
+    "ema": Change("moving average of the weights", {"step.ema_decay": 0.98}),
+    "multi_scale": Change("inputs of 128, 160 and 192 pixels", {"step.sizes": (128, 160, 192)}),
+    "sgd": Change("SGD with momentum for AdamW", {
+        "optimiser": dict(name="sgd", momentum=0.9, weight_decay=5e-4, clip_norm=10.0),
+        "schedule.peak": 1e-2,
+    }),
+    "step_decay": Change("rate divided by 10 at 2/3 and 5/6", {
+        "schedule": dict(name="step_decay", steps=400, boundaries=(2 / 3, 5 / 6), peak=4e-3, factor=0.1, warmup=50 / 400, warmup_start=0.1, epochs=0.0),
+    }),
+}
+NMS = {  # of the baseline's own weights
+    "nms_diou": _nms("IoU less a share for the distance", nms="diou"),
+    "nms_agnostic": _nms("over all classes", nms="agnostic"),
+    "nms_best_class": _nms("an anchor's best class alone", nms=dict(name="greedy", best_class=True)),
+    "nms_soft": _nms("scores fall with a Gaussian", nms="soft"),
+    "nms_soft_linear": _nms("scores fall linearly", nms=dict(name="soft", method="linear")),
+    "nms_at_0.65": _nms("IoU 0.65 instead of 0.45", "38.0 -> 38.6, WongKinYiu", iou_threshold=0.65),
+    "score_above_0.001": _nms("0.001", score_threshold=0.001),
+    "score_above_0.1": _nms("0.1", score_threshold=0.1),
+}
+CHANGES = {**NECKS, **BACKBONES, **LOSSES, **LAYERS, **TRAINING, **NMS}
