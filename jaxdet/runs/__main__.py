@@ -1,0 +1,44 @@
+"""List the training runs under a folder in one table.
+
+    python -m jaxdet.runs runs                      # markdown
+    python -m jaxdet.runs runs --format=csv
+    python -m jaxdet.runs runs --compare 2 5        # or two names
+
+A run is a workdir: a folder with `config.json`. Runs are numbered by the date they began. The
+purpose is `config.purpose`, the notes are the first line of `notes.txt` or `notes.md` in the
+workdir. The time is that of the training steps, without evaluation. "best, %" is the best value of
+the first number that the metric reports; `rank` compares it with the runs of the same evaluation
+set and metric, which stand together, since numbers of different sets say nothing about each other.
+A comparison shows where the configs differ, and the curves of both runs on one scale.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from etils import epath
+
+from jaxdet import cli
+from jaxdet.runs import listing
+from jaxdet.runs.formats import FORMATS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table."""
+    return cli.call("runs", __doc__, _add_arguments, _runs, argv)
+
+
+def _runs(args: argparse.Namespace) -> None:
+    print(FORMATS[args.format](*listing.table(args.folder, args.compare)))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=epath.Path, help="folder that holds the workdirs")
+    parser.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="compare these two, ids or names"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="markdown")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
