@@ -114,6 +114,7 @@ def backbone(purpose: str, published: str = "", **part) -> Change:
     return Change(purpose, {"model.backbone": dict(part, strides=(8, 16, 32))}, published)
 
 
+RESNET = dict(width=0.25, blocks=(1, 1, 1, 1))
 BACKBONES = {
     "vgg16": Change(
         "SSD's, without BatchNorm",
@@ -125,9 +126,9 @@ BACKBONES = {
     "vgg16_features": backbone(
         "13 convolutions, BatchNorm", name="vgg16_features", width=0.125, norm="batch_norm"
     ),
-    "resnet50": backbone("residual bottlenecks", name="resnet50", width=0.25),
-    "res2net50": backbone("a hierarchy within each", name="res2net50", width=0.25),
-    "res2net50_v1b": backbone("and ResNet-D's stem", name="res2net50_v1b", width=0.25),
+    "resnet50": backbone("residual bottlenecks", name="resnet50", **RESNET),
+    "res2net50": backbone("a hierarchy within each", name="res2net50", **RESNET),
+    "res2net50_v1b": backbone("and ResNet-D's stem", name="res2net50_v1b", **RESNET),
     "mobilenet_v2": backbone("inverted residuals", name="mobilenet_v2", width=0.5),
     "mobilenet_v3": backbone("with squeeze-and-excite", name="mobilenet_v3", width=0.5),
     "efficientnet_b3": backbone(
