@@ -6,15 +6,20 @@ name -> `Change`, and `SEEDS`. So each of its runs is an ordinary one:
 """
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from etils import epath
 from ml_collections import ConfigDict
 
 from jaxdet import recipes
 from jaxdet.choices import check_name
+from jaxdet.training import workdir
 
 BASELINE = "baseline"
+FILE = "study.json"  # in the folder of a study's runs: what its table says besides their numbers
+SPENT = "spent.json"  # in the workdir of a run: the seconds that it took, starts and all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +92,37 @@ def read(text: str) -> Study:
     if not isinstance(changes, Mapping) or not isinstance(seeds, Seeds):
         raise ValueError(f"{text} is not a study: expected CHANGES and SEEDS, as in configs/study")
     return Study(text, changes, seeds)
+
+
+def record(folder: epath.Path, study: Study) -> None:
+    """Writes what the study's recipe says of its changes into the folder of its runs."""
+    known = {
+        name: {"purpose": each.purpose, "published": each.published, "trains": each.trains}
+        for name, each in study.changes.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"recipe": study.file, "changes": known}
+    workdir.write_text(folder / FILE, json.dumps(content, indent=2) + "\n")
+
+
+def recorded(folder: epath.Path) -> dict[str, Any]:
+    """What `record` has written; ValueError if it has not."""
+    path = folder / FILE
+    if not path.exists():
+        raise ValueError(f"{folder} holds no study: there is no {FILE}, which jaxdet sweep writes")
+    return json.loads(path.read_text())
+
+
+def add_spent(folder: epath.Path, **seconds: float) -> None:
+    """Adds the seconds that one start of a run took to those of the starts before it."""
+    total = {name: spent(folder).get(name, 0.0) + more for name, more in seconds.items()}
+    workdir.write_text(folder / SPENT, json.dumps(total) + "\n")
+
+
+def spent(folder: epath.Path) -> dict[str, float]:
+    """The seconds that a run took, "processor" and "wall"; empty if no sweep has started it."""
+    path = folder / SPENT
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def changed(config: ConfigDict, changes: Mapping[str, Change], name: str) -> ConfigDict:

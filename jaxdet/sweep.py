@@ -9,15 +9,17 @@ what it prints to sweep.log there; stopped or killed, the same command goes on w
 starts from the baseline's checkpoint. Exit status 1 if a run failed, 75 if told to stop.
 """
 
+import dataclasses
 import json
 import os
+import resource
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import IO
 
 from absl import flags
 from etils import epath
@@ -33,7 +35,15 @@ SHARD = flags.DEFINE_string("shard", "1/1", "I/N: the I-th of N parts of the stu
 ONLY = flags.DEFINE_list("only", [], "names of changes, with commas, or baseline (default all)")
 
 LOG = "sweep.log"
-_NOT_COPIED = (logs.METRICS, logs.TENSORBOARD, workdir.LOCK, LOG, "best", "origin.json")
+_NOT_COPIED = (
+    logs.METRICS,
+    logs.TENSORBOARD,
+    workdir.LOCK,
+    LOG,
+    studies.SPENT,
+    "best",
+    "origin.json",
+)
 _POLL = 0.2  # seconds
 
 
@@ -43,6 +53,7 @@ def main() -> int:
     if not workdir.is_local(folder):
         raise ValueError(f"--workdir is {folder}, expected a folder on this machine")
     study = studies.read(recipe_given())
+    studies.record(folder, study)
     steps = cli.CONFIG.value.schedule.steps
     runs = part(list(study.trainings(ONLY.value)), SHARD.value)
     left = [run for run in runs if not finished(folder / run.name)]
@@ -101,12 +112,33 @@ def reuse(baseline: epath.Path, folder: epath.Path) -> None:
     draft.rename(folder)
 
 
+@dataclasses.dataclass(frozen=True)
+class Child:
+    """A training that is running, as a program of its own."""
+
+    run: Training
+    process: subprocess.Popen
+    began: float
+
+    def stop(self) -> None:
+        """Tells it to save and end; Popen's own way would take its exit status."""
+        os.kill(self.process.pid, signal.SIGTERM)
+
+    def ended(self) -> resource.struct_rusage | None:
+        """What it has used if it has ended, and `process.returncode` is then set; else None."""
+        pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+        if not pid:
+            return None
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return usage
+
+
 class Sweep:
     """Runs trainings as programs of their own, `jobs` at a time."""
 
     def __init__(self, study: Study, folder: epath.Path, jobs: int):
         self._study, self._folder, self._jobs = study, folder, jobs
-        self._running: dict[subprocess.Popen, tuple[Training, IO[bytes]]] = {}
+        self._running: list[Child] = []
         self.failed = 0
         self.stopped_by: int | None = None  # a signal
 
@@ -117,23 +149,26 @@ class Sweep:
         try:
             while self._running or (queue and not self.stopped_by):
                 while queue and not self.stopped_by and len(self._running) < self._jobs:
-                    self._start(queue.pop(0))
-                    bar.set_postfix_str(", ".join(run.name for run, _ in self._running.values()))
+                    self._running.append(self._start(queue.pop(0)))
+                    bar.set_postfix_str(", ".join(child.run.name for child in self._running))
                 time.sleep(_POLL)
-                for process in [each for each in self._running if each.poll() is not None]:
-                    self._end(process, bar)
+                for child in list(self._running):
+                    if usage := child.ended():
+                        self._running.remove(child)
+                        self._end(child, usage.ru_utime + usage.ru_stime, bar)
         finally:
-            for process in self._running:
-                process.terminate()
+            for child in self._running:
+                child.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: object) -> None:
-        self.stopped_by = number
-        for process in self._running:  # in a session of its own, so that it gets one signal
-            process.terminate()
+        if not self.stopped_by:  # a second signal, while they save, changes nothing
+            self.stopped_by = number
+            for child in self._running:
+                child.stop()
 
-    def _start(self, run: Training) -> None:
+    def _start(self, run: Training) -> Child:
         folder, change = self._folder / run.name, self._study.changes.get(run.change)
         baseline = self._folder / BASELINE / str(run.seed)
         if change and not change.trains and not folder.exists() and finished(baseline):
@@ -142,23 +177,23 @@ class Sweep:
         command = [sys.executable, "-m", "jaxdet.main"]
         command += [f"--config={self._study.file}:{run.change}", f"--workdir={folder}"]
         command += [*overrides(change), f"--config.seed={run.seed}"]
-        log = (folder / LOG).open("ab")
-        log.write(f"{' '.join(command)}\n".encode())
-        log.flush()
-        streams = dict(stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self._running[subprocess.Popen(command, **streams, start_new_session=True)] = run, log
+        with (folder / LOG).open("ab") as log:
+            log.write(f"{shlex.join(command)}\n".encode())
+            log.flush()
+            streams = dict(stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # In a session of its own, so that Ctrl-C reaches it through `_stop` alone.
+            process = subprocess.Popen(command, **streams, start_new_session=True)
+        return Child(run, process, time.monotonic())
 
-    def _end(self, process: subprocess.Popen, bar: tqdm) -> None:
-        run, log = self._running.pop(process)
-        log.close()
-        if process.returncode == 0:
+    def _end(self, child: Child, processor: float, bar: tqdm) -> None:
+        folder, code = self._folder / child.run.name, child.process.returncode
+        studies.add_spent(folder, processor=processor, wall=time.monotonic() - child.began)
+        if code == 0:
             bar.update()
         elif not self.stopped_by:
             self.failed += 1
-            file = self._folder / run.name / LOG
-            last = file.read_bytes().decode(errors="replace").split("\n")[-2:]
-            reason = " ".join("".join(last).split()) or "nothing was said"
-            tqdm.write(f"{run.name} failed ({process.returncode}): {reason}; see {file}")
+            last = (folder / LOG).read_bytes().decode(errors="replace").rstrip().splitlines()[-1]
+            tqdm.write(f"{child.run.name} failed ({code}): {last}; see {folder / LOG}")
 
 
 if __name__ == "__main__":
