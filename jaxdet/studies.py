@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxdet import recipes
 from jaxdet.choices import check_name
-from jaxdet.training import workdir
+from jaxdet.training import logs, workdir
 
 BASELINE = "baseline"
 FILE = "study.json"  # in the folder of a study's runs: what its table says besides their numbers
@@ -123,6 +123,15 @@ def spent(folder: epath.Path) -> dict[str, float]:
     """The seconds that a run took, "processor" and "wall"; empty if no sweep has started it."""
     path = folder / SPENT
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def finished(folder: epath.Path) -> bool:
+    """Whether the log of a run says that its last step was evaluated."""
+    if not (folder / workdir.CONFIG).exists():
+        return False
+    last = workdir.stored_config(folder)["schedule"]["steps"]
+    records = logs.Lines(folder / logs.METRICS, write=False).records
+    return any(each["kind"] == "eval" and each["step"] >= last for each in records)
 
 
 def changed(config: ConfigDict, changes: Mapping[str, Change], name: str) -> ConfigDict:

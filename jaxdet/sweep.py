@@ -56,12 +56,12 @@ def main() -> int:
     studies.record(folder, study)
     steps = cli.CONFIG.value.schedule.steps
     runs = part(list(study.trainings(ONLY.value)), SHARD.value)
-    left = [run for run in runs if not finished(folder / run.name)]
+    left = [run for run in runs if not studies.finished(folder / run.name)]
     print(f"{len(runs) - len(left)} of {len(runs)} runs are finished, of {steps:,} steps each")
     sweep = Sweep(study, folder, JOBS.value)
     with progress.bar(total=len(runs), initial=len(runs) - len(left), unit="run") as bar:
         sweep.run(left, bar)
-    done = sum(finished(folder / run.name) for run in runs)
+    done = sum(studies.finished(folder / run.name) for run in runs)
     print(f"{done} of {len(runs)} runs are finished; jaxdet runs {folder} --study shows them")
     if sweep.stopped_by == signal.SIGINT:
         return INTERRUPTED
@@ -89,15 +89,6 @@ def part(runs: Sequence[Training], shard: str) -> list[Training]:
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise ValueError(f"--shard is {shard!r}, expected I/N with I from 1 to N, such as 1/2")
     return list(runs[int(number) - 1 :: int(count)])
-
-
-def finished(folder: epath.Path) -> bool:
-    """Whether the log of a run says that its last step was evaluated."""
-    if not (folder / workdir.CONFIG).exists():
-        return False
-    last = workdir.stored_config(folder)["schedule"]["steps"]
-    records = logs.Lines(folder / logs.METRICS, write=False).records
-    return any(each["kind"] == "eval" and each["step"] >= last for each in records)
 
 
 def reuse(baseline: epath.Path, folder: epath.Path) -> None:
@@ -171,7 +162,7 @@ class Sweep:
     def _start(self, run: Training) -> Child:
         folder, change = self._folder / run.name, self._study.changes.get(run.change)
         baseline = self._folder / BASELINE / str(run.seed)
-        if change and not change.trains and not folder.exists() and finished(baseline):
+        if change and not change.trains and not folder.exists() and studies.finished(baseline):
             reuse(baseline, folder)
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "jaxdet.main"]
