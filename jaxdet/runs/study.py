@@ -124,7 +124,7 @@ def _cells(row: Row, metric: Sequence[str]) -> tuple[str, ...]:
         f"{cost['parameters']:,}" if cost else NOTHING,
         f"{cost['gflops']:.3f}" if cost else NOTHING,
         f"{cost['milliseconds']:.1f}" if cost else NOTHING,
-        *(_mean_and_deviation(row.values(name)) for name in metric),
+        *(mean_and_deviation(row.values(name)) for name in metric),
         str(len(row.runs)),
         difference(row.difference),
         row.published or NOTHING,
@@ -182,7 +182,8 @@ def _minutes(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.1f}"
 
 
-def _mean_and_deviation(values: Values) -> str:
+def mean_and_deviation(values: Values) -> str:
+    """Mean and standard deviation over seeds: "52.1 ± 0.4"."""
     if not values:
         return NOTHING
     numbers = np.array(list(values.values()))
