@@ -138,7 +138,8 @@ def difference(found: Difference | None) -> str:
     """A difference with its interval: "+1.2 ± 0.8"."""
     if found is None:
         return NOTHING
-    return f"{found.mean:+.1f}" + (f" ± {found.half:.1f}" if found.half is not None else "")
+    mean = round(found.mean, 1) + 0.0  # no "-0.0"
+    return f"{mean:+.1f}" + (f" ± {found.half:.1f}" if found.half is not None else "")
 
 
 def caption(table: Table) -> list[str]:

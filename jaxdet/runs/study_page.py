@@ -90,9 +90,9 @@ def _forest_line(row: Row, axis: chart.Axis) -> str:
         "high": axis.place(found.mean + _half(row)),
     }
     style = ";".join(f"--{name}:{place:.4f}" for name, place in places.items())
-    what = html.escape(f"{row.name}: {row.purpose}")
+    name = f"{html.escape(row.name)}<span>{html.escape(row.purpose)}</span>"
     return (
-        f'<div class="{CLASSES[found.verdict]}" title="{what}"><dt>{html.escape(row.name)}</dt>'
+        f'<div class="{CLASSES[found.verdict]}"><dt>{name}</dt>'
         f'<dd class="track" style="{style}"><i></i><b></b></dd>'
         f"<dd>{html.escape(study.difference(found))}</dd></div>"
     )
@@ -101,22 +101,20 @@ def _forest_line(row: Row, axis: chart.Axis) -> str:
 def all_changes(table: Table) -> str:
     """The whole table, which can be sorted."""
     header, rows = study.cells(table)
-    verdict, purpose = header.index("verdict"), header.index("purpose")
+    place = {name: header.index(name) for name in ("purpose", "difference", "verdict")}
+    order = [0, place["difference"], place["verdict"]]
+    order += [i for i in range(len(header)) if i not in (*order, place["purpose"])]
     shown = []
     for cells in rows:
         cells = list(map(html.escape, cells))
-        if cells[verdict] in CLASSES:
-            css = CLASSES[cells[verdict]]
-            cells[verdict] = f'<span class="verdict {css}">{cells[verdict]}</span>'
-        shown.append(cells)
-    order = [0, purpose, header.index("difference"), verdict]
-    order += [i for i in range(len(header)) if i not in order]
-    shown = [[cells[i] for i in order] for cells in shown]
-    safe = range(len(header))
-    text = "Click a column's name to sort."
-    return markup.paragraph(text) + markup.table(
-        [header[i] for i in order], shown, css="sortable", safe=safe
-    )
+        cells[0] += f"<small>{cells[place['purpose']]}</small>"
+        if css := CLASSES.get(cells[place["verdict"]]):
+            verdict = cells[place["verdict"]]
+            cells[place["verdict"]] = f'<span class="verdict {css}">{verdict}</span>'
+        shown.append([cells[i] for i in order])
+    names = [header[i] for i in order]
+    drawn = markup.table(names, shown, css="sortable", safe=range(len(order)))
+    return markup.paragraph("Click a column's name to sort.") + drawn
 
 
 def learning_curves(table: Table) -> str:
@@ -129,6 +127,9 @@ def learning_curves(table: Table) -> str:
     x = chart.Axis("step", 0.0, float(base[0][-1]))
     y = chart.Axis(label, 0.0, 1.05 * max(max(each[1]) for each in [base, *best.values()]))
     together = chart.lines({"baseline": base, **best}, x=x, y=y, title="the best changes")
+    every = {row.name: curve for row, curve in trained} | {"baseline": base}
+    look = dict(colours=[*(_dot(row) for row, _ in trained), "var(--blue)"], legend=False)
+    all_of_them = chart.lines(every, x=x, y=y, title="all changes", **look)
     each = [_beside(row, curve, base, x, label) for row, curve in trained]
     text = (
         "Means over seeds. In the small charts the baseline is grey; losses of another definition "
@@ -140,7 +141,12 @@ def learning_curves(table: Table) -> str:
         f"{markup.row(folded, 'small charts')}</details>"
     )
     shown = markup.row(each[:_UNFOLDED], "small charts")
-    return markup.paragraph(text) + markup.row([together]) + shown + (more if folded else "")
+    return (
+        markup.paragraph(text)
+        + markup.row([together, all_of_them])
+        + shown
+        + (more if folded else "")
+    )
 
 
 def _beside(row: Row, curve: tuple, base: tuple, x: chart.Axis, label: str) -> str:
