@@ -1,6 +1,7 @@
 """How sure a difference between two groups of runs is: intervals by Student's t, in NumPy."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -79,12 +80,13 @@ def unpaired(change: Values, baseline: Values, spread: Spread) -> Difference | N
     return Difference(mean, quantile(spread.degrees) * error)
 
 
+@functools.cache
 def quantile(degrees: int, level: float = LEVEL) -> float:
     """The t that Student's distribution stays below in absolute value with probability `level`.
 
     With t = sqrt(degrees) tan(angle) its density is a power of the cosine, which is summed here.
     """
-    angles = np.linspace(0, np.pi / 2, 100_001)
+    angles = np.linspace(0, np.pi / 2, 20_001)
     density = np.cos(angles) ** (degrees - 1)
     below = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return float(degrees**0.5 * np.tan(np.interp(level, below / below[-1], angles)))
