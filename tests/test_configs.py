@@ -255,6 +255,7 @@ def test_a_misspelt_key_of_a_recipe_is_refused(block, key, near):
         build.recipe(config, ("a", "b"))
 
 
+CHECKED = set()
 EACH_CHANGE = [
     f"{path.relative_to(ROOT)}:{name}"
     for path in STUDIES
@@ -267,7 +268,10 @@ def test_a_change_of_a_study_fits_together(name):
     """Its keys are known, its maps have anchors at every size, and a checkpoint can store it."""
     config = recipes.read(name)
     recipe = build.recipe(config, ("a", "b"))
-    setup.check_numbers(recipe, parallel.mesh())
+    shapes = recipe.detector.net, recipe.detector.anchors, recipe.detector.size, recipe.step.sizes
+    if str(shapes) not in CHECKED:  # losses do not change them
+        setup.check_numbers(recipe, parallel.mesh())
+        CHECKED.add(str(shapes))
     again = type(config)(json.loads(config.to_json()))
     assert build.recipe(again, ("a", "b")).detector.net == recipe.detector.net
     assert 0 < len(config.purpose) <= 50
@@ -280,6 +284,7 @@ def test_the_study_of_parts_has_every_part_that_it_can():
     used |= set(re.findall(r"\w+", str(recipes.read("study/shapes"))))
     absent = {key: {*choices.names(key)} - used for key in CHOSEN}
     assert {key: names for key, names in absent.items() if names} == {
+        "activation": {"relu"},  # the baseline's
         "box_loss": {"yolov2", "yolov3"},  # of another codec
         "neck": {"vgg_extras_512"},
         "norm": {"frozen_batch_norm"},
