@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-from jaxdet.layers.attention import squeeze_excite
+from jaxdet.layers.attention import sam
 from jaxdet.layers.blocks import Attention
 
 
@@ -13,7 +13,7 @@ class Attended(nn.Module):
     It follows another neck, as in neck=("extra_convs", dict(name="attended", attention="cbam")).
     """
 
-    attention: Attention = squeeze_excite
+    attention: Attention = sam
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], *, train: bool) -> tuple[jax.Array, ...]:
