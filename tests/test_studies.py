@@ -156,16 +156,22 @@ def test_the_table_has_the_greatest_gain_first(folder):
 
 def test_five_changes_share_a_spread(folder):
     more = {f"more{i}": Change("more", {"step.at": i}) for i in range(4)}
-    studies.record(folder, Study("mine.py", CHANGES | more, STUDY.seeds))
+    lost = {"lost": Change("nothing is learnt", {"step.at": 9})}
+    studies.record(folder, Study("mine.py", CHANGES | more | lost, STUDY.seeds))
     for name in more:
         for seed in range(2):
             evaluated(folder / name / str(seed), seed, 0.5 + 0.01 * seed)
+    for seed in range(2):  # one that has learnt nothing, and does not scatter
+        evaluated(folder / "lost" / str(seed), seed, 0.001)
     results = study.gather(folder)
     assert results.spread.degrees == 2 + 6  # soft NMS has the baseline's weights
     assert "8 degrees of freedom" in " ".join(study.caption(results))
     by_name = {row.name: row.difference for row in results.changes}
     halves = {name: each.half for name, each in by_name.items()}
-    assert len({halves[name] for name in (*more, "wide", "late")}) == 1 and halves["soft"] < 0.01
+    assert (
+        len({halves[name] for name in (*more, "wide", "late", "lost")}) == 1
+        and halves["soft"] < 0.01
+    )
 
 
 def test_what_is_not_finished_is_left_out(folder):

@@ -99,8 +99,16 @@ def _metric(baseline: Row) -> tuple[str, ...]:
 
 
 def _spread(rows: Sequence[Row], number: str) -> Spread | None:
-    """That of all that were trained; what changes the evaluation alone has the same weights."""
-    return statistics.pooled([row.values(number) for row in rows if row.trains])
+    """That of all that were trained, and learnt at least half of what the baseline, the first, has.
+
+    What has learnt next to nothing scatters less; what changes the evaluation alone has the
+    baseline's weights.
+    """
+    groups = [row.values(number) for row in rows if row.trains]
+    means = [float(np.mean(list(group.values()))) for group in groups]
+    return statistics.pooled(
+        [group for group, mean in zip(groups, means, strict=True) if mean >= means[0] / 2]
+    )
 
 
 def _compared(row: Row, baseline: Row, number: str, spread: Spread | None) -> Row:
@@ -155,8 +163,8 @@ def caption(table: Table) -> list[str]:
         how = (
             f"Seeds scatter {table.metric[0]} by a standard deviation of "
             f"{table.spread.deviation:.2f}, pooled over the baseline and all changes that are "
-            f"trained ({table.spread.degrees} degrees of freedom), on the assumption that it is "
-            "the same for all; intervals are Student's for this spread and the seeds on both "
+            f"trained and reach half of its {table.metric[0]} ({table.spread.degrees} degrees of "
+            "freedom), on the assumption that it is the same for all; intervals are Student's for this spread and the seeds on both "
             "sides. Changes of the evaluation alone share the baseline's weights and are compared "
             "seed by seed."
         )
