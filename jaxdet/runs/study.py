@@ -164,9 +164,9 @@ def caption(table: Table) -> list[str]:
             f"Seeds scatter {table.metric[0]} by a standard deviation of "
             f"{table.spread.deviation:.2f}, pooled over the baseline and all changes that are "
             f"trained and reach half of its {table.metric[0]} ({table.spread.degrees} degrees of "
-            "freedom), on the assumption that it is the same for all; intervals are Student's for this spread and the seeds on both "
-            "sides. Changes of the evaluation alone share the baseline's weights and are compared "
-            "seed by seed."
+            "freedom), on the assumption that it is the same for all; intervals are Student's for "
+            "this spread and the seeds on both sides. Changes of the evaluation alone share the "
+            "baseline's weights and are compared seed by seed."
         )
     else:
         how = (

@@ -128,6 +128,7 @@ def learning_curves(table: Table) -> str:
     y = chart.Axis(label, 0.0, 1.05 * max(max(each[1]) for each in [base, *best.values()]))
     together = chart.lines({"baseline": base, **best}, x=x, y=y, title="the best changes")
     every = {row.name: curve for row, curve in trained} | {"baseline": base}
+    every = {name: (steps, np.minimum(ys, y.high)) for name, (steps, ys) in every.items()}
     look = dict(colours=[*(_dot(row) for row, _ in trained), "var(--blue)"], legend=False)
     all_of_them = chart.lines(every, x=x, y=y, title="all changes", **look)
     each = [_beside(row, curve, base, x, label) for row, curve in trained]
