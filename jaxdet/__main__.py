@@ -14,6 +14,7 @@ COMMANDS = {
     "predict": ("predict", "Detect objects in images and videos, and draw them."),
     "prepare": ("prepare", "Make a dataset from a folder of your own images."),
     "report": ("report", "Show in one page what a detector gets right and wrong."),
+    "sweep": ("sweep", "Train all runs of a study, or what is left of them."),
     "runs": ("runs", "List the runs under a folder, or compare two of them."),
     "models": ("models", "Print the models with their size, cost and accuracy."),
     "doctor": ("doctor", "Check a recipe before training: data, memory, time, disk."),

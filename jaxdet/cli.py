@@ -89,15 +89,16 @@ def call(
         refuse(error)
 
 
-def run(work: Callable[[], None], *, required: Sequence[str]) -> None:
+def run(work: Callable[[], int | None], *, required: Sequence[str]) -> None:
     """Parses the flags and calls `work`; a user's mistake ends it with a one-line message.
 
-    `work` is a function of the command's module, whose docstring describes the command.
+    `work` is a function of the command's module, whose docstring describes the command; the program
+    ends with the exit status that it returns, 0 for None.
     """
     app.run(partial(_main, work), flags_parser=partial(_parse, work, required))
 
 
-def _main(work: Callable[[], None], argv: list[str]) -> None:
+def _main(work: Callable[[], int | None], argv: list[str]) -> None:
     if len(argv) > 1:
         refuse(f"unknown arguments {argv[1:]}, expected flags such as --config=FILE")
     if not flags.FLAGS["verbosity"].present:
@@ -106,7 +107,7 @@ def _main(work: Callable[[], None], argv: list[str]) -> None:
     try:
         if CONFIG.value is not None:
             build.check_keys(CONFIG.value)
-        work()
+        sys.exit(work() or 0)
     except KeyboardInterrupt:
         sys.exit(_interrupted())
     except _MISTAKES as error:

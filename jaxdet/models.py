@@ -15,22 +15,18 @@ import os
 import platform
 import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from tqdm import tqdm
 
 from jaxdet import build, cli, data, recipes
-from jaxdet.engine import buckets, init_from, step_cost
-from jaxdet.types import Detector, Shape
+from jaxdet.engine import buckets, init_from, speed, step_cost
 
 COLUMNS = ("config", "parameters", "MB", "GFLOPs", "anchors", "ms", "published", "measured here")
 BEGIN, END = "<!-- models: python -m jaxdet.models --write=docs/models.md -->", "<!-- /models -->"
-BATCH, REPEATS = 8, 3
+BATCH = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,24 +65,10 @@ def row(path: Path) -> tuple[str, ...]:
         f"{parameters * 4 / 2**20:.1f}",
         f"{step_cost.multiply_adds(detector, shape) / 1e9:.2f}",
         f"{init_from.anchor_count(detector, shape):,}",
-        f"{milliseconds(detector, shape):.0f}",
+        f"{speed.milliseconds(detector, shape, batch=BATCH):.0f}",
         published,
         measured,
     )
-
-
-def milliseconds(detector: Detector, shape: Shape) -> float:
-    """The time of `detector.predict` per image, with random weights: the best of three batches."""
-    variables = detector.init(jax.random.key(0))
-    pixels = np.random.default_rng(0).uniform(0, 255, (BATCH, *shape, 3))
-    pixels = jnp.asarray(pixels, jnp.float32)
-    predict = jax.jit(detector.predict).lower(variables, pixels).compile()
-    times = []
-    for _ in range(1 + REPEATS):  # the first is a warm-up
-        start = time.perf_counter()
-        jax.block_until_ready(predict(variables, pixels))
-        times.append(time.perf_counter() - start)
-    return 1e3 * min(times[1:]) / BATCH
 
 
 def accuracy(path: Path) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -47,26 +48,35 @@ def read(text: str) -> ConfigDict:
     """
     name, colon, argument = (text, "", "") if Path(text).is_file() else text.partition(":")
     path = find(name)
-    try:
-        with _importing(path):
-            config = runpy.run_path(str(path))["get_config"](*[argument] if colon else [])
-    except Exception as error:  # whatever somebody's file raises
-        raise ValueError(_reason(path, error)) from error
+    with _importing(path):
+        config = runpy.run_path(str(path))["get_config"](*[argument] if colon else [])
     if not isinstance(config, ConfigDict | dict):
         found = type(config).__name__
         raise ValueError(f"{path}: get_config() returns {found}, expected an ml_collections config")
     return ConfigDict(config)
 
 
+def namespace(text: str) -> dict[str, Any]:
+    """What the file of a recipe defines, by name; ValueError, in one line, if it fails."""
+    path = find(text)
+    with _importing(path):
+        return runpy.run_path(str(path))
+
+
 @contextlib.contextmanager
 def _importing(path: Path) -> Iterator[None]:
-    """Puts on Python's path what a recipe may import: neighbours first, last our configs/."""
+    """Puts on Python's path what a recipe may import: neighbours first, last our configs/.
+
+    ValueError, in one line, for what the recipe raises.
+    """
     folder = path.absolute().parent
     above = [each.parent for each in (folder, *folder.parents) if each.name == "configs"]
     before = sys.path[:]
     sys.path[:] = [*map(str, (folder, *above, Path.cwd())), *before, str(FOLDER.parent)]
     try:
         yield
+    except Exception as error:  # whatever somebody's file raises
+        raise ValueError(_reason(path, error)) from error
     finally:
         sys.path[:] = before
 

@@ -48,7 +48,7 @@ def test_help_fits_a_terminal_and_has_two_examples(name):
     assert max(map(len, said.splitlines())) <= 80
     examples = re.findall(r"^    (?:jaxdet|curl|\.\.\.) .+", said, re.MULTILINE)
     assert len(examples) >= 2
-    takes_recipe = name in ("train", "eval", "doctor", "anchors", "convert", "models")
+    takes_recipe = name in ("train", "eval", "sweep", "doctor", "anchors", "convert", "models")
     known = set(re.findall(r"\S+", said.partition("\nrecipes:\n")[2]))
     assert known == (set(recipes.names()) if takes_recipe else set())
     if takes_recipe and name != "models":
@@ -82,7 +82,10 @@ def test_help_of_a_module_names_the_module():
         (["convert", "--source=nobody"], "--source=nobody"),
         (["predict", "--workdir=w"], "are required: --input, --output; jaxdet predict --help"),
         (["report", "--workdir=w"], "no checkpoint in"),
+        (["sweep", "--config=quickstart", "--workdir=w"], "quickstart is not a study"),
+        (["sweep", "--config=study/shapes", "--workdir=w", "--only=fnp"], "did you mean 'fpn'"),
         (["runs", ".", "--no_such"], "--no_such"),
+        (["runs", ".", "--study"], "holds no study: there is no study.json"),
         (["models", "quikstart"], "did you mean quickstart?"),
     ],
 )

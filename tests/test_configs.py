@@ -12,12 +12,13 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxdet import build
+from jaxdet import build, choices, recipes, studies
 from jaxdet.engine import setup
 from jaxdet.training import parallel, schedules
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+STUDIES = sorted((ROOT / "configs" / "study").glob("*.py"))
+CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.py")) if path not in STUDIES]
 FREEZING = [
     "from_scratch",
     "pretrained",
@@ -252,6 +253,46 @@ def test_a_misspelt_key_of_a_recipe_is_refused(block, key, near):
     config.scedule = {}
     with pytest.raises(ValueError, match=r"config: there is no 'scedule'; did you mean 'schedule'"):
         build.recipe(config, ("a", "b"))
+
+
+CHECKED = set()
+EACH_CHANGE = [
+    f"{path.relative_to(ROOT)}:{name}"
+    for path in STUDIES
+    for name in (studies.BASELINE, *studies.read(str(path)).changes)
+]
+
+
+@pytest.mark.parametrize("name", EACH_CHANGE)
+def test_a_change_of_a_study_fits_together(name):
+    """Its keys are known, its maps have anchors at every size, and a checkpoint can store it."""
+    config = recipes.read(name)
+    recipe = build.recipe(config, ("a", "b"))
+    shapes = recipe.detector.net, recipe.detector.anchors, recipe.detector.size, recipe.step.sizes
+    if str(shapes) not in CHECKED:  # losses do not change them
+        setup.check_numbers(recipe, parallel.mesh())
+        CHECKED.add(str(shapes))
+    again = type(config)(json.loads(config.to_json()))
+    assert build.recipe(again, ("a", "b")).detector.net == recipe.detector.net
+    assert 0 < len(config.purpose) <= 50
+    assert config.every.evaluation and config.schedule.steps % config.every.evaluation == 0
+
+
+def test_the_study_of_parts_has_every_part_that_it_can():
+    changes = recipes.namespace("study/shapes")["CHANGES"]
+    used = set(re.findall(r"'(\w+)'", str([dict(each.keys) for each in changes.values()])))
+    used |= set(re.findall(r"\w+", str(recipes.read("study/shapes"))))
+    absent = {key: {*choices.names(key)} - used for key in CHOSEN}
+    assert {key: names for key, names in absent.items() if names} == {
+        "activation": {"relu"},  # the baseline's
+        "box_loss": {"yolov2", "yolov3"},  # of another codec
+        "neck": {"vgg_extras_512"},
+        "norm": {"frozen_batch_norm"},
+    }
+
+
+CHOSEN = ("backbone", "neck", "box_loss", "class_loss", "activation", "attention", "norm", "mix")
+CHOSEN += ("nms",)
 
 
 OPTIONAL = ("purpose", "log", "nms", "main", "patience", "ema_ramp", "late_losses", "late_from")

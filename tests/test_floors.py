@@ -7,7 +7,7 @@ import re
 import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "jaxdet"
-COMMAND_FOLDERS = {"anchors", "convert", "demo", "predict", "report"}
+COMMAND_FOLDERS = {"anchors", "convert", "demo", "predict", "report", "runs"}
 DESIGN = PACKAGE.parent / "docs" / "design.md"
 
 

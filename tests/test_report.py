@@ -143,14 +143,26 @@ def test_class_properties_and_correlation():
     assert numbers.correlation(np.array([1, 2, 3]), np.array([6, 6, 6])) is None
 
 
+def test_ranks_are_correlated_and_equal_values_share_theirs():
+    # Ranks 0, 1, 2, 3 and 0, 2, 1, 3: 1 - 6 * 2 / (4 * 15) = 0.8, whatever the values.
+    x, y = np.array([1.0, 2.0, 50.0, 1e6]), np.array([-9.0, 3.0, 2.0, 4.0])
+    rho, p = numbers.correlation(x, y)
+    assert rho == pytest.approx(0.8)
+    assert p == pytest.approx(8 / 24)  # 4 of the 24 orders have 0.8 or more, 4 -0.8 or less
+    # Ranks 0.5, 0.5, 2 and 0, 1, 2: (1.5 x 1) / sqrt(1.5 x 2).
+    assert numbers.correlation(np.array([4, 4, 9]), np.array([1, 2, 3]))[0] == pytest.approx(
+        1.5 / 3**0.5
+    )
+
+
 def test_p_values_are_those_of_a_t_test_where_both_hold():
     rng = np.random.default_rng(3)
-    x = rng.normal(size=12)
-    weak, strong = 0.5 * x + rng.normal(size=12), -2 * x + rng.normal(size=12)
+    x = rng.permutation(12)
+    weak, strong = 0.5 * x + rng.normal(size=12) * 4, -2 * x + rng.normal(size=12)
     for y in (weak, strong):
-        r, p = numbers.correlation(x, y)
-        assert r == pytest.approx(np.corrcoef(x, y)[0, 1])
-        assert p == pytest.approx(t_test(r, 12), abs=0.012)
+        rho, p = numbers.correlation(x, y)
+        assert rho == pytest.approx(np.corrcoef(x, np.argsort(np.argsort(y)))[0, 1])
+        assert p == pytest.approx(t_test(rho, 12), abs=0.012)
 
 
 def t_test(r, n):

@@ -7,7 +7,8 @@ import json
 import pytest
 from conftest import run
 
-from jaxdet import runs
+from jaxdet.runs import __main__ as runs
+from jaxdet.runs import listing
 
 BEGAN = 1_700_000_000  # seconds
 
@@ -45,7 +46,7 @@ def folder(tmp_path):
 
 
 def cells(folder, *chosen):
-    header, rows = runs.table(folder, chosen)
+    header, rows = listing.table(folder, chosen)
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
@@ -105,7 +106,7 @@ def test_what_is_not_a_run_is_left_out(folder, caplog):
 
 
 def test_comparison_shows_configs_and_curves_on_one_scale(folder):
-    rows = {row[0]: row[1:] for row in runs.table(folder, ["1", "deep/second"])[1]}
+    rows = {row[0]: row[1:] for row in listing.table(folder, ["1", "deep/second"])[1]}
     assert rows["config.data.batch_size"] == ("8", "4")
     assert "config.seed" not in rows
     assert rows["purpose"] == ("", "frozen | half")
@@ -116,7 +117,7 @@ def test_comparison_shows_configs_and_curves_on_one_scale(folder):
 
 
 def test_a_curve_keeps_its_shape():
-    rising, falling = runs._sparklines([([1, 100], [0.0, 1.0]), ([1, 100], [1.0, 0.0])])
+    rising, falling = listing._sparklines([([1, 100], [0.0, 1.0]), ([1, 100], [1.0, 0.0])])
     assert rising.split()[1] == falling.split()[1][::-1]
     assert set(rising.split()[1]) == set("▁▂▃▄▅▆▇█")
 

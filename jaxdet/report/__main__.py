@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from jaxdet import cli
-from jaxdet.report import compare, page
+from jaxdet.report import compare, page, plots
 from jaxdet.report.evidence import gather
 
 
@@ -39,7 +39,9 @@ def _report(args: argparse.Namespace) -> None:
         output = args.output or epath.Path("comparison.html")
     else:
         folder = args.workdir.expanduser()
-        text, output = page.render(gather(folder, **where)), args.output or folder / "report.html"
+        evidence = gather(folder, **where)
+        text, output = page.render(evidence), args.output or folder / "report.html"
+        print(*plots.class_sentences(evidence), sep="\n")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(text.encode())
     print(f"{output}, {len(text.encode()) / 1e6:.1f} MB")

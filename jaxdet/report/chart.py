@@ -53,10 +53,12 @@ def lines(
     diagonal: bool = False,
     mark: float | None = None,
     colours: Sequence[str] = (),
+    legend: bool = True,
 ) -> str:
     """A line chart, one line (x, y) per name, with a legend if there are several.
 
-    `mark` is an x with a vertical line. `colours` of the lines replace those of the page.
+    `mark` is an x with a vertical line. `colours` of the lines replace those of the page. Without
+    a `legend` names are tooltips alone.
     """
     frame = _Frame(x, y, size)
     parts = [frame.line("diagonal", [x.low, x.high], [y.low, y.high])] if diagonal else []
@@ -67,8 +69,8 @@ def lines(
         parts.append(frame.line("curve", *_thin(xs, ys), colour=colour, name=name))
         if len(xs) == 1:
             parts.append(frame.dot(xs[0], ys[0], name, colour=colour))
-    legend = dict(zip(series, colours, strict=True)) if len(series) > 1 else {}
-    return frame.figure(parts, title, legend)
+    named = dict(zip(series, colours, strict=True)) if legend and len(series) > 1 else {}
+    return frame.figure(parts, title, named)
 
 
 def scatter(

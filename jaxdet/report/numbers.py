@@ -150,23 +150,31 @@ def _median(values: np.ndarray) -> float:
 
 
 def correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
-    """Pearson's r of x [k] and y [k], and its two-sided p-value by a permutation test.
+    """Spearman's rho of x [k] and y [k], and its two-sided p-value by a permutation test.
 
-    The p-value is the share of permutations of y that correlate at least as strongly: of all for
-    up to 8 points, else of 20,000 drawn with a fixed seed, where the observed order counts as one
-    more. None for fewer than three points, or if x or y is constant.
+    It is Pearson's correlation of the ranks; equal values have the mean of their ranks. The p-value
+    is the share of permutations of y that correlate at least as strongly: of all for up to 8
+    points, else of 20,000 drawn with a fixed seed, where the observed order counts as one more.
+    None for fewer than three points, or if x or y is constant.
     """
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
+    x, y = _ranks(x), _ranks(y)
     x, y = ((v - v.mean()) / np.linalg.norm(v - v.mean()) for v in (x, y))
-    r = float(x @ y)
+    rho = float(x @ y)
     if len(x) <= 8:
         orders, extra = np.array(list(itertools.permutations(range(len(x))))), 0
     else:
         orders = np.tile(np.arange(len(x)), (20_000, 1))
         orders, extra = np.random.default_rng(0).permuted(orders, axis=1), 1
-    stronger = np.abs(y[orders] @ x) >= abs(r) - 1e-9
-    return r, float((stronger.sum() + extra) / (len(orders) + extra))
+    stronger = np.abs(y[orders] @ x) >= abs(rho) - 1e-9
+    return rho, float((stronger.sum() + extra) / (len(orders) + extra))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """The ranks of values [k], from 0; equal ones have the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count + 1) / 2)[place]
 
 
 def image_f1(image: Image) -> float:

@@ -97,27 +97,48 @@ def precision_recall(evidence: Evidence) -> str:
 
 def class_scatters(evidence: Evidence) -> str:
     """AP of each class against the number, size and aspect ratio of its boxes."""
+    names = evidence.dataset.classes
+    charts = []
+    for label, known, x, y in _class_points(evidence):
+        across = chart.axis(label, x, log=True)
+        up = chart.axis(f"{ap50_name(evidence)}, %", y)
+        points = [(names[k], *at, _colour(k)) for k, *at in zip(known, x, y, strict=True)]
+        charts.append(chart.scatter(points, x=across, y=up, title=f"AP50 and {label}"))
+    text = (
+        "One dot per class. rho is Spearman's correlation, of the ranks; p the share of random "
+        "pairings of the classes that correlate at least as strongly (a two-sided permutation "
+        "test): above 0.05, rho may well be chance."
+    )
+    said = "".join(map(markup.paragraph, class_sentences(evidence)))
+    return markup.paragraph(text) + markup.row(charts) + said
+
+
+def class_sentences(evidence: Evidence) -> list[str]:
+    """Whether AP goes with the number, size and aspect ratio of the boxes of a class, in words."""
+    return [_sentence(label, x, y) for label, _, x, y in _class_points(evidence)]
+
+
+def _sentence(label: str, x: np.ndarray, y: np.ndarray) -> str:
+    found = numbers.correlation(x, y)
+    if found is None:
+        return f"AP50 and {label}: too few classes for a correlation ({len(x)})."
+    rho, p = found
+    shown = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
+    way = "rises" if rho > 0 else "falls"
+    verdict = f"AP50 {way} with {label}" if p <= 0.05 else f"no sure relation of AP50 and {label}"
+    return f"{verdict[0].upper()}{verdict[1:]}: rho = {rho:.2f}, {shown}, {len(x)} classes."
+
+
+def _class_points(evidence: Evidence) -> list[tuple[str, list[int], np.ndarray, np.ndarray]]:
+    """For each property of a class: its name, the classes that have it, its values, AP50 in %."""
     names, annotations = evidence.dataset.classes, [truth for _, truth, _ in evidence.images]
     average = [ap50(evidence, name) for name in names]
-    charts = []
+    points = []
     for label, values in numbers.class_properties(annotations, names).items():
         known = [k for k, ap in enumerate(average) if ap is not None and np.isfinite(values[k])]
         x, y = np.array([values[k] for k in known]), np.array([100 * average[k] for k in known])
-        found = numbers.correlation(np.log10(x), y)
-        title = "too few classes for a correlation"
-        if found:
-            p = f"p = {found[1]:.2g}" if found[1] >= 0.001 else "p < 0.001"
-            title = f"r = {found[0]:.2f}, {p}, {len(known)} classes"
-        across = chart.axis(label, x, log=True)
-        up = chart.axis(f"{ap50_name(evidence)}, %", y)
-        points = [(names[k], values[k], 100 * average[k], _colour(k)) for k in known]
-        charts.append(chart.scatter(points, x=across, y=up, title=title))
-    text = (
-        "One dot per class. r is Pearson's correlation of AP with the logarithm of the x axis, p "
-        "the share of random pairings of the classes that correlate at least as strongly (a "
-        "two-sided permutation test): above 0.05, r may well be chance."
-    )
-    return markup.paragraph(text) + markup.row(charts)
+        points.append((label, known, x, y))
+    return points
 
 
 def calibration(evidence: Evidence) -> str:

@@ -1,0 +1,1 @@
+"""Training runs under a folder: a log of experiments, comparisons, and studies."""
