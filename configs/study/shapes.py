@@ -3,7 +3,7 @@
     python -m jaxdet.sweep --config=configs/study/shapes.py --workdir=runs/study/shapes
     python -m jaxdet.main --config=configs/study/shapes.py:fpn --config.seed=1 --workdir=runs/fpn
 
-The baseline is `quickstart` with 300 steps. Widths are such that a step costs about as much as the
+The baseline is `quickstart` with 800 steps. Widths are such that a step costs about as much as the
 baseline's. Left out is what cannot be combined with SSD or is there already: the losses of YOLO's
 codec, `vgg_extras_512` (`vgg_extras` with more rows), `frozen_batch_norm` (nothing to freeze yet).
 Published: see each change. Measured here: see docs/study.md.
@@ -17,13 +17,13 @@ from jaxdet.configs import quickstart
 from jaxdet.studies import Change, Seeds, changed
 
 SEEDS = Seeds(baseline=5, change=2)
-STEPS = 300
+STEPS = 800
 YOLOV4 = "YOLOv4, Table 4, COCO AP"
 DIOU_SSD = "Zzh-tju/DIoU-SSD-pytorch, SSD-FPN, VOC07 AP"
 
 
 def get_config(change: str = "baseline") -> ConfigDict:
-    """The quickstart in 300 steps, with one of `CHANGES`."""
+    """The quickstart in 800 steps, with one of `CHANGES`."""
     config = quickstart.get_config()
     config.schedule.update(steps=STEPS, warmup=50 / STEPS)
     config.every.update(picture=0, checkpoint=STEPS // 2, evaluation=STEPS, keep=1)
