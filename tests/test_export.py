@@ -210,10 +210,10 @@ def test_another_rule_by_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_onnx_file_is_loaded_like_a_workdir(tmp_path):
+@pytest.mark.parametrize("nms", ["agnostic", dict(name="greedy", best_class=True)])
+def test_an_onnx_file_is_loaded_like_a_workdir(tmp_path, nms):
     """With the rules that choose candidates before NMS."""
-    rules = dict(nms=dict(name="greedy", best_class=True), candidates=9)
-    detector = pretrained(score_threshold=0.0, **rules)
+    detector = pretrained(score_threshold=0.0, nms=nms, candidates=9)
     onnx_session(detector, tmp_path / "x.onnx", dtype="float32")
     loaded, images = jaxdet.load(tmp_path / "x.onnx"), [photo(70, 90), photo(400, 333)]
     for one, other in zip(loaded(images), detector(images), strict=True):

@@ -83,6 +83,7 @@ def _tidy(found: Any) -> Any:
     assert same, "onnxsim changed the numbers"
     onnx_tidy.pool_maps(found.graph)
     onnx_tidy.clip(found.graph)
+    onnx_tidy.hard_sigmoid(found.graph)
     onnx_tidy.leaky(found.graph)
     return found
 

@@ -14,29 +14,30 @@ def append_nms(graph: Any, rule: contract.Rule) -> None:
     the detections: TopK takes the lower index first where scores are equal, as ours do.
     """
     nodes = _Nodes(graph)
-    scores, boxes = "scores", "boxes"
+    boxes, scores = "boxes", nodes("Transpose", "scores", perm=[0, 2, 1])  # [B, K, A]
     if rule.options.get("best_class"):
-        best = nodes("ArgMax", scores, axis=2, keepdims=1)  # [B, A, 1], the first of equal ones
-        scores = _only(nodes, scores, best, axis=2)
-    if rule.candidates:
-        most = nodes("Min", nodes.of_shape(scores, 1), nodes.constant(np.int64([rule.candidates])))
-        _, best = nodes.two("TopK", scores, most, axis=1)  # [B, candidates, K]
+        best = nodes("ArgMax", scores, axis=1, keepdims=1)  # [B, 1, A], the first of equal ones
         scores = _only(nodes, scores, best, axis=1)
+    if rule.candidates:
+        most = nodes("Min", nodes.of_shape(scores, 2), nodes.constant(np.int64([rule.candidates])))
+        _, best = nodes.two("TopK", scores, most, axis=2)  # [B, K, candidates]
+        scores = _only(nodes, scores, best, axis=2)
     if rule.name == "agnostic":
-        labels = nodes("ArgMax", scores, axis=2, keepdims=0)  # [B, A]
-        scores = nodes("ReduceMax", scores, axes=[2], keepdims=1)  # [B, A, 1]
+        labels = nodes("ArgMax", scores, axis=1, keepdims=0)  # [B, A]
+        scores = nodes("ReduceMax", scores, axes=[1], keepdims=1)  # [B, 1, A]
     kept = nodes(
         "NonMaxSuppression",
         boxes,
-        nodes("Transpose", scores, perm=[0, 2, 1]),
+        scores,
         nodes.constant(np.int64(rule.max_kept).reshape(1)),
         nodes.constant(np.float32(rule.iou_threshold).reshape(1)),
         nodes.constant(np.float32(rule.score_threshold).reshape(1)),
     )  # [n, 3] image, class, anchor
-    at = nodes("Gather", kept, nodes.constant(np.int64([0, 2, 1])), axis=1)  # image, anchor, class
-    shape = nodes("Shape", scores)
+    turned = nodes.constant(np.int64([0, 2, 1]))
+    at = nodes("Gather", kept, turned, axis=1)  # image, anchor, class
+    shape = nodes("Gather", nodes("Shape", scores), turned, axis=0)  # B, A, K
     nothing = nodes("Expand", nodes.constant(np.float32(0)), shape)
-    table = nodes("ScatterND", nothing, at, nodes("GatherND", scores, at))  # [B, A, K]
+    table = nodes("ScatterND", nothing, at, nodes("GatherND", scores, kept))  # [B, A, K]
     table = nodes("Flatten", table, axis=1)
     short = nodes("Sub", nodes.constant(np.int64([rule.max_kept])), nodes.last_of(table))
     pads = nodes(
@@ -47,7 +48,7 @@ def append_nms(graph: Any, rule: contract.Rule) -> None:
     )
     table = nodes("Pad", table, pads)  # never fewer than max_kept
     best, place = nodes.two("TopK", table, nodes.constant(np.int64([rule.max_kept])), axis=1)
-    classes = nodes.last_of(scores)
+    classes = nodes.of_shape(scores, 1)
     anchor = nodes("Div", place, classes)
     valid = nodes("Greater", best, nodes.constant(np.float32(0)))
     last = nodes("Sub", nodes.of_shape(boxes, 1), nodes.constant(np.int64([1])))

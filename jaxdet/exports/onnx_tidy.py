@@ -1,4 +1,4 @@
-"""Mends what jax2onnx breaks up: clipping, leaky ReLUs, and pooling over four axes."""
+"""Mends what jax2onnx breaks up: clipping, two activations, and pooling over four axes."""
 
 from typing import Any
 
@@ -15,6 +15,33 @@ def clip(graph: Any) -> None:
         after.op_type = "Clip"
         after.input[:] = [x, *(_scalar(graph, name) for (name,) in bounds)]
         graph.node.remove(low)
+
+
+def hard_sigmoid(graph: Any) -> None:
+    """Makes each min(max(x + 3, 0), 6) / 6, after `clip`, a HardSigmoid."""
+    import onnx
+
+    maker = {name: node for node in graph.node for name in node.output}
+    values = {
+        each.name: onnx.numpy_helper.to_array(each).ravel().tolist() for each in graph.initializer
+    }
+    for divided in [node for node in graph.node if node.op_type == "Div"]:
+        clipped = maker.get(divided.input[0])
+        if not clipped or clipped.op_type != "Clip":
+            continue
+        added = maker.get(clipped.input[0])
+        numbers = [values.get(name) for name in (divided.input[1], *clipped.input[1:])]
+        if not added or added.op_type != "Add" or numbers != [[6], [0], [6]]:
+            continue
+        x = [name for name in added.input if values.get(name) != [3]]
+        if len(x) != 1:
+            continue
+        divided.op_type, divided.input[:] = "HardSigmoid", x
+        slope = (onnx.helper.make_attribute(*each) for each in (("alpha", 1 / 6), ("beta", 0.5)))
+        divided.attribute.extend(slope)
+        for node in (clipped, added):
+            if not _users(graph, node.output[0]):
+                graph.node.remove(node)
 
 
 def leaky(graph: Any) -> None:
