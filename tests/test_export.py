@@ -320,8 +320,10 @@ def test_what_cannot_be_exported_is_one_line(detector, tmp_path):
 
 def test_a_missing_extra_is_named(detector, tmp_path, monkeypatch):
     monkeypatch.setattr(write.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"needs jax2onnx, .*pip install 'jaxdet\[export\]'"):
-        jaxdet.export(detector, tmp_path / "x.onnx", format="onnx")
+    for format, extra in ("onnx", "export"), ("tflite", "tflite"):
+        said = rf"needs .*, .*pip install 'jaxdet\[{extra}\]'"
+        with pytest.raises(ImportError, match=said):
+            jaxdet.export(detector, tmp_path / "x", format=format)
 
 
 def test_rules_without_an_operator_are_refused(tmp_path):

@@ -32,7 +32,7 @@ def open_file(file: str | os.PathLike[str]) -> Runner:
     """
     file = Path(file)
     if tflite.is_tflite(file):
-        _check_package("ai_edge_litert", file)
+        _check_package("ai_edge_litert", file, extra="tflite")
         return Runner(*tflite.runner(file))
     if zipfile.is_zipfile(file):
         run, about = stablehlo.runner(file)
@@ -41,7 +41,7 @@ def open_file(file: str | os.PathLike[str]) -> Runner:
 
 
 def _onnx(file: Path) -> Runner:
-    _check_package("onnxruntime", file)
+    _check_package("onnxruntime", file, extra="export")
     import onnxruntime
 
     try:
@@ -58,9 +58,9 @@ def _onnx(file: Path) -> Runner:
     )
 
 
-def _check_package(name: str, file: Path) -> None:
+def _check_package(name: str, file: Path, *, extra: str) -> None:
     if importlib.util.find_spec(name) is None:
-        raise ImportError(f"{file} needs {name}: pip install 'jaxdet[export]'")
+        raise ImportError(f"{file} needs {name}: pip install 'jaxdet[{extra}]'")
 
 
 def _value(text: str) -> Any:

@@ -69,8 +69,9 @@ def export(
         raise ValueError(f"batch is {batch}, expected at least 1, or None for any")
     missing = [name for name in _NEEDS[format] if importlib.util.find_spec(name) is None]
     if missing:
+        extra = "tflite" if format == "tflite" else "export"
         raise ImportError(
-            f"--format={format} needs {', '.join(missing)}: pip install 'jaxdet[export]'"
+            f"--format={format} needs {', '.join(missing)}: pip install 'jaxdet[{extra}]'"
         )
     file = Path(file)
     if not file.parent.is_dir():
