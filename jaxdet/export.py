@@ -14,8 +14,10 @@ folder, prints the largest differences, and ends with exit status 1 if they find
 
 import argparse
 import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jaxdet
 from jaxdet import cli
@@ -69,6 +71,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--int8", type=Path, metavar="FOLDER", help="tflite in 8 bits, by a folder's images")
     add("--check", type=Path, metavar="FOLDER", help="compare with the live detector")
 
+
+class _Callable(types.ModuleType):
+    """Keeps `jaxdet.export(...)` a call after `import jaxdet.export`, which hides the function."""
+
+    def __call__(self, *args: Any, **options: Any) -> Path:
+        return export(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,5 +1,6 @@
 """Exported files give what the live detector gives, run without it, and refuse what they cannot."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -364,6 +365,10 @@ def test_the_command_checks_what_it_wrote(detector, tmp_path, monkeypatch, capsy
 
 
 def export_command(arguments):
-    import importlib
-
     return importlib.import_module("jaxdet.export").main(arguments)
+
+
+def test_the_function_is_not_hidden_by_the_command_of_its_name(detector, tmp_path):
+    importlib.import_module("jaxdet.export")
+    file = jaxdet.export(detector, tmp_path / "x", format="stablehlo", batch=1)
+    assert jaxdet.load(file).classes == CLASSES
