@@ -304,12 +304,15 @@ def _detector(config: Any, classes: tuple[str, ...]) -> Detector:
     return choose("detector", config.model.detector, "model.detector", given=given)(**given)
 
 
+LIMITS = ("score_threshold", "iou_threshold", "max_kept")  # arguments of every NMS
+
+
 def suppression(evaluation: Any) -> Callable:
     """The NMS of a block `evaluation`: boxes [A, 4], scores [A, K] -> `Detections`.
 
     It gets the best `candidates` of each class, or all without that key or with 0.
     """
-    limits = {key: evaluation[key] for key in ("score_threshold", "iou_threshold", "max_kept")}
+    limits = {key: evaluation[key] for key in LIMITS}
     nms = choose("nms", evaluation.get("nms", "greedy"), "evaluation.nms", given=limits)
     nms = functools.partial(nms, **limits)
     candidates, floor = evaluation.get("candidates", 0), limits["score_threshold"]

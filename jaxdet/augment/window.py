@@ -40,7 +40,12 @@ def input_shape(size: int, fit: Fit, canvas: Shape) -> Shape:
 
 def input_size(shape: Shape, fit: Fit) -> int:
     """The size of an input of some shape, as `input_shape` takes it."""
-    return (min if getattr(fit, "func", fit) is shorter_side else max)(shape)
+    return (min if is_by_shorter_side(fit) else max)(shape)
+
+
+def is_by_shorter_side(fit: Fit) -> bool:
+    """Whether a fit is `shorter_side`, with options or without."""
+    return getattr(fit, "func", fit) is shorter_side
 
 
 def move_objects(objects: Objects, window: Window) -> Objects:

@@ -175,10 +175,9 @@ class Pretrained(Predictor):
     def __init__(self, recipe: build.Recipe, variables: Variables, *, step: int):
         self.recipe, self.step = recipe, step
         self.variables = jax.device_put(variables)
-        keys = ("score_threshold", "iou_threshold", "max_kept")
         super().__init__(
             recipe.detector.classes,
-            Limits(**{key: getattr(recipe.evaluation, key) for key in keys}),
+            Limits(**{key: getattr(recipe.evaluation, key) for key in build.LIMITS}),
             canvases=functools.partial(buckets.canvases, recipe),
             program=self._compile,
         )

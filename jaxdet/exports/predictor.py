@@ -1,6 +1,5 @@
 """A detector from an exported file: `jaxdet.load("model.onnx")`, called as that of a workdir."""
 
-import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,6 @@ import numpy as np
 
 from jaxdet import backend, build, data
 from jaxdet.augment import views, window
-from jaxdet.augment.fit import shorter_side
 from jaxdet.choices import choose
 from jaxdet.engine.inference import Limits, Predictor, Program
 from jaxdet.exports import contract
@@ -33,10 +31,9 @@ class Exported(Predictor):
         self._input = self.about["input"]["height"], self.about["input"]["width"]
         self._canvas = tuple(self.about["canvas"])
         self._fit = choose("fit", self.about["fit"], "model.fit")
-        keys = [field.name for field in dataclasses.fields(Limits) if field.name != "agnostic"]
         how = dict(fit=self._fit, fill=self.about["fill"], dtype=self.about["input"]["dtype"])
         self._place = jax.jit(functools.partial(place, shape=self._input, **how))
-        own = Limits(**{key: self.about[key] for key in keys})
+        own = Limits(**{key: self.about[key] for key in build.LIMITS})
         self._detections = jax.jit(functools.partial(_detections, own, self.about))
         super().__init__(
             tuple(self.about["classes"]),
@@ -51,7 +48,7 @@ class Exported(Predictor):
     def _on_canvas(self, sizes: np.ndarray) -> data.Canvases:
         """The only canvas; ValueError for an image that does not fit into the input."""
         height, width = self._input
-        for size in sizes if getattr(self._fit, "func", None) is shorter_side else ():
+        for size in sizes if window.is_by_shorter_side(self._fit) else ():
             _, _, right, bottom = np.asarray(self._fit(size, self._input))
             if right > width or bottom > height:
                 raise ValueError(

@@ -19,7 +19,6 @@ from jaxdet.version import __version__
 
 FORMATS = ("stablehlo", "onnx", "tflite")
 NMS = ("inside", "greedy", "none")
-LIMITS = ("score_threshold", "iou_threshold", "max_kept")
 _NEEDS = {
     "stablehlo": ("flatbuffers",),
     "onnx": ("jax2onnx", "onnx", "onnxsim", "onnxruntime"),
@@ -116,7 +115,7 @@ def subject(
     rule = contract.Rule(
         name=rule["name"],
         options={key: value for key, value in rule.items() if key != "name"},
-        **{key: about[key] for key in ("candidates", *LIMITS)},
+        **{key: about[key] for key in ("candidates", *build.LIMITS)},
     )
     return contract.Subject(
         recipe.detector, jax.device_get(pretrained.variables), shape, rule, about
@@ -143,7 +142,7 @@ def _about(
         "outputs": contract.CANDIDATES if nms == "none" else contract.DETECTIONS,
         "nms": evaluation.get("nms", "greedy"),
         "candidates": evaluation.get("candidates", 0),
-        **{key: getattr(recipe.evaluation, key) for key in LIMITS},
+        **{key: getattr(recipe.evaluation, key) for key in build.LIMITS},
         "protocol": evaluate.protocol(recipe),
     }
 
