@@ -96,14 +96,14 @@ def ours_training(options, pixels):
     whole = np.tile(np.float32([0, 0, 1, 1]), (len(pixels), 1))
     objects = Objects(boxes, labels, mask, mask.astype(np.float32))
     view = lambda key, batch: batch
-    step = train_step(recipe.detector, recipe.optimiser, view, seed=0, frozen=recipe.step.frozen)
+    step = train_step(recipe.detector, recipe.optimiser, view, frozen=recipe.step.frozen)
     now = state.create(variables, recipe.optimiser, ema=False)
     compiled = jax.jit(step, donate_argnums=0)
     batch, holder = jax.device_put((pixels, objects, whole)), [jax.device_put(now)]
 
     def run(calls: int) -> None:
         for _ in range(calls):
-            holder[0], scalars = compiled(holder[0], batch)
+            holder[0], scalars = compiled(holder[0], batch, np.uint32(0))
         jax.block_until_ready(scalars)
 
     return run

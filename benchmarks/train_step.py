@@ -106,15 +106,15 @@ def make_ours(recipe: build.Recipe, batch: Batch):
     """Our step, as a function that runs it several times and waits for the last result."""
     detector, tx = recipe.detector, recipe.optimiser
     variables = detector.init(jax.random.key(0))
-    step = train_step(detector, tx, recipe.view_at(detector.size), seed=0)
+    step = train_step(detector, tx, recipe.view_at(detector.size))
     now = state.create(variables, tx, ema=False)
-    compiled = jax.jit(step, donate_argnums=0).lower(now, batch).compile()
+    compiled = jax.jit(step, donate_argnums=0).lower(now, batch, np.uint32(0)).compile()
     batch = jax.device_put(batch)
     holder = [now]
 
     def steps(calls: int) -> None:
         for _ in range(calls):
-            holder[0], scalars = compiled(holder[0], batch)
+            holder[0], scalars = compiled(holder[0], batch, np.uint32(0))
         jax.block_until_ready(scalars)
 
     return steps

@@ -139,11 +139,11 @@ def test_a_step_needs_only_the_protocol():
     variables = detector.init(jax.random.key(0))
     objects = data_objects()
     view = lambda key, batch: (jnp.zeros((2, 32, 32, 3)), objects, jnp.zeros((2, 4)))
-    step = jax.jit(train_step(detector, tx, view, seed=0))
+    step = jax.jit(train_step(detector, tx, view))
     first = state.create(variables, tx, ema=False)
     now, losses = first, []
     for _ in range(30):
-        now, scalars = step(now, None)
+        now, scalars = step(now, None, np.uint32(0))
         losses.append(float(scalars["loss"]))
     assert losses[-1] < losses[0]
     mesh = parallel.mesh()

@@ -19,6 +19,7 @@ from jaxdet.training.step import step_keys, train_step
 from jaxdet.types import Batch, Objects
 
 BATCH, SLOTS = 16, 3
+SEED = np.uint32(0)
 
 
 class Toy(nn.Module):
@@ -72,13 +73,13 @@ def view(key, batch):
 def run(steps=3, *, norm=False, mesh=None, frozen=(), ema_decay=0.0, batches=None, **options):
     detector, variables = toy_detector(norm)
     tx = optimisers.sgd(schedules.constant(steps=9, peak=0.1), momentum=0.9, weight_decay=1e-2)
-    step = train_step(detector, tx, view, seed=0, frozen=frozen, ema_decay=ema_decay, **options)
+    step = train_step(detector, tx, view, frozen=frozen, ema_decay=ema_decay, **options)
     now = state.create(variables, tx, ema=ema_decay > 0)
-    step = parallel.pmap(step, mesh) if mesh else jax.jit(step)
+    step = parallel.pmap(step, mesh, replicated=1) if mesh else jax.jit(step)
     for number in range(steps):
         batch = (batches or toy_batch)(number)
         batch = parallel.shard_batch(batch, mesh) if mesh else batch
-        now, scalars = step(now, batch)
+        now, scalars = step(now, batch, SEED)
     return variables, now, scalars
 
 
@@ -126,10 +127,10 @@ def test_every_micro_batch_draws_for_itself_and_counts_what_it_draws():
         return {"box": (drawn * w, drawn), "class": (drawn, jnp.float32(1))}, {}
 
     tx = optax.sgd(0.1)
-    step = train_step(python_types.SimpleNamespace(loss=loss), tx, view, seed=3, accumulate=4)
+    step = train_step(python_types.SimpleNamespace(loss=loss), tx, view, accumulate=4)
     now = state.create({"params": {"w": jnp.float32(2)}}, tx, ema=False)
     for number in range(2):  # another step draws otherwise
-        now, scalars = jax.jit(step)(now, toy_batch())
+        now, scalars = jax.jit(step)(now, toy_batch(), np.uint32(3))
         _, loss_key = step_keys(3, number)
         draws = [1 + jax.random.uniform(key) for key in jax.random.split(loss_key, 4)]
         assert float(scalars["class"]) == pytest.approx(np.mean(draws), rel=1e-6)
@@ -139,6 +140,23 @@ def test_every_micro_batch_draws_for_itself_and_counts_what_it_draws():
 def test_the_network_draws_otherwise_than_the_view():
     keys = [jax.random.key_data(key) for step in (0, 1) for key in step_keys(0, step)]
     assert len({tuple(np.asarray(key)) for key in keys}) == 4
+
+
+def test_all_seeds_share_a_program_and_draw_differently():
+    def loss(variables, pixels, objects, *, key, inside):
+        drawn = 1 + jax.random.uniform(key)
+        return {"box": (drawn * variables["params"]["w"], jnp.float32(1))}, {}
+
+    tx = optax.sgd(0.1)
+    step = jax.jit(train_step(python_types.SimpleNamespace(loss=loss), tx, view))
+    first = state.create({"params": {"w": jnp.float32(2)}}, tx, ema=False)
+    seeds = 0, 1, 2**32 - 1
+    losses = [float(step(first, toy_batch(), np.uint32(seed))[1]["box"]) for seed in seeds]
+    keys = [step_keys(seed, 0)[1] for seed in seeds]
+    assert losses == pytest.approx(
+        [2 * (1 + float(jax.random.uniform(key))) for key in keys], rel=1e-6
+    )
+    assert len(set(losses)) == 3 and step._cache_size() == 1
 
 
 def test_no_objects_no_nan():
@@ -267,16 +285,14 @@ def test_the_decay_of_the_moving_average_rises_as_in_yolox(shared):
     stored = json.loads((shared / "golden" / "yolox" / "schedules.json").read_text())["ema"]
     detector, variables = toy_detector()
     tx = optimisers.sgd(schedules.constant(steps=9, peak=0.1))
-    step = jax.jit(
-        train_step(detector, tx, view, seed=0, ema_decay=stored["decay"], ema_ramp=2_000)
-    )
+    step = jax.jit(train_step(detector, tx, view, ema_decay=stored["decay"], ema_ramp=2_000))
     kernel = lambda tree: np.asarray(tree["params"]["head"]["kernel"], np.float64)
     for number, decay in zip(stored["update"], stored["value"], strict=True):
         before = state.create(variables, tx, ema=True)
         before = before.replace(
             step=jnp.int32(number - 1), ema=jax.tree.map(jnp.zeros_like, before.ema)
         )
-        after, _ = step(before, toy_batch())
+        after, _ = step(before, toy_batch(), SEED)
         share = 1 - kernel(after.ema) / kernel(after.variables)  # of the average, which was 0
         np.testing.assert_allclose(share, decay, atol=1e-6)
 

@@ -62,9 +62,9 @@ def step_on(devices: int):
     """The state and the scalars after one step on some number of devices."""
     tx = optimisers.sgd(schedules.constant(steps=9, peak=0.01), momentum=0.9)
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
-    step = parallel.pmap(train_step(detector(), tx, lambda key, given: given, seed=0), mesh)
+    step = parallel.pmap(train_step(detector(), tx, lambda key, given: given), mesh, replicated=1)
     first = parallel.replicate(state.create(variables(), tx, ema=False), mesh)
-    return jax.device_get(step(first, parallel.shard_batch(batch(), mesh)))
+    return jax.device_get(step(first, parallel.shard_batch(batch(), mesh), np.uint32(0)))
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ class Run:
     train_set: data.Dataset
     eval_set: data.Dataset
     iterator: Iterator[Batch]
-    program: Callable[[int], compilation.Announced]  # of a step; (state, batch) -> (state, scalars)
+    program: Callable[[int], compilation.Announced]  # step number -> compiled `train_step`
     predict: Callable  # (variables, batch) -> Detections, compiled for the mesh
     preview: Callable  # step number -> compiled (key, batch) -> what the network sees; see below
     state: state.TrainState

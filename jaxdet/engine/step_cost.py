@@ -72,7 +72,7 @@ def compile_step(recipe: build.Recipe, first: state.TrainState, mesh: Mesh) -> j
     step = recipe.step
     largest = dataclasses.replace(step, sizes=(max(step.sizes),) if step.sizes else ())
     program = dataclasses.replace(recipe, step=largest).programs(mesh)(step.unfreeze_at + 1)
-    return program.lower(first, batch_shape(recipe.data)).compile()
+    return program.lower(first, batch_shape(recipe.data), np.uint32(recipe.seed)).compile()
 
 
 def batch_shape(data: build.Data) -> Batch:

@@ -82,7 +82,8 @@ def loop(run: Run, notice: preemption.Notice, last: int) -> int:
             with meter.waiting():
                 batch = next(run.iterator)
             step = run.program(number)
-            run.state, scalars = step(run.state, parallel.shard_batch(batch, run.mesh))
+            batch_on_devices = parallel.shard_batch(batch, run.mesh)
+            run.state, scalars = step(run.state, batch_on_devices, np.uint32(run.recipe.seed))
             meter.leave_out(step.took)
             progress.leave_out(bar, step.took)
             meter.add(number, batch.id, scalars)

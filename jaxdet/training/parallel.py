@@ -95,17 +95,18 @@ def mesh() -> Mesh:
     return Mesh(np.array(devices), ("data",))
 
 
-def pmap(step: Callable, mesh: Mesh, *, donate: bool = False) -> Callable:
-    """Maps `step(state, batch) -> (state, output)` over the devices of `mesh`.
+def pmap(step: Callable, mesh: Mesh, *, donate: bool = False, replicated: int = 0) -> Callable:
+    """Maps `step(state, batch, ...) -> (state, output)` over the devices of `mesh`.
 
     It replaces `jax.pmap` with one program over global arrays. The state is replicated, the
     batch and the output's leading axes are global, and a sum over the batch is a sum over devices,
     so there are no collectives to write. With `donate` the state's memory is reused.
+    `replicated` is the number of arguments after the batch, the same on every device.
     """
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, _BATCH)
     return jax.jit(
         step,
-        in_shardings=(everywhere, split),
+        in_shardings=(everywhere, split, *[everywhere] * replicated),
         out_shardings=everywhere,
         donate_argnums=(0,) if donate else (),
     )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
+from jax.typing import ArrayLike
 
 from jaxdet.training import freezing, parallel
 from jaxdet.training.state import TrainState
@@ -23,7 +24,6 @@ def train_step(
     tx: optax.GradientTransformation,
     view: View,
     *,
-    seed: int,
     frozen: Sequence[str] = (),
     accumulate: int = 1,
     ema_decay: float = 0.0,
@@ -31,12 +31,14 @@ def train_step(
     late_losses: Sequence[str] = (),
     late_from: int = 0,
     norm_groups: int = 1,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """The step as a function (state, batch) -> (state, scalars).
+) -> Callable[[TrainState, Batch, ArrayLike], tuple[TrainState, dict[str, jax.Array]]]:
+    """The step as a function (state, batch, seed) -> (state, scalars).
+
+    View and network draw random numbers from `fold_in(seed, step)`, so a resumed run gives the same
+    results. The seed is an argument so that all seeds share a compiled program.
 
     Args:
-      view: augments a batch on the device. It and the network draw random numbers from
-        `fold_in(seed, step)`, so a resumed run gives the same results.
+      view: augments a batch on the device.
       frozen: patterns of parameter paths whose weights and batch statistics do not change.
       accumulate: micro-batches per update; their gradients add up to that of the whole batch
         (BatchNorm sees one micro-batch at a time).
@@ -47,7 +49,9 @@ def train_step(
       norm_groups: equal parts of the batch that BatchNorm normalises separately.
     """
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(
+        state: TrainState, batch: Batch, seed: ArrayLike
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         def losses_of(params, batch_stats, key, pixels, objects, inside):
             variables = {"params": params, "batch_stats": batch_stats}
             with freezing.freeze_statistics(frozen), parallel.norm_in_groups(norm_groups):
@@ -75,7 +79,7 @@ def train_step(
     return step
 
 
-def step_keys(seed: int, step: int | jax.Array) -> tuple[jax.Array, jax.Array]:
+def step_keys(seed: ArrayLike, step: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """The random keys for the view and the network at a step, counted from 0."""
     view_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
     return view_key, loss_key
@@ -101,6 +105,8 @@ def programs(
 ) -> Callable[[int], Callable]:
     """Maps step numbers, from 1, to compiled steps; one is compiled per view and freezing.
 
+    A step is that of `train_step`, with the same `seed` as here for all.
+
     Args:
       view_at: the view for an input size in pixels and a step number; the same object for steps
         that augment alike.
@@ -111,14 +117,14 @@ def programs(
     """
     if resize_every < 1:
         raise ValueError(f"step.resize_every is {resize_every}, expected at least 1")
-    options = dict(seed=seed, accumulate=accumulate, ema_decay=ema_decay, ema_ramp=ema_ramp)
+    options = dict(accumulate=accumulate, ema_decay=ema_decay, ema_ramp=ema_ramp)
     options.update(late_losses=late_losses, late_from=late_from)
     options["norm_groups"] = 1 if synchronised else mesh.size
 
     @functools.cache
     def compiled(view: View, frozen: tuple[str, ...]) -> Callable:
         step = train_step(detector, tx, view, frozen=frozen, **options)
-        return parallel.pmap(step, mesh, donate=True)
+        return parallel.pmap(step, mesh, donate=True, replicated=1)
 
     def program(number: int) -> Callable:
         size = size_at(number, sizes, every=resize_every, seed=seed) or detector.size
