@@ -8,11 +8,12 @@ Weights are random and images are noise, so all scores are alike; `benchmarks/po
 NMS with realistic candidates. `--peer` is a checkout of the public PyTorch reference (lufficc/SSD;
 for YOLOv2 yjh0410/PyTorch_YOLOv2), whose forward pass and decoding (with NMS of at most one image)
 are timed in alternation with ours; or torchvision, unchanged and compiled, with its NMS. For YOLOv4
-it is Tianxiaomo/pytorch-YOLOv4 with its NMS, and both networks have the same weights, which leave
-NMS 400 anchors per image.
+it is Tianxiaomo/pytorch-YOLOv4, for YOLOX Megvii-BaseDetection/YOLOX, with their NMS, and both
+networks have the same weights, which leave NMS 400 anchors per image.
 """
 
 import argparse
+import importlib
 import pathlib
 
 import jax
@@ -47,11 +48,12 @@ def main() -> None:
 
         shapes = options.batch_size, options.dtype, CLASSES, config.model.size
         theirs = torchvision_peer.inference(name, *shapes)
-    elif options.peer and name.startswith("yolov4"):
-        import yolov4_peer
-
+    elif options.peer and name.startswith(("yolov4", "yolox")):
+        module = importlib.import_module(
+            "yolox_peer" if name.startswith("yolox") else "yolov4_peer"
+        )
         given = options.peer, name, recipe, np.asarray(pixels)
-        theirs["peer"], detector, variables = yolov4_peer.inference(*given)
+        theirs["peer"], detector, variables = module.inference(*given)
     elif options.peer:
         make = make_yolov2_peer if name.startswith("yolov2") else make_peer
         theirs["peer"] = make(options.peer, name, options.batch_size)

@@ -1,7 +1,8 @@
 """Public PyTorch references to compare speed with, from checkouts of them.
 
 They are lufficc/SSD and, for YOLOv2, yjh0410/PyTorch_YOLOv2; no part of them is in this project.
-The environment needs torch and yacs beside jaxdet. `yolov4_peer.py` has the one of YOLOv4.
+The environment needs torch and yacs beside jaxdet. `yolov4_peer.py` and
+`yolox_peer.py` have those of YOLOv4 and YOLOX.
 """
 
 import importlib.util

@@ -1,8 +1,9 @@
 """Times SimOTA's assignment for a batch, and YOLOX's losses with their slopes: one JSON line each.
 
-    python benchmarks/simota.py [--batch 8] [--objects 30] [--size 640]
+    python benchmarks/simota.py [--batch 8] [--objects 30] [--size 640] [--tpu]
 
-Predictions and objects are drawn from a seed. The slopes are those of the summed losses.
+Predictions and objects are drawn from a seed. The slopes are those of the summed losses. With
+`--tpu` the times are what the compiler for a TPU expects, as in `benchmarks/tpu.py`, without one.
 """
 
 import argparse
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=30, help="in an image")
     parser.add_argument("--size", type=int, default=640, help="of the input, pixels")
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--tpu", action="store_true")
     options = parser.parse_args()
 
     grids = [(options.size // stride,) * 2 for stride in (8, 16, 32)]
@@ -34,19 +36,30 @@ def main() -> None:
     boxes = codecs.from_cell.decode(raw.boxes, anchors)
     scores = jax.nn.sigmoid(raw.objectness), jax.nn.sigmoid(raw.logits)
     more = dict(batch=options.batch, objects=options.objects, size=options.size)
+
+    def measure(what, function, *inputs, rule):
+        if options.tpu:
+            import tpu
+
+            compiled = tpu.compiled(function, *inputs)
+            seconds, rounds, _ = tpu.estimate(compiled.as_text())
+            more.update(chips=f"1 {tpu.KIND}", rounds_ms=[1e3 * each for each in rounds])
+            report(what, 1e3 * seconds, "ms/batch, estimated", rule=rule, **more)
+        else:
+            ms = median_ms(jax.jit(function), *inputs, repeats=options.repeats)
+            report(what, ms, "ms/batch", rule=rule, **more)
+
     for name, rule in simota.RULES.items():
         assign = functools.partial(simota.simota, anchors=anchors, rule=rule)
-        run = jax.jit(jax.vmap(lambda *of, assign=assign: assign(*of[:-1], objects=of[-1])))
-        ms = median_ms(run, boxes, *scores, objects, repeats=options.repeats)
-        report("simota", ms, "ms/batch", rule=name, **more)
+        run = jax.vmap(lambda *of, assign=assign: assign(*of[:-1], objects=of[-1]))
+        measure("simota", run, boxes, *scores, objects, rule=name)
 
         how = dict(rule=rule, box_weight=5.0, box_loss=box.yolox, class_loss=classes.bce)
-        run = jax.jit(jax.grad(functools.partial(total, objects=objects, anchors=anchors, **how)))
-        ms = median_ms(run, raw, repeats=options.repeats)
-        report("yolox_losses_gradient", ms, "ms/batch", rule=name, **more)
+        slopes = jax.grad(functools.partial(total, anchors=anchors, **how))
+        measure("yolox_losses_gradient", slopes, raw, objects, rule=name)
 
 
-def total(raw, objects, anchors, **how):
+def total(raw, objects, *, anchors, **how):
     """The sum of all losses."""
     losses = yolo.yolox(raw, None, objects, anchors, **how)
     return sum(value for value, _ in losses.values())

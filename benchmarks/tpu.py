@@ -14,7 +14,8 @@ import os
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 # There is no TPU VM to query.
 os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
@@ -23,7 +24,7 @@ os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
 import jax
 import numpy as np
 from jax.experimental import topologies
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from timing import report
 
 from jaxdet import backend, build, doctor, recipes
@@ -50,8 +51,7 @@ def main() -> None:
     config.model.dtype = options.dtype
     config.data.batch_size = batch_size = options.batch_size * options.devices
     config.step.sizes = ()  # at the recipe's own size alone
-    chips = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices
-    mesh = Mesh(np.array(chips[: options.devices]), ("data",))
+    mesh = chips(options.devices)
     recipe = build.recipe(config, tuple(f"class {i}" for i in range(CLASSES)))
     for what, compiled in programs(recipe, mesh):
         name = f"{what}/{pathlib.Path(options.config).stem}"
@@ -65,6 +65,12 @@ def main() -> None:
         for each in rounds:
             report(f"{name}/loop", 1e3 * each, "ms per round, estimated", **more)
         report(name, step_cost.step_bytes(compiled) / 2**30, "GiB of a chip's memory", **more)
+
+
+def chips(count: int) -> Mesh:
+    """A mesh of chips that exist only for the compiler."""
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices
+    return Mesh(np.array(devices[:count]), ("data",))
 
 
 def programs(recipe: build.Recipe, mesh: Mesh) -> Iterator[tuple[str, jax.stages.Compiled]]:
@@ -82,6 +88,15 @@ def programs(recipe: build.Recipe, mesh: Mesh) -> Iterator[tuple[str, jax.stages
         predict = evaluate.predict_step(recipe.detector, mesh)
         lowered = predict.lower(start.variables, step_cost.batch_shape(recipe.data))
     yield "predict", lowered.compile()
+
+
+def compiled(function: Callable, *inputs: Any) -> jax.stages.Compiled:
+    """A function of arrays, compiled for one chip."""
+    everywhere = NamedSharding(chips(1), PartitionSpec())
+    with backend.lowering_for("tpu"):
+        shapes = jax.eval_shape(lambda *given: given, *inputs)
+        step = jax.jit(function, in_shardings=everywhere, out_shardings=everywhere)
+        return step.lower(*shapes).compile()
 
 
 def estimate(program: str) -> tuple[float, list[float], dict[str, int]]:

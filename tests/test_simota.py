@@ -19,7 +19,7 @@ SIDE, CLASSES = 128, 3
 ANCHORS = cells(((16, 16), (8, 8), (4, 4)), (SIDE, SIDE))
 COUNT = len(ANCHORS.cell)
 RULE = pytest.mark.parametrize("rule", simota.RULES.values(), ids=list(simota.RULES))
-KIND = pytest.mark.parametrize("kind", ["cpu", "gpu"])
+KIND = pytest.mark.parametrize("kind", ["cpu", "gpu", "tpu"])
 
 
 def objects(pixels, labels=None, slots=8):

@@ -102,16 +102,29 @@ def how_many(iou: Array, candidates: Array) -> Array:
 
     The sum of the ten highest of the candidates, wherever these are, rounded down; at least one.
     """
-    best, _ = lax.top_k(jnp.where(candidates, iou, 0), min(MOST, iou.size))
+    best, _ = _highest(jnp.where(candidates, iou, 0))
     return jnp.maximum(best.sum().astype(jnp.int32), 1)
 
 
 def _cheapest(cost: Array, count: Array) -> Array:
     """Marks [A] the `count` lowest of the finite costs [A]."""
-    least, place = lax.top_k(-cost, min(MOST, cost.size))
+    least, place = _highest(-cost)
     chosen = (jnp.arange(len(place)) < count) & (least > -jnp.inf)
     place = jnp.where(chosen, place, cost.size)
     return jnp.zeros(cost.size, bool).at[place].set(True, mode="drop")
+
+
+def _highest(values: Array) -> tuple[Array, Array]:
+    """The MOST highest of the values [A] and their places; of equal values the first."""
+    count = min(MOST, values.size)
+    if backend.target() != "tpu":
+        return lax.top_k(values, count)
+
+    def take(left, _):  # for a TPU, XLA makes a sort of all values of top_k
+        value, place = left.max(), left.argmax()
+        return jnp.where(jnp.arange(values.size) == place, -jnp.inf, left), (value, place)
+
+    return lax.scan(take, values, length=count)[1]
 
 
 def _usable(objects: Objects) -> Array:
