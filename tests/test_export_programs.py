@@ -81,13 +81,15 @@ def test_the_program_in_cpp(tmp_path):
         assert (done.returncode, done.stderr) == (1, said)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "quickstart_yolov3", "quickstart_yolox"])
+@pytest.mark.parametrize(
+    "name", ["quickstart", "quickstart_yolov3", "quickstart_yolox", "yolox_nano_coco"]
+)
 def test_the_page(tmp_path, name):
     """It stretches, letterboxes, or places at the top left, and finds what Python finds."""
     web = folder_with("ONNXRUNTIME_WEB", *WEB)
     for file in WEB:
         shutil.copy(web / file, tmp_path)
-    spread = {"quickstart": 5, "quickstart_yolox": 4}.get(name, 1)
+    spread = {"quickstart": 5, "quickstart_yolox": 4, "yolox_nano_coco": 20}.get(name, 1)
     detector = pretrained(name, spread=spread, score_threshold=0.0)
     session = onnx_session(detector, tmp_path / "model.onnx")
     pixels = images(detector, 1)
