@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxdet import studies
 from jaxdet.runs import __main__ as runs
-from jaxdet.runs import costs, statistics, study
+from jaxdet.runs import costs, statistics, study, study_page
 from jaxdet.studies import Change, Seeds, Study, changed
 
 CHANGES = {
@@ -200,6 +200,19 @@ def test_as_text_and_as_a_log_of_experiments(folder, capsys):
     assert {"wide/0", "soft/2"} < {each["name"] for each in log}
     with pytest.raises(SystemExit, match="--format=html and --measure are for a study"):
         runs.main([str(folder), "--format=html"])
+
+
+def test_what_is_far_from_the_others_is_an_arrow_at_the_edge(folder):
+    more = {f"more{i}": Change("more", {"step.at": i}) for i in range(3)}
+    studies.record(folder, Study("mine.py", CHANGES | more, STUDY.seeds))
+    for name, change in zip(more, (0.05, -0.02, -0.4), strict=True):
+        for seed in range(2):
+            evaluated(folder / name / str(seed), seed, 0.5 + change)
+    page = study_page.forest(study.gather(folder))
+    lines = page.split("<dt>")
+    assert {line.split("<")[0] for line in lines if 'class="left"' in line} == {"more2"}
+    assert 'class="right"' not in page and "beyond the scale" in page
+    assert 'style="--zero:' in page and "--low:-" not in page
 
 
 def test_the_page_needs_no_network_and_sorts(folder, tmp_path):

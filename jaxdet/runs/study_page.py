@@ -17,6 +17,7 @@ COLOURS = {
 }
 BEST = 5  # changes in the first chart of learning curves
 _UNFOLDED = 12
+_FAR = 4  # times the median difference: what is farther from 0 is an arrow at the edge
 
 
 def render(table: Table) -> str:
@@ -58,8 +59,11 @@ def forest(table: Table) -> str:
     rows = [row for row in table.changes if row.difference]
     if not rows:
         return markup.paragraph("No change is evaluated yet.")
+    means = [row.difference.mean for row in rows]
+    reach = _FAR * float(np.median(np.abs(means)))
+    near = [row for row in rows if abs(row.difference.mean) <= reach] or rows
     ends = [0.0]
-    for row in rows:
+    for row in near:
         ends += [row.difference.mean - _half(row), row.difference.mean + _half(row)]
     axis = chart.axis("", ends)
     lines = [_forest_line(row, axis) for row in rows]
@@ -74,6 +78,8 @@ def forest(table: Table) -> str:
         f"{table.metric[0]} of a change less that of the baseline, in points, with its interval of "
         "95 %. Only an interval that does not reach the line at 0 says better or worse."
     )
+    if len(near) < len(rows):
+        text += " An arrow at the edge is beyond the scale."
     return markup.paragraph(text) + f'<dl class="forest">{scale}{"".join(lines)}{scale}</dl>'
 
 
@@ -83,17 +89,15 @@ def _half(row: Row) -> float:
 
 def _forest_line(row: Row, axis: chart.Axis) -> str:
     found = row.difference
-    places = {
-        "zero": axis.place(0.0),
-        "at": axis.place(found.mean),
-        "low": axis.place(found.mean - _half(row)),
-        "high": axis.place(found.mean + _half(row)),
-    }
+    values = {"zero": 0.0, "at": found.mean}
+    values |= {"low": found.mean - _half(row), "high": found.mean + _half(row)}
+    places = {name: axis.place(np.clip(at, axis.low, axis.high)) for name, at in values.items()}
     style = ";".join(f"--{name}:{place:.4f}" for name, place in places.items())
+    beyond = {0.0: "left", 1.0: "right"}.get(places["at"], "")
     name = f"{html.escape(row.name)}<span>{html.escape(row.purpose)}</span>"
     return (
         f'<div class="{CLASSES[found.verdict]}"><dt>{name}</dt>'
-        f'<dd class="track" style="{style}"><i></i><b></b></dd>'
+        f'<dd class="track" style="{style}"><i></i><b class="{beyond}"></b></dd>'
         f"<dd>{html.escape(study.difference(found))}</dd></div>"
     )
 
