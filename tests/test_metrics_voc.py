@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxdet import types
-from jaxdet.metrics import voc
+from jaxdet.metrics import coco, voc
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "voc2007_test_eval"
 
@@ -264,3 +264,45 @@ def test_equals_the_devkit_on_a_published_detector():
             assert result["classes"][name][ap] == pytest.approx(each[ap], abs=1e-5), (name, ap)
     assert result["mAP11"] == pytest.approx(0.5397, abs=1e-4)
     assert result["mAP_area"] == pytest.approx(0.5441, abs=1e-4)
+
+
+def scattered(count=12, seed=0):
+    """Images with two classes, and detections of which some are off: (detections, truths)."""
+    chance = np.random.default_rng(seed)
+    found, truths = {}, []
+    for i in range(count):
+        low = chance.integers(0, 30, (3, 2))
+        boxes = np.concatenate([low, low + chance.integers(8, 30, (3, 2))], axis=1)
+        labels = chance.integers(0, 2, 3)
+        truths.append(truth(f"{i}", boxes, labels, difficult=chance.random(3) < 0.2))
+        off = boxes + chance.normal(0, 3, boxes.shape)
+        found[f"{i}"] = detections(off, chance.random(3), labels)
+    return found, truths
+
+
+def test_a_draw_is_what_evaluate_says_of_images_that_often():
+    found, truths = scattered()
+    times = np.random.default_rng(1).integers(0, 4, (3, len(truths)))
+    pairs = voc._pair([found[each.id] for each in truths], truths)
+    drawn = voc._of_draws(pairs, times, classes=3, iou_threshold=0.5)
+    for i, row in enumerate(times):
+        copies, again = [], {}
+        for each, number in zip(truths, row, strict=True):
+            for copy in range(number):
+                copies.append(dataclasses.replace(each, id=f"{each.id}, {copy}"))
+                again[copies[-1].id] = found[each.id]
+        result = voc.evaluate(again, copies, ("cat", "dog", "emu"))
+        assert drawn[:, i] == pytest.approx([result["mAP11"], result["mAP_area"]])
+
+
+@pytest.mark.parametrize("metric", [voc, coco], ids=["voc", "coco"])
+def test_intervals_are_of_the_result_or_of_a_difference(metric):
+    (found, truths), classes = scattered(40), ("cat", "dog")
+    result = metric.evaluate(found, truths, classes)
+    intervals = metric.bootstrap(found, truths, classes)
+    assert {*intervals} == {name for name in metric.NUMBERS if result[name] > -1}
+    for name, (low, high) in intervals.items():
+        assert 0 <= low < high <= 1 and low - 0.1 < result[name] < high + 0.1, name
+    assert {*metric.bootstrap(found, truths, classes, other=found).values()} == {(0, 0)}
+    low, high = metric.bootstrap({}, truths, classes, other=found)[metric.MAIN]
+    assert (-high, -low) == pytest.approx(intervals[metric.MAIN])

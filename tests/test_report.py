@@ -15,7 +15,7 @@ from test_metrics_errors import CLASSES, FIRST, NOWHERE, SECOND, THIRD, found, t
 from configs import quickstart_classifier
 from jaxdet import build, data, types
 from jaxdet.engine import evaluate
-from jaxdet.metrics import coco, errors, voc_classification
+from jaxdet.metrics import errors, voc_classification
 from jaxdet.report import (
     __main__,
     chart,
@@ -238,14 +238,8 @@ def judged_set(shapes, trained):
     )
     guesses = {annotation.id: guess(annotation, rng) for annotation in dataset.annotations()}
     config = json.loads((workdir / "config.json").read_text()) | {"purpose": "A <b> purpose"}
-    return evidence.classify(
-        guesses,
-        dataset,
-        workdir=workdir,
-        recipe=build.recipe(ConfigDict(config), dataset.classes),
-        step=6,
-        result=coco.evaluate(guesses, dataset.annotations(), dataset.classes),
-    )
+    recipe = build.recipe(ConfigDict(config), dataset.classes)
+    return evidence.judge(guesses, dataset, workdir=workdir, recipe=recipe, step=6)
 
 
 def test_a_classifier_is_judged_by_whole_images(shapes, tmp_path):
@@ -253,9 +247,8 @@ def test_a_classifier_is_judged_by_whole_images(shapes, tmp_path):
     guesses = {each.id: whole(each) for each in dataset.annotations()}
     recipe = build.recipe(quickstart_classifier.get_config(), dataset.classes)
     assert recipe.evaluation.metric is voc_classification
-    classified = evidence.classify(
-        guesses, dataset, workdir=tmp_path, recipe=recipe, step=6, result={}
-    )
+    classified = evidence.judge(guesses, dataset, workdir=tmp_path, recipe=recipe, step=6)
+    assert classified.intervals == {"mAP11": (1, 1), "mAP_area": (1, 1)}
     assert classified.voc["mAP_area"] == 1 and not any(classified.errors["counts"].values())
 
 
@@ -444,14 +437,8 @@ def other(judged_set):
     """Another detector, which finds every object of the first image and none of the second."""
     images = judged_set.dataset.annotations()
     perfect = {each.id: right(each) for each in images if each.id != images[1].id}
-    return evidence.classify(
-        perfect,
-        judged_set.dataset,
-        workdir=judged_set.workdir.parent / "other",
-        recipe=judged_set.recipe,
-        step=6,
-        result=coco.evaluate(perfect, images, judged_set.dataset.classes),
-    )
+    workdir, recipe = judged_set.workdir.parent / "other", judged_set.recipe
+    return evidence.judge(perfect, judged_set.dataset, workdir=workdir, recipe=recipe, step=6)
 
 
 def right(annotation):
@@ -488,6 +475,17 @@ def test_comparison_shows_the_images(judged_set, other):
 def test_two_of_one_name_are_called_by_their_paths(judged_set):
     twin = dataclasses.replace(judged_set, workdir=judged_set.workdir / ".." / "run")
     assert compare.names(judged_set, twin) == (str(judged_set.workdir), str(twin.workdir))
+
+
+def test_both_pages_show_intervals(html, judged_set, other):
+    low, high = (f"{100 * end:.1f}" for end in judged_set.intervals["AP"])
+    space = "\N{NO-BREAK SPACE}"
+    assert f"mean over IoU 0.50 to 0.95 [{low}{space}to{space}{high}]" in html
+    difference = other.result["AP"] - judged_set.result["AP"]
+    page = compare.summary(judged_set, other, compare.found(judged_set, other))
+    found = re.search(rf"\+{100 * difference:.1f} \[\+(.*?){space}to{space}\+(.*?)\]", page)
+    low, high = map(float, found.groups())
+    assert low < 100 * difference < high
 
 
 def test_detectors_of_other_classes_are_not_compared(trained, shapes):

@@ -18,6 +18,8 @@ MAIN = "AP"  # the number that decides which checkpoint is best
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 NUMBERS += ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
+RESAMPLES = 1_000  # of a bootstrap
+
 _AREAS = ("all", "small", "medium", "large")  # in pycocotools' order: all, < 32^2, < 96^2, rest
 _IGNORED = 1e12  # square pixels, beyond every range of areas: such an object is ignored
 _LEAST_IOU = 0.5
@@ -50,10 +52,7 @@ def evaluate(
     objects = np.bincount(np.concatenate(counted), minlength=len(classes))
     if not objects.any():
         raise ValueError("nothing to evaluate: all objects are difficult or crowds")
-    truth = _truth(annotations, kept, classes)
-    evaluator = hotcoco.COCOeval(truth, truth.load_res(_results(kept)), "bbox")
-    evaluator.params.max_dets = [1, 10, max_detections]
-    evaluator.evaluate()
+    evaluator = _evaluator(kept, annotations, classes, max_detections)
     evaluator.accumulate()
     precision = evaluator.eval["precision"]  # [IoU threshold, recall, K, area, max_detections]
     recall = evaluator.eval["recall"]  # [IoU threshold, K, area, max_detections]
@@ -67,6 +66,41 @@ def evaluate(
             for label, name in enumerate(classes)
         }
     }
+
+
+def bootstrap(
+    detections: Mapping[str, types.ImageDetections],
+    annotations: Sequence[types.Annotation],
+    classes: tuple[str, ...],
+    *,
+    other: Mapping[str, types.ImageDetections] | None = None,
+) -> dict[str, tuple[float, float]]:
+    """The interval of 95 % of each of `NUMBERS` that is defined, by the bootstrap over images.
+
+    It is `voc.bootstrap` for COCO's numbers, of 100 detections an image.
+    """
+    # hotcoco has intervals of differences: here to a detector that finds nothing, if to no other.
+    subtracted, whole = (
+        _evaluator(align(each, annotations, classes), annotations, classes, 100)
+        for each in (other or {}, detections)
+    )
+    found = hotcoco.compare(subtracted, whole, n_bootstrap=RESAMPLES, seed=0, confidence=0.95)
+    defined = [name for name in NUMBERS if found["metrics_b"][name] > -1]
+    return {name: (found["ci"][name]["lower"], found["ci"][name]["upper"]) for name in defined}
+
+
+def _evaluator(
+    kept: Sequence[types.ImageDetections],
+    annotations: Sequence[types.Annotation],
+    classes: tuple[str, ...],
+    max_detections: int,
+) -> hotcoco.COCOeval:
+    """Detections matched with objects; `kept` is in the order of `annotations`."""
+    truth = _truth(annotations, kept, classes)
+    evaluator = hotcoco.COCOeval(truth, truth.load_res(_results(kept)), "bbox")
+    evaluator.params.max_dets = [1, 10, max_detections]
+    evaluator.evaluate()
+    return evaluator
 
 
 def _twelve(precision: np.ndarray, recall: np.ndarray, max_detections: int) -> dict[str, float]:

@@ -31,6 +31,17 @@ def evaluate(
     return voc.evaluate(detections, [of_image(each) for each in annotations], classes)
 
 
+def bootstrap(
+    detections: Mapping[str, types.ImageDetections],
+    annotations: Sequence[types.Annotation],
+    classes: tuple[str, ...],
+    *,
+    other: Mapping[str, types.ImageDetections] | None = None,
+) -> dict[str, tuple[float, float]]:
+    """The intervals of `voc.bootstrap`."""
+    return voc.bootstrap(detections, [of_image(each) for each in annotations], classes, other=other)
+
+
 def of_image(truth: types.Annotation) -> types.Annotation:
     """The same image with one object per class present, as large as the image."""
     labels = np.unique(truth.labels)

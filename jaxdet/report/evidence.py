@@ -2,12 +2,12 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from jaxdet import build, data
+from jaxdet import build, data, types
 from jaxdet.engine import buckets, evaluate, inference
 from jaxdet.metrics import errors, voc, voc_classification
 from jaxdet.metrics.align import align
@@ -25,6 +25,8 @@ class Evidence:
     step: int
     dataset: data.Dataset
     result: dict  # from the recipe's metric
+    intervals: dict[str, tuple[float, float]]  # of 95 %, of the result's numbers
+    detections: Mapping[str, types.ImageDetections]  # all, by image id
     voc: dict  # from metrics.voc, at IoU 0.5
     errors: dict  # from metrics.errors
     images: list[numbers.Image]  # with all detections, in dataset order
@@ -57,11 +59,8 @@ def gather(
             f"first that differ are {theirs!r} and {ours!r}"
         )
     detections = _detect(model, dataset)
-    metric = recipe.evaluation.metric
-    result = metric.evaluate(detections, dataset.annotations(), dataset.classes)
     recipe = dataclasses.replace(recipe, data=names)
-    details = dict(workdir=workdir, recipe=recipe, step=model.step, result=result)
-    return classify(detections, dataset, **details)
+    return judge(detections, dataset, workdir=workdir, recipe=recipe, step=model.step)
 
 
 def _detect(model: inference.Pretrained, dataset: data.Dataset) -> dict:
@@ -77,11 +76,18 @@ def _detect(model: inference.Pretrained, dataset: data.Dataset) -> dict:
     )
 
 
-def classify(
-    detections: dict, dataset: data.Dataset, *, workdir: Path, recipe: build.Recipe, **details: Any
+def judge(
+    detections: Mapping[str, types.ImageDetections],
+    dataset: data.Dataset,
+    *,
+    workdir: Path,
+    recipe: build.Recipe,
+    step: int,
 ) -> Evidence:
-    """Finds which detections, given by image id, are correct, and what is wrong with the rest."""
+    """Evaluates detections, given by image id, and finds what is wrong with those that are."""
     annotations, classes = dataset.annotations(), dataset.classes
+    given, metric = (detections, annotations, classes), recipe.evaluation.metric
+    result, intervals = metric.evaluate(*given), metric.bootstrap(*given)
     if recipe.evaluation.metric is voc_classification:  # one object per class, the whole image
         annotations = [voc_classification.of_image(each) for each in annotations]
     pairs = zip(align(detections, annotations, classes), annotations, strict=True)
@@ -93,12 +99,15 @@ def classify(
     return Evidence(
         workdir=workdir,
         recipe=recipe,
+        step=step,
         dataset=dataset,
+        result=result,
+        intervals=intervals,
+        detections=detections,
         voc=voc.evaluate(*aligned),
         errors=errors.evaluate(*aligned),
         images=images,
         threshold=threshold,
         confident=[numbers.above(image, threshold["score"]) for image in images],
         curves=read_curves(workdir),
-        **details,
     )

@@ -32,6 +32,11 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None or value < -0.5 else f"{100 * value:.1f}"
 
 
+def interval(low: str, high: str) -> str:
+    """Two ends of an interval, on one line."""
+    return f"[{low}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high}]"
+
+
 def paragraph(text: str, css: str = "") -> str:
     """A paragraph of plain text."""
     return f"<p{css and f' class={css}'}>{html.escape(text)}</p>"

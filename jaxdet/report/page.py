@@ -51,16 +51,31 @@ def summary(evidence: Evidence) -> str:
     """The values of the metric, how they were measured, and facts about the run."""
     at = evidence.threshold
     shown = [
-        (name, markup.percent(value), EXPLANATIONS.get(name, _recall(name)))
+        (name, markup.percent(value), _explained(name, evidence))
         for name, value in evaluate.numbers(evidence.result).items()
         if value > -0.5  # not defined: there are no objects of that size
     ]
     shown.append(("best F1", markup.percent(at["f1"]), f"at score {at['score']:.3f}, IoU 0.50"))
     return (
         markup.tiles(shown)
-        + markup.paragraph("All in percent. " + _which_ap50(evidence), "note")
+        + markup.paragraph(f"All in percent. {_INTERVALS} {_which_ap50(evidence)}", "note")
         + facts.card(evidence)
     )
+
+
+_INTERVALS = (
+    "In brackets, the interval of 95 % for other images like these, from a thousand draws of as "
+    "many of them with replacement; another training would differ, too."
+)
+
+
+def _explained(name: str, evidence: Evidence) -> str:
+    """What a number is, and its interval."""
+    what = EXPLANATIONS.get(name, _recall(name))
+    if name not in evidence.intervals:
+        return what
+    ends = map(markup.percent, evidence.intervals[name])
+    return f"{what} {markup.interval(*ends)}"
 
 
 def _recall(name: str) -> str:
