@@ -12,13 +12,12 @@ import numpy as np
 
 from jaxdet import types
 from jaxdet.metrics.align import align
+from jaxdet.metrics.voc import RESAMPLES
 
 MAIN = "AP"  # the number that decides which checkpoint is best
 # Those that a recipe can choose instead.
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 NUMBERS += ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-
-RESAMPLES = 1_000  # of a bootstrap
 
 _AREAS = ("all", "small", "medium", "large")  # in pycocotools' order: all, < 32^2, < 96^2, rest
 _IGNORED = 1e12  # square pixels, beyond every range of areas: such an object is ignored

@@ -1,6 +1,7 @@
 """The data behind a report: detections on the evaluation set, matched with the ground truth."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,6 @@ class Evidence:
     step: int
     dataset: data.Dataset
     result: dict  # from the recipe's metric
-    intervals: dict[str, tuple[float, float]]  # of 95 %, of the result's numbers
     detections: Mapping[str, types.ImageDetections]  # all, by image id
     voc: dict  # from metrics.voc, at IoU 0.5
     errors: dict  # from metrics.errors
@@ -33,6 +33,12 @@ class Evidence:
     threshold: dict[str, float]  # the score with the best F1, and F1, precision, recall
     confident: list[numbers.Image]  # with the detections at or above that score
     curves: Curves
+
+    @functools.cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Those of 95 % of the result's numbers; a comparison has no use for them."""
+        given = self.detections, self.dataset.annotations(), self.dataset.classes
+        return self.recipe.evaluation.metric.bootstrap(*given)
 
 
 def gather(
@@ -86,8 +92,7 @@ def judge(
 ) -> Evidence:
     """Evaluates detections, given by image id, and finds what is wrong with those that are."""
     annotations, classes = dataset.annotations(), dataset.classes
-    given, metric = (detections, annotations, classes), recipe.evaluation.metric
-    result, intervals = metric.evaluate(*given), metric.bootstrap(*given)
+    result = recipe.evaluation.metric.evaluate(detections, annotations, classes)
     if recipe.evaluation.metric is voc_classification:  # one object per class, the whole image
         annotations = [voc_classification.of_image(each) for each in annotations]
     pairs = zip(align(detections, annotations, classes), annotations, strict=True)
@@ -102,7 +107,6 @@ def judge(
         step=step,
         dataset=dataset,
         result=result,
-        intervals=intervals,
         detections=detections,
         voc=voc.evaluate(*aligned),
         errors=errors.evaluate(*aligned),
