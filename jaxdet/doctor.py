@@ -96,7 +96,7 @@ def examine(config: Any, workdir: str | None, *, device_bytes: float, steps: boo
     yield Row("operations per step", f"{flops / 1e9:,.1f} GFLOP, network only")
     if steps and not row.fails:
         batches = setup.train_batches(recipe, train_set)
-        seconds = step_cost.step_seconds(compiled, first, batches, mesh)
+        seconds = step_cost.step_seconds(compiled, first, batches, seed=recipe.seed, mesh=mesh)
         yield Row("time", describe_time(len(train_set), recipe, seconds))
     else:
         yield Row("time", describe_least_time(len(train_set), recipe, flops), WARN)

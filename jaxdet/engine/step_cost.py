@@ -114,7 +114,12 @@ def step_bytes(compiled: jax.stages.Compiled) -> int:
 
 
 def step_seconds(
-    compiled: jax.stages.Compiled, first: state.TrainState, batches: Iterator[Batch], mesh: Mesh
+    compiled: jax.stages.Compiled,
+    first: state.TrainState,
+    batches: Iterator[Batch],
+    *,
+    seed: int,
+    mesh: Mesh,
 ) -> float:
     """The time of the faster of two real steps from `first` (donated), without reading batches."""
     times = []
@@ -122,7 +127,7 @@ def step_seconds(
         batch = parallel.shard_batch(next(batches), mesh)
         jax.block_until_ready(batch)
         began = time.perf_counter()
-        first, scalars = compiled(first, batch)
+        first, scalars = compiled(first, batch, np.uint32(seed))
         jax.block_until_ready((first, scalars))
         times.append(time.perf_counter() - began)
     return min(times)
