@@ -3,8 +3,8 @@
     python -m jaxdet.main --config=configs/ssd300_voc_modern.py --workdir=runs/ssd300_modern \
         --config.data.root=VOCdevkit --config.init_from=vgg16_imagenet.safetensors
 
-Published: 77.7 mAP on VOC2007 test, 11-point, of `ssd300_voc` (lufficc/SSD), which it should beat.
-Measured here: no; its choices are, see docs/study.md.
+Published: nothing; it should beat the 77.7 mAP of `ssd300_voc` on VOC2007 test. Measured here: no;
+its choices are, see docs/study.md.
 """
 
 from ml_collections import ConfigDict
