@@ -53,11 +53,17 @@ class Training:
 
     change: str
     seed: int
+    trains: bool = True  # False: it evaluates the weights of the baseline's run of the same seed
 
     @property
     def name(self) -> str:
         """Its folder in that of the study."""
         return f"{self.change}/{self.seed}"
+
+    @property
+    def weights_of(self) -> "Training":
+        """The run whose weights it evaluates: itself, or the baseline's."""
+        return self if self.trains else Training(BASELINE, self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +88,9 @@ class Study:
         for seed in range(max(self.seeds.baseline, self.seeds.change)):
             names = [BASELINE, *evaluated] if seed < self.seeds.baseline else []
             names[1:1] = trained if seed < self.seeds.change else []
-            yield from (Training(name, seed) for name in names if not only or name in only)
+            for name in names:
+                if not only or name in only:
+                    yield Training(name, seed, trains=name not in evaluated)
 
 
 def read(text: str) -> Study:

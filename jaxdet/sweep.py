@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from jaxdet import cli, studies
 from jaxdet.parser import INTERRUPTED
-from jaxdet.studies import BASELINE, Study, Training
+from jaxdet.studies import Study, Training
 from jaxdet.training import logs, progress, workdir
 
 JOBS = flags.DEFINE_integer("jobs", 1, "trainings at the same time", lower_bound=1)
@@ -84,11 +84,21 @@ def overrides(change: studies.Change | None) -> list[str]:
 
 
 def part(runs: Sequence[Training], shard: str) -> list[Training]:
-    """The runs of a shard, "2/3"; ValueError for another form."""
+    """The runs of a shard, "2/3", with every evaluation where the weights are trained.
+
+    ValueError for another form.
+    """
     number, _, count = shard.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise ValueError(f"--shard is {shard!r}, expected I/N with I from 1 to N, such as 1/2")
-    return list(runs[int(number) - 1 :: int(count)])
+    trained = list(dict.fromkeys(run.weights_of for run in runs))
+    mine = trained[int(number) - 1 :: int(count)]
+    return [run for run in runs if run.weights_of in mine]
+
+
+def first_ready(queue: Sequence[Training], running: Sequence[Training]) -> Training | None:
+    """The first run that waits for none of those `running`: an evaluation does, for its weights."""
+    return next((run for run in queue if run.weights_of not in running), None)
 
 
 def reuse(baseline: epath.Path, folder: epath.Path) -> None:
@@ -139,8 +149,12 @@ class Sweep:
         before = {s: signal.signal(s, self._stop) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
             while self._running or (queue and not self.stopped_by):
-                while queue and not self.stopped_by and len(self._running) < self._jobs:
-                    self._running.append(self._start(queue.pop(0)))
+                while not self.stopped_by and len(self._running) < self._jobs:
+                    run = first_ready(queue, [child.run for child in self._running])
+                    if run is None:
+                        break
+                    queue.remove(run)
+                    self._running.append(self._start(run))
                     bar.set_postfix_str(", ".join(child.run.name for child in self._running))
                 time.sleep(_POLL)
                 for child in list(self._running):
@@ -161,8 +175,8 @@ class Sweep:
 
     def _start(self, run: Training) -> Child:
         folder, change = self._folder / run.name, self._study.changes.get(run.change)
-        baseline = self._folder / BASELINE / str(run.seed)
-        if change and not change.trains and not folder.exists() and studies.finished(baseline):
+        baseline = self._folder / run.weights_of.name
+        if not run.trains and not folder.exists() and studies.finished(baseline):
             reuse(baseline, folder)
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "jaxdet.main"]

@@ -50,6 +50,19 @@ def test_a_shard_is_every_nth_run():
             sweep.part(each, wrong)
 
 
+def test_an_evaluation_is_in_the_shard_of_its_weights_and_waits_for_them():
+    baseline, change, nms = Training("baseline", 0), Training("a", 0), Training("b", 0, False)
+    later = Training("baseline", 1), Training("b", 1, False)
+    runs = [baseline, change, nms, *later]
+    assert sweep.part(runs, "1/2") == [baseline, nms, *later]
+    assert sweep.part(runs, "2/2") == [change]
+    assert sweep.part([nms, later[1]], "2/2") == [later[1]]  # with --only
+    assert sweep.first_ready([nms, *later], [baseline]) == later[0]
+    assert sweep.first_ready([nms, *later], [change]) == nms
+    assert sweep.first_ready([nms], [baseline]) is None
+    assert sweep.first_ready([], []) is None
+
+
 def test_a_changes_own_keys_win_over_the_flags(monkeypatch):
     given = ["--config.init_from=x", "--config.model.neck.channels=(8,)", "--config.seed=3"]
     monkeypatch.setattr(sys, "argv", ["sweep", "--config=a", *given, "--jobs=2"])
