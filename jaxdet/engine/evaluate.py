@@ -36,6 +36,11 @@ def predict_step(detector: Detector, mesh: Mesh) -> Callable:
     return parallel.pmap(step, mesh)
 
 
+def announced_step(detector: Detector, mesh: Mesh) -> compilation.Announced:
+    """The `predict_step` of a command: it says when it compiles."""
+    return compilation.Announced(predict_step(detector, mesh), "the evaluation")
+
+
 def view_and_predict(
     detector: Detector, variables: Variables, image: Array, size: Array
 ) -> Detections:
@@ -195,7 +200,7 @@ def evaluator(
     parallel.check_batch_size(
         recipe.evaluation.batch_size, mesh, key="config.evaluation.batch_size"
     )
-    step = compilation.Announced(predict_step(recipe.detector, mesh), "the evaluation")
+    step = announced_step(recipe.detector, mesh)
 
     def evaluate_variables(variables: Variables) -> tuple[dict[str, Any], str, np.ndarray]:
         return evaluate(recipe, step, parallel.replicate(variables, mesh), dataset, mesh)

@@ -112,9 +112,7 @@ def start(config: Any, folder: epath.Path) -> Run:
         eval_set=eval_set,
         iterator=iterator,
         program=_announced(recipe.programs(mesh)),
-        predict=compilation.Announced(
-            evaluate.predict_step(recipe.detector, mesh), "the evaluation"
-        ),
+        predict=evaluate.announced_step(recipe.detector, mesh),
         preview=preview(recipe),
         state=first,
         checkpoints=checkpoints,

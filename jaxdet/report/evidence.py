@@ -13,7 +13,7 @@ from jaxdet.engine import buckets, evaluate, inference
 from jaxdet.metrics import errors, voc, voc_classification
 from jaxdet.metrics.align import align
 from jaxdet.report import numbers
-from jaxdet.training import compilation, parallel
+from jaxdet.training import parallel
 from jaxdet.training.curves import Curves, read_curves
 
 
@@ -72,7 +72,7 @@ def gather(
 def _detect(model: inference.Pretrained, dataset: data.Dataset) -> dict:
     mesh, recipe = parallel.mesh(), model.recipe
     return evaluate.detect(
-        compilation.Announced(evaluate.predict_step(model.detector, mesh), "the evaluation"),
+        evaluate.announced_step(model.detector, mesh),
         parallel.replicate(model.variables, mesh),
         dataset,
         mesh,
