@@ -49,7 +49,8 @@ class OneStage:
     def init(self, key: jax.Array) -> Variables:
         """Freshly initialised variables: {"params": ..., "batch_stats": ...}."""
         pixels = jnp.zeros((1, self.size, self.size, 3), jnp.float32)
-        return jax.jit(functools.partial(self.net.init, train=False))(key, pixels)
+        with backend.lowering_for("portable"):  # what is computed of the pixels is not used
+            return jax.jit(functools.partial(self.net.init, train=False))(key, pixels)
 
     def anchors_at(self, shape: Shape) -> Anchors:
         """The anchors for an input of some shape, [A, ...]."""
@@ -96,13 +97,15 @@ class OneStage:
 
 @functools.lru_cache(maxsize=64)
 def _anchors_at(detector: OneStage, shape: Shape) -> Anchors:
-    def maps_and_raw(net: Net, pixels: jax.Array):
-        return net.maps(pixels, train=False), net(pixels, train=False)
+    def maps_and_boxes(net: Net, pixels: jax.Array):
+        maps = net.maps(pixels, train=False)
+        return maps, net.head(maps, train=False)[0]
 
-    run = functools.partial(detector.net.init_with_output, method=maps_and_raw)
+    run = functools.partial(detector.net.init_with_output, method=maps_and_boxes)
     pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
-    (maps, raw), _ = jax.eval_shape(run, jax.random.key(0), pixels)
+    with backend.lowering_for("portable"):  # only shapes are asked for
+        (maps, boxes), _ = jax.eval_shape(run, jax.random.key(0), pixels)
     anchors = detector.anchors(tuple(m.shape[1:3] for m in maps), shape)
-    found, expected = len(anchors.boxes), raw.boxes.shape[1]
+    found, expected = len(anchors.boxes), boxes.shape[1]
     assert found == expected, f"{found} anchors for {expected} predictions at {shape} pixels"
     return anchors

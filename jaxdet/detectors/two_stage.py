@@ -100,7 +100,8 @@ class TwoStage:
 
         pixels = jnp.zeros((1, self.size, self.size, 3), jnp.float32)
         init = functools.partial(self.net.init, method=run)
-        return jax.jit(init)(key, pixels)
+        with backend.lowering_for("portable"):  # what is computed of the pixels is not used
+            return jax.jit(init)(key, pixels)
 
     def anchors_at(self, shape: Shape) -> Anchors:
         """The anchors for an input of some shape, [A, ...]."""
@@ -228,7 +229,8 @@ def _anchors_at(detector: TwoStage, shape: Shape) -> tuple[Anchors, tuple[int, .
     """The anchors for an input of some shape, and how many of them each level has."""
     init = functools.partial(detector.net.init_with_output, method="maps")
     pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
-    maps, _ = jax.eval_shape(init, jax.random.key(0), pixels)
+    with backend.lowering_for("portable"):  # only shapes are asked for
+        maps, _ = jax.eval_shape(init, jax.random.key(0), pixels)
     grids = tuple(x.shape[1:3] for x in maps)
     anchors = detector.anchors(grids, shape)
     cells = [rows * columns for rows, columns in grids]

@@ -37,6 +37,9 @@ _OUTPUTS = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1,
 
 _AT_ONCE = 2**21  # numbers in a group of images, whose transforms then stay in the cache
 
+# A network repeats its layers: each shape is traced once.
+_once = functools.partial(jax.jit, static_argnames=("padding", "dilation"), inline=True)
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, padding: int, dilation: int) -> jax.Array:
@@ -58,6 +61,7 @@ def _backward(padding, dilation, saved, dy):
 conv.defvjp(_forward, _backward)
 
 
+@_once
 def _conv(x, kernel, padding, dilation):
     height = x.shape[1] + 2 * (padding - dilation)
     # As a product: XLA would fuse a sum with the kernel's transposition, which is slow.
@@ -84,6 +88,7 @@ def _conv(x, kernel, padding, dilation):
     return y.reshape(-1, *y.shape[2:])
 
 
+@_once
 def _kernel_gradient(x, dy, padding, dilation):
     height = dy.shape[1]
 
