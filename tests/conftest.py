@@ -13,8 +13,8 @@ from jaxdet import data
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
-# To compile in a hurry, by LLVM and by XLA's older way to write loops, saves half of the compilation:
-# most programs run only a few times. XLA ends a program at a flag that it does not know.
+# Most programs run only a few times: to compile in a hurry, by LLVM and by XLA's older way to write
+# loops, saves half of the compilation. XLA ends a program at a flag that it does not know.
 HURRY = "--xla_backend_optimization_level=0"
 if jax.__version_info__ < (0, 11):
     HURRY += " --xla_cpu_use_fusion_emitters=false"
