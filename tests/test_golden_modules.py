@@ -303,15 +303,11 @@ ACTIVATIONS = {
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_activations_and_their_slopes(shared, name, dtype):
-    """The reference's slope of hard_sigmoid, a sixth, is itself rounded to float32; XLA's older
-    loops (conftest) take tanh to 1e-5."""
+    """The reference's slope of hard_sigmoid, a sixth, is itself rounded to float32."""
     with np.load(shared / "golden" / "modules" / "activations.npz") as file:
         x, value, slope = file["x"], file[name], file[f"{name}_slope"]
     with jax.enable_x64(True):
         both = jax.vmap(jax.value_and_grad(ACTIVATIONS[name]))(jnp.asarray(x, dtype))
-    if dtype == jnp.float32:
-        exact = 2e-5 if name == "gelu_tanh" else 4e-6
-    else:
-        exact = 1e-8 if name == "hard_sigmoid" else 1e-13
+    exact = 4e-6 if dtype == jnp.float32 else 1e-8 if name == "hard_sigmoid" else 1e-13
     np.testing.assert_allclose(both[0], value, atol=exact, rtol=exact)
     np.testing.assert_allclose(both[1], slope, atol=exact, rtol=exact)
