@@ -14,8 +14,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 # LLVM in a hurry saves a third of the tests' time: most programs run only a few times. XLA's older
-# loops (--xla_cpu_use_fusion_emitters=false) compile faster still, but run slower: nothing is gained
-# in all tests, and tanh is only good to 1e-5.
+# loops (--xla_cpu_use_fusion_emitters=false) compile faster still, but gain nothing over all tests,
+# and their tanh is only good to 1e-5.
 HURRY = "--xla_backend_optimization_level=0"
 SETTINGS = {  # also for the programs that tests start
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
