@@ -2,7 +2,8 @@
 
 Several operations have different forms for different devices: what is fast on a CPU is slow on a
 TPU, and vice versa. They call `target()` while they are traced. `lowering_for` selects a device
-other than the current one: to compile for a TPU on a CPU, count operations or export a model.
+other than the current one: to compile for a TPU on a CPU, count operations, export
+a model or find out shapes.
 """
 
 import contextlib

@@ -1,13 +1,17 @@
 """The networks of detectors: backbone and neck, then the head, or those of two stages."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxdet.types import Array, Raw
+from jaxdet import backend
+from jaxdet.types import Array, Raw, Shape, Variables
 
 Grids = tuple[tuple[int, int], ...]  # rows and columns of every map
 
@@ -88,6 +92,22 @@ def _maps(net: Net | RegionNet, pixels: Array, *, train: bool) -> tuple[jax.Arra
 def _full(dtype: DTypeLike) -> DTypeLike:
     """`dtype`, or float32 if that is more precise."""
     return jnp.promote_types(dtype, jnp.float32)
+
+
+def fresh_variables(net: nn.Module, run: Callable, shape: Shape, key: jax.Array) -> Variables:
+    """Freshly initialised variables; `run(net, pixels)` goes through all layers."""
+    pixels = jnp.zeros((1, *shape, 3), jnp.float32)
+    with backend.lowering_for("portable"):  # what is computed of the pixels is not used
+        return jax.jit(functools.partial(net.init, method=run))(key, pixels)
+
+
+def shapes_at(net: nn.Module, run: Callable, shape: Shape) -> Any:
+    """What `run(net, pixels)` returns for an input of some shape, as `jax.ShapeDtypeStruct`."""
+    init = functools.partial(net.init_with_output, method=run)
+    pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
+    with backend.lowering_for("portable"):  # all forms have the same shapes
+        returned, _ = jax.eval_shape(init, jax.random.key(0), pixels)
+    return returned
 
 
 class InSequence(nn.Module):

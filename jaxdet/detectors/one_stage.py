@@ -5,10 +5,9 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 from jaxdet import backend
-from jaxdet.detectors.net import Grids, Net
+from jaxdet.detectors.net import Grids, Net, fresh_variables, shapes_at
 from jaxdet.types import (
     Anchors,
     Array,
@@ -48,9 +47,8 @@ class OneStage:
 
     def init(self, key: jax.Array) -> Variables:
         """Freshly initialised variables: {"params": ..., "batch_stats": ...}."""
-        pixels = jnp.zeros((1, self.size, self.size, 3), jnp.float32)
-        with backend.lowering_for("portable"):  # what is computed of the pixels is not used
-            return jax.jit(functools.partial(self.net.init, train=False))(key, pixels)
+        run = lambda net, pixels: net(pixels, train=False)
+        return fresh_variables(self.net, run, (self.size, self.size), key)
 
     def anchors_at(self, shape: Shape) -> Anchors:
         """The anchors for an input of some shape, [A, ...]."""
@@ -101,10 +99,7 @@ def _anchors_at(detector: OneStage, shape: Shape) -> Anchors:
         maps = net.maps(pixels, train=False)
         return maps, net.head(maps, train=False)[0]
 
-    run = functools.partial(detector.net.init_with_output, method=maps_and_boxes)
-    pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
-    with backend.lowering_for("portable"):  # only shapes are asked for
-        (maps, boxes), _ = jax.eval_shape(run, jax.random.key(0), pixels)
+    maps, boxes = shapes_at(detector.net, maps_and_boxes, shape)
     anchors = detector.anchors(tuple(m.shape[1:3] for m in maps), shape)
     found, expected = len(anchors.boxes), boxes.shape[1]
     assert found == expected, f"{found} anchors for {expected} predictions at {shape} pixels"

@@ -15,7 +15,7 @@ from jaxdet import backend
 from jaxdet.boxes import sampling
 from jaxdet.boxes.codecs import Codec
 from jaxdet.boxes.proposals import as_anchors
-from jaxdet.detectors.net import Grids, RegionNet
+from jaxdet.detectors.net import Grids, RegionNet, fresh_variables, shapes_at
 from jaxdet.losses.classes import ClassLoss
 from jaxdet.losses.scores import class_scores
 from jaxdet.types import (
@@ -98,10 +98,7 @@ class TwoStage:
             pooled = self.pool(maps, boxes, shape=pixels.shape[1:3])
             return net.find(maps, train=False), net.classify(pooled, train=False)
 
-        pixels = jnp.zeros((1, self.size, self.size, 3), jnp.float32)
-        init = functools.partial(self.net.init, method=run)
-        with backend.lowering_for("portable"):  # what is computed of the pixels is not used
-            return jax.jit(init)(key, pixels)
+        return fresh_variables(self.net, run, (self.size, self.size), key)
 
     def anchors_at(self, shape: Shape) -> Anchors:
         """The anchors for an input of some shape, [A, ...]."""
@@ -227,10 +224,7 @@ def _inside(inside: Array | None, count: int) -> Array:
 @functools.lru_cache(maxsize=64)
 def _anchors_at(detector: TwoStage, shape: Shape) -> tuple[Anchors, tuple[int, ...]]:
     """The anchors for an input of some shape, and how many of them each level has."""
-    init = functools.partial(detector.net.init_with_output, method="maps")
-    pixels = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
-    with backend.lowering_for("portable"):  # only shapes are asked for
-        maps, _ = jax.eval_shape(init, jax.random.key(0), pixels)
+    maps = shapes_at(detector.net, RegionNet.maps, shape)
     grids = tuple(x.shape[1:3] for x in maps)
     anchors = detector.anchors(grids, shape)
     cells = [rows * columns for rows, columns in grids]
